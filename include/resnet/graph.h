@@ -1,0 +1,336 @@
+// The description of a computation: a static graph of operations in single-assignment form.
+//
+// Building a graph runs nothing. Forward, backward and optimizer updates are nodes of the same
+// graph; `gradients()` extends a graph by its derivatives, and `compile()` (program.h) turns it into
+// something that runs. Nodes are stored in an order in which every node follows its inputs.
+//
+//   Graph g(Mode::kTraining);
+//   Value x = g.input("image", {128, 3, 32, 32});
+//   x = g.conv2d("conv1", x, {.filters = 16, .kernel = 3});
+//   x = g.relu(g.batch_norm("bn1", x));
+//   x = g.linear("fc", g.global_avg_pool(x), 10);
+//
+// A Graph is a value type. Distinct graphs may be used from distinct threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "resnet/tensor.h"
+
+namespace resnet {
+
+/// What one node computes. The table in src/graph/ops.cpp has each op's shape rule, the table in
+/// src/graph/gradients.cpp its gradient rule. All 4-D values are logically [n, c, h, w].
+enum class Op : std::uint8_t {
+  // Sources.
+  kInput,      ///< () -> value set by the host before each run
+  kParameter,  ///< () -> variable that lives across runs: weight, running statistic, momentum
+  kFill,       ///< () -> constant, FillAttributes
+  // Forward. Inputs in brackets are optional.
+  kConv2d,          ///< x, w [, bias] [, residual] -> y, ConvAttributes
+  kBatchNorm,       ///< x, gamma, beta [, residual] -> y, mean, var (biased), NormAttributes
+  kNormalize,       ///< x, gamma, beta, mean, var [, residual] -> y, NormAttributes
+  kRelu,            ///< x -> max(x, 0)
+  kSigmoid,         ///< x -> 1 / (1 + e^-x)
+  kAdd,             ///< a, b -> a + b
+  kMul,             ///< a, b -> a * b, elementwise
+  kMaxPool,         ///< x -> y, position of the maximum in its window (u8), PoolAttributes
+  kAvgPool,         ///< x -> y, PoolAttributes
+  kGlobalAvgPool,   ///< x [n, c, h, w] -> [n, c]
+  kLinear,          ///< x [n, k], w [m, k] [, bias [m]] -> [n, m]
+  kReshape,         ///< x -> same elements in row-major order, ShapeAttributes
+  kDropout,         ///< x -> x * mask / (1 - p), DropoutAttributes; its own gradient
+  kPadShortcut,     ///< x -> x at stride s, zero channels around it, PadShortcutAttributes
+  kConcat,          ///< x0, x1, ... -> joined along channels
+  kSliceChannels,   ///< x -> channels [begin, end), SliceAttributes
+  kSoftmax,         ///< x [n, c] -> probabilities over c
+  kSoftmaxCrossEntropy,  ///< logits [n, c], targets [n, c] [, class weights [c]] -> loss [1], p
+  // Backward.
+  kConv2dBackwardData,     ///< dy, w -> dx, ConvAttributes (with input_shape)
+  kConv2dBackwardWeights,  ///< x, dy -> dw, ConvAttributes (with weight_shape)
+  kChannelSum,             ///< dy [n, c, ...] -> [c]: the gradient of a bias
+  kBatchNormBackward,      ///< dy [, dy2], x, gamma, beta, mean, var [, y] -> dx, dgamma, dbeta
+                           ///<   [, dresidual], NormAttributes
+  kNormalizeBackward,      ///< the same with constant mean and var
+  kReluBackward,           ///< dy, y -> dx
+  kSigmoidBackward,        ///< dy, y -> dx
+  kMaxPoolBackward,        ///< dy, position -> dx, PoolAttributes (with input_shape)
+  kAvgPoolBackward,        ///< dy -> dx, PoolAttributes (with input_shape)
+  kGlobalAvgPoolBackward,  ///< dy [n, c] -> dx, ShapeAttributes
+  kLinearBackwardData,     ///< dy, w -> dx
+  kLinearBackwardWeights,  ///< x, dy -> dw
+  kPadShortcutBackward,    ///< dy -> dx, PadShortcutAttributes (with input_shape)
+  kSoftmaxCrossEntropyBackward,  ///< dloss [1], p, targets [, class weights] -> dlogits
+  // Updates: they write their first input(s), which are parameters, and return nothing.
+  kAccumulate,      ///< variable, value: variable += scale * value, UpdateAttributes
+  kRunningAverage,  ///< variable, value: variable = (1-m) variable + m * scale * value
+  kSgd,             ///< w, velocity, gradient, lr [, gradient scale], UpdateAttributes
+  kAdamW,           ///< w, first moment, second moment, gradient, lr, step [, gradient scale]
+  kLars,            ///< w, velocity, gradient, lr [, gradient scale]
+  kClear,           ///< variable: variable = 0
+  // Helpers of training and of compilation.
+  kClipScale,       ///< gradients... -> [1]: min(1, max_norm / global norm), FillAttributes.value
+  kFoldWeights,     ///< w, gamma, var -> w * gamma / sqrt(var + eps) per filter, NormAttributes
+  kFoldBias,        ///< gamma, beta, mean, var [, bias] -> bias of the folded convolution
+};
+
+struct ConvAttributes {
+  std::int64_t stride_h = 1, stride_w = 1;
+  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  std::int64_t dilation_h = 1, dilation_w = 1;
+  std::int64_t groups = 1;
+  bool bias = false;      ///< the node has a bias input
+  bool residual = false;  ///< the node's last input is added to the result
+  bool relu = false;      ///< ReLU after everything else
+  Shape input_shape;      ///< of x, for the gradient of the data
+  Shape weight_shape;     ///< of w, for the gradient of the weights
+  bool operator==(const ConvAttributes&) const = default;
+};
+
+struct PoolAttributes {
+  std::int64_t kernel_h = 2, kernel_w = 2;
+  std::int64_t stride_h = 2, stride_w = 2;
+  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  bool count_padding = true;  ///< average: divide by the window's size, padding included
+  Shape input_shape;
+  bool operator==(const PoolAttributes&) const = default;
+};
+
+struct NormAttributes {
+  double eps = 1e-5;
+  bool relu = false;            ///< y = relu(normalised [+ residual])
+  bool residual = false;        ///< the node has (had) a residual input
+  bool second_gradient = false; ///< backward: dy is the sum of the first two inputs
+  bool operator==(const NormAttributes&) const = default;
+};
+
+struct DropoutAttributes {
+  double p = 0.5;            ///< probability that an element becomes zero
+  std::uint64_t stream = 0;  ///< masks are a function of (seed, step, stream, element)
+  bool operator==(const DropoutAttributes&) const = default;
+};
+
+/// Shortcut option A of He et al. 2016: subsample, then add zero channels before and after.
+struct PadShortcutAttributes {
+  std::int64_t stride = 1;
+  std::int64_t out_channels = 0;
+  std::int64_t front = 0;  ///< zero channels before the copied ones
+  Shape input_shape;
+  bool operator==(const PadShortcutAttributes&) const = default;
+};
+
+struct ShapeAttributes {
+  Shape shape;
+  bool operator==(const ShapeAttributes&) const = default;
+};
+
+struct SliceAttributes {
+  std::int64_t begin = 0, end = 0;
+  bool operator==(const SliceAttributes&) const = default;
+};
+
+struct FillAttributes {
+  double value = 0;
+  Shape shape;
+  bool operator==(const FillAttributes&) const = default;
+};
+
+struct LossAttributes {
+  double label_smoothing = 0;
+  bool operator==(const LossAttributes&) const = default;
+};
+
+/// Settings of an update; each op uses those its formula in docs/NUMERICS.md names.
+struct UpdateAttributes {
+  double momentum = 0;      ///< SGD, LARS: of the velocity; running average: weight of the new value
+  double scale = 1;         ///< running average, accumulate: factor of the value
+  bool nesterov = false;
+  double weight_decay = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  ///< AdamW
+  double trust = 0.001;                           ///< LARS: trust coefficient, 0 turns it off
+  bool operator==(const UpdateAttributes&) const = default;
+};
+
+/// How a parameter is filled before training.
+enum class Init : std::uint8_t {
+  kZeros,
+  kOnes,
+  kHeNormal,      ///< normal, variance 2 / fan_out (He et al. 2015; torchvision's choice)
+  kLinearUniform, ///< uniform in ±1/sqrt(fan_in) (torch.nn.Linear's default)
+  kConstant,      ///< ParameterAttributes::value
+};
+
+/// What a parameter is for: decides weight decay and whether it is trained or stored.
+enum class Role : std::uint8_t {
+  kWeight,     ///< of a convolution or a linear layer; decayed
+  kBias,
+  kNormScale,  ///< gamma
+  kNormShift,  ///< beta
+  kBuffer,     ///< running statistics: stored in the model file, not trained
+  kOptimizer,  ///< momentum and the like: stored in checkpoints only
+};
+
+struct ParameterAttributes {
+  Role role = Role::kWeight;
+  Init init = Init::kZeros;
+  std::int64_t fan = 1;  ///< fan_out for kHeNormal, fan_in for kLinearUniform
+  double value = 0;      ///< for kConstant
+  bool operator==(const ParameterAttributes&) const = default;
+};
+
+using Attributes =
+    std::variant<std::monostate, ConvAttributes, PoolAttributes, NormAttributes, DropoutAttributes,
+                 PadShortcutAttributes, ShapeAttributes, SliceAttributes, FillAttributes,
+                 LossAttributes, UpdateAttributes, ParameterAttributes>;
+
+struct TensorType {
+  DType dtype = DType::kF32;
+  Shape shape;
+  bool operator==(const TensorType&) const = default;
+};
+
+/// One output of one node.
+struct Value {
+  std::int32_t node = -1;
+  std::int32_t output = 0;
+  explicit operator bool() const { return node >= 0; }
+  auto operator<=>(const Value&) const = default;
+};
+
+struct Node {
+  Op op = Op::kInput;
+  std::string name;  ///< of an input or parameter, or of the layer; backward nodes end in ".grad"
+  std::vector<Value> inputs;
+  Attributes attributes;
+  std::vector<TensorType> outputs;
+};
+
+/// "conv2d", "batch_norm_backward", …
+std::string_view name_of(Op op);
+/// How many leading inputs the op overwrites; 0 for all but updates.
+int updated_inputs(Op op);
+
+enum class Mode : std::uint8_t {
+  kTraining,   ///< batch norm uses batch statistics and updates the running ones; dropout is active
+  kInference,  ///< batch norm uses the running statistics; dropout does nothing
+};
+
+/// Padding of convolution and pooling.
+enum class Padding : std::uint8_t {
+  kExplicit,  ///< `pad` on every side
+  kFixed,     ///< total = kernel - 1 (dilated), whatever the input's size; the odd one at the end
+  kSame,      ///< output = ceil(input / stride), depends on the input's size (TensorFlow)
+};
+
+struct ConvOptions {
+  std::int64_t filters = 0;
+  std::int64_t kernel = 3;
+  std::int64_t stride = 1;
+  Padding padding = Padding::kFixed;
+  std::int64_t pad = 0;  ///< with kExplicit
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = false;
+};
+
+struct PoolOptions {
+  std::int64_t kernel = 2;
+  std::int64_t stride = 2;
+  Padding padding = Padding::kExplicit;
+  std::int64_t pad = 0;
+  bool count_padding = true;
+};
+
+struct NormOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;    ///< running = (1 - momentum) * running + momentum * batch
+  bool zero_gamma = false;  ///< start γ at 0 (Goyal et al. 2017, for the last one of a block)
+  bool frozen = false;      ///< use and keep the running statistics even in training
+};
+
+class Graph {
+ public:
+  explicit Graph(Mode mode = Mode::kInference) : mode_(mode) {}
+  Mode mode() const { return mode_; }
+
+  // --- Layers: they create their parameters under torchvision's names (`name` + ".weight", …).
+  // Every function throws Error(kInvalidArgument) naming the layer when shapes do not fit.
+
+  Value input(std::string name, Shape shape, DType dtype = DType::kF32);
+  Value conv2d(const std::string& name, Value x, const ConvOptions& options);
+  /// Parameters weight (γ), bias (β), running_mean, running_var. Ioffe & Szegedy 2015.
+  Value batch_norm(const std::string& name, Value x, const NormOptions& options = {});
+  Value linear(const std::string& name, Value x, std::int64_t features, bool bias = true);
+
+  // --- Operations without parameters.
+  Value relu(Value x);
+  Value sigmoid(Value x);
+  Value add(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value max_pool(Value x, const PoolOptions& options);
+  Value avg_pool(Value x, const PoolOptions& options);
+  Value global_avg_pool(Value x);
+  Value flatten(Value x);  ///< [n, ...] -> [n, rest]
+  Value dropout(Value x, double p);
+  Value pad_shortcut(Value x, std::int64_t out_channels, std::int64_t stride);
+  Value concat(std::span<const Value> xs);
+  Value softmax(Value x);
+  /// Mean over the batch of −Σ t' log p with t' = (1−ε) t + ε/c. `targets` [n, c] are rows of
+  /// probabilities (one-hot or mixed). With class weights w: Σ w t' (−log p) / Σ w t.
+  Value softmax_cross_entropy(Value logits, Value targets, double label_smoothing = 0,
+                              Value class_weights = {});
+
+  // --- The raw form, for autodiff, passes and tests.
+  Value parameter(std::string name, Shape shape, const ParameterAttributes& attributes);
+  /// Appends a node; its output types come from the op's shape rule. Returns output 0
+  /// (for updates: a Value that must not be read).
+  Value append(Op op, std::string name, std::vector<Value> inputs, Attributes attributes = {});
+
+  const std::vector<Node>& nodes() const { return nodes_; }
+  const Node& node(Value v) const { return nodes_[static_cast<std::size_t>(v.node)]; }
+  const TensorType& type(Value v) const {
+    return node(v).outputs[static_cast<std::size_t>(v.output)];
+  }
+  const Shape& shape(Value v) const { return type(v).shape; }
+  /// The parameter or input of that name, or an invalid Value.
+  Value find(std::string_view name) const;
+  /// All parameters in order of creation.
+  std::vector<Value> parameters() const;
+  /// The parameters that an optimizer trains (weights, biases, γ, β).
+  std::vector<Value> trainable() const;
+
+  /// Names the next operations without parameters: "layer1.0" makes relu "layer1.0.relu".
+  void set_scope(std::string scope) { scope_ = std::move(scope); }
+  const std::string& scope() const { return scope_; }
+
+  /// A value that the host wants to read after a run, under a name. Outputs stay alive.
+  void mark_output(std::string name, Value v);
+  const std::vector<std::pair<std::string, Value>>& outputs() const { return outputs_; }
+
+ private:
+  std::string scoped(std::string_view what) const;
+
+  Mode mode_;
+  std::string scope_;
+  std::vector<Node> nodes_;
+  std::vector<std::pair<std::string, Value>> outputs_;
+};
+
+/// Appends the derivative of the scalar `loss` with respect to each of `wrt` and returns them in
+/// order (an invalid Value where the loss does not depend on it). Reverse mode; throws
+/// kUnsupported for an op without a gradient rule.
+std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wrt);
+
+/// Checks every invariant of the IR: order, arity, re-inferred types, unique names, updates only of
+/// parameters. Throws kInternal with the offending node printed.
+void verify(const Graph& graph);
+
+/// One line per node: `%12 = conv2d "layer1.0.conv1" (%3, %4) [32, 64, 56, 56]`.
+std::string to_string(const Graph& graph);
+
+}  // namespace resnet

@@ -1,0 +1,119 @@
+// Compiled graphs: passes, layouts and one arena of memory planned ahead of time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "resnet/graph.h"
+#include "resnet/tensor.h"
+
+namespace resnet {
+
+enum class Device : std::uint8_t {
+  kCpu,        ///< f32, oneDNN and our own kernels, OpenMP threads
+  kReference,  ///< every op in naive loops and f64: the oracle, never fast
+};
+
+struct CompileOptions {
+  Device device = Device::kCpu;
+  int threads = 0;            ///< 0: all processors that this process may use
+  bool passes = true;         ///< folding and fusion
+  bool plan_memory = true;    ///< false: every value gets memory of its own (for debugging)
+  bool recompute = true;      ///< recompute cheap activations in the backward pass
+  bool winograd = true;       ///< allow Winograd kernels for 3x3 convolutions where they are faster
+};
+
+/// Named tensors that live across runs and are shared between programs: weights, running
+/// statistics, optimizer state. Row-major; f32 on the CPU, f64 on the reference device.
+/// Not thread-safe: one writer, or several readers.
+class Variables {
+ public:
+  /// Adds or replaces.
+  void set(const std::string& name, Tensor tensor);
+  bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  /// Throws kNotFound.
+  const Tensor& at(std::string_view name) const;
+  const std::map<std::string, Tensor, std::less<>>& all() const { return tensors_; }
+  /// Copies values into the tensor of that name; shapes must agree.
+  void assign(std::string_view name, const Tensor& value);
+  /// Deep copy with every floating tensor cast to `dtype`.
+  Variables cast(DType dtype) const;
+
+  /// Counts changes, so that programs know when packed weights are stale.
+  std::uint64_t version() const { return version_; }
+  void touch() { ++version_; }
+
+ private:
+  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::uint64_t version_ = 0;
+};
+
+/// Fills every parameter of `graph` that `variables` lacks, as its Init says. Each tensor is a
+/// function of (seed, its name) alone.
+void initialise(const Graph& graph, Variables& variables, std::uint64_t seed);
+
+/// What a compiled program costs.
+struct ProgramStats {
+  std::size_t steps = 0;            ///< kernels per run
+  std::size_t arena_bytes = 0;      ///< activations, gradients, scratch
+  std::size_t packed_bytes = 0;     ///< weights kept in the kernels' own layout
+  std::size_t variable_bytes = 0;
+  std::size_t unplanned_bytes = 0;  ///< what the arena would take without sharing
+};
+
+/// One kernel of a program with its time in the last profiled run.
+struct StepProfile {
+  std::string name;    ///< layer
+  std::string op;
+  std::string kernel;  ///< the implementation chosen
+  double seconds = 0;
+  double flops = 0;    ///< 2 x multiply-adds, by the textbook definition
+  double bytes = 0;    ///< inputs read and outputs written once
+};
+
+/// A graph ready to run on one device. `run()` does not allocate. Not thread-safe; programs that
+/// share Variables may run at the same time only if none of them updates.
+class Program {
+ public:
+  /// `variables` must hold every parameter of the graph with its shape (see `initialise`).
+  /// The layout describes 4-D graph inputs and outputs as the host passes them.
+  Program(const Graph& graph, std::shared_ptr<Variables> variables,
+          const CompileOptions& options = {}, DataLayout host_layout = DataLayout::kNCHW);
+  ~Program();
+  Program(Program&&) noexcept;
+  Program& operator=(Program&&) noexcept;
+
+  /// Copies a host tensor (f32 or f64) into a graph input. Throws kInvalidArgument on another shape.
+  void set_input(std::string_view name, const Tensor& value);
+  void set_input(std::string_view name, double scalar);
+  /// `seed` and `step` select the dropout masks.
+  void set_random(std::uint64_t seed, std::uint64_t step);
+  void run();
+  /// Runs with a check after every kernel; the name of the first layer that wrote a NaN or an
+  /// infinity, if any did. Updates are not carried out.
+  std::optional<std::string> find_non_finite();
+  /// Runs and times every kernel.
+  std::vector<StepProfile> profile();
+
+  /// The named output as a row-major host tensor (f32; f64 on the reference device).
+  Tensor output(std::string_view name) const;
+  /// Its first element.
+  double scalar(std::string_view name) const;
+
+  const ProgramStats& stats() const;
+  Variables& variables() const;
+  /// The steps in order with kernels, layouts and memory offsets, as text.
+  std::string describe() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace resnet

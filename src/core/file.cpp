@@ -1,0 +1,109 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() { close(); }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+  int close() {
+    const int result = fd_ >= 0 ? ::close(fd_) : 0;
+    fd_ = -1;
+    return result;
+  }
+
+ private:
+  int fd_;
+};
+
+[[noreturn]] void fail_io(const char* action, const std::filesystem::path& path, int error) {
+  const char* hint = error == ENOSPC || error == EDQUOT ? "; free some space and run it again"
+                     : error == EACCES || error == EROFS ? "; check the permissions of the folder"
+                                                         : "";
+  fail(ErrorCode::kIo, "cannot {} {}: {}{}", action, path.string(), std::strerror(error), hint);
+}
+
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("write", path, errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace
+
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) {
+    if (errno == ENOENT) fail(ErrorCode::kNotFound, "{}: no such file", path.string());
+    fail_io("open", path, errno);
+  }
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) fail_io("read", path, errno);
+  if (!S_ISREG(info.st_mode)) fail(ErrorCode::kBadData, "{}: not a regular file", path.string());
+  if (static_cast<std::uint64_t>(info.st_size) > max_bytes) {
+    fail(ErrorCode::kBadData, "{}: {} bytes, more than the limit of {} for this kind of file",
+         path.string(), info.st_size, max_bytes);
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(info.st_size));
+  std::size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + filled, bytes.size() - filled);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", path, errno);
+    if (n == 0) break;  // it shrank while we read
+    filled += static_cast<std::size_t>(n);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const auto bytes = read_file(path, max_bytes);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+void write_file_atomic(const std::filesystem::path& path,
+                       const std::function<void(const ByteSink&)>& write) {
+  std::string temporary = path.string() + ".XXXXXX";
+  FileDescriptor fd(::mkstemp(temporary.data()));
+  if (fd.get() < 0) fail_io("create", path, errno);
+  try {
+    write([&](std::span<const std::byte> bytes) { write_all(fd.get(), bytes, path); });
+    if (::fchmod(fd.get(), 0644) != 0 || ::fsync(fd.get()) != 0 || fd.close() != 0) {
+      fail_io("write", path, errno);
+    }
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("write", path, errno);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+void write_file_atomic(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  write_file_atomic(path, [&](const ByteSink& sink) { sink(bytes); });
+}
+
+void write_file_atomic(const std::filesystem::path& path, std::string_view text) {
+  write_file_atomic(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+}  // namespace resnet

@@ -1,0 +1,30 @@
+// Files: bounded reads and writes that survive a crash.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <ostream>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace resnet {
+
+/// The whole file. Throws `kNotFound`, `kIo`, or `kBadData` when it is larger than `max_bytes`.
+std::vector<std::byte> read_file(const std::filesystem::path& path,
+                                 std::uint64_t max_bytes = std::uint64_t{1} << 40);
+std::string read_text_file(const std::filesystem::path& path,
+                           std::uint64_t max_bytes = std::uint64_t{1} << 26);
+
+/// Writes a file that is either the old one or the complete new one: a temporary file in the same
+/// folder, fsync, rename, fsync of the folder. The temporary is removed on failure (`kIo`).
+/// `write` receives pieces through the sink it is given, in order.
+using ByteSink = std::function<void(std::span<const std::byte>)>;
+void write_file_atomic(const std::filesystem::path& path,
+                       const std::function<void(const ByteSink&)>& write);
+void write_file_atomic(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file_atomic(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace resnet
