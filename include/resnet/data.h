@@ -1,0 +1,288 @@
+// Labelled pictures: opening them, turning them into network input, augmenting them, and loading
+// them in batches.
+//
+//     DataSplits data = open_data({.source = "flowers/"});
+//     Preprocessing prep = default_preprocessing(*data.train, /*image_size=*/224);
+//     Loader loader(data.train, prep, augmentation_preset("imagenet"), {.batch_size = 32});
+//     Batch batch;
+//     loader.start_epoch(0);
+//     while (loader.next(batch)) step(batch.images, batch.targets);
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "resnet/image.h"
+#include "resnet/tensor.h"
+
+namespace resnet {
+
+// ---------------------------------------------------------------------------------------- datasets
+
+struct PictureSize {
+  int width = 0;
+  int height = 0;
+  bool operator==(const PictureSize&) const = default;
+};
+
+/// Pictures with labels, addressed by index. Every member may be called from any thread at any time.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual std::int64_t size() const = 0;
+  /// In the order of the labels.
+  virtual const std::vector<std::string>& class_names() const = 0;
+  /// 0 … class_names().size() − 1.
+  virtual int label(std::int64_t i) const = 0;
+  /// Where the picture came from, for messages: a path, or "cifar-10 train 17".
+  virtual std::string name(std::int64_t i) const = 0;
+  /// Decodes picture `i` into `out`, whose memory is reused. Throws `kBadData` (or `kIo`,
+  /// `kNotFound`) naming the file when it cannot be read.
+  virtual void read(std::int64_t i, Image& out) const = 0;
+  /// The size that all pictures share; {0, 0} when they differ or nobody knows.
+  virtual PictureSize picture_size() const { return {}; }
+  /// All pictures have one channel.
+  virtual bool grey() const { return false; }
+
+  Image image(std::int64_t i) const {
+    Image picture;
+    read(i, picture);
+    return picture;
+  }
+};
+
+using DatasetPtr = std::shared_ptr<const Dataset>;
+
+/// The pictures of `base` at `indices`, in that order. Throws `kInvalidArgument` on a bad index.
+DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices);
+/// Pictures that are already in memory. Throws `kInvalidArgument` unless every picture has a label
+/// below class_names.size().
+DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
+                        std::vector<std::string> class_names);
+
+/// Where the data is, and how to divide it.
+struct DataSpec {
+  /// One of
+  ///  - a folder with one folder of pictures a class, or with `train/` and `val/` (or `test/`) that
+  ///    each have those; class folders may be nested deeper, all that lies below counts;
+  ///  - CIFAR-10 or CIFAR-100 in binary form: the folder, the .tar or the .tar.gz;
+  ///  - a folder of IDX files (MNIST's layout), plain or .gz;
+  ///  - `galaxies[:key=value,...]`: pictures drawn by the program; keys `train`, `val` (numbers of
+  ///    pictures, 6000 and 1200), `size` (pixels, 64), `seed`.
+  std::string source;
+  std::uint64_t seed = 0;     ///< Of the split, and of the galaxies unless their own is given.
+  double val_fraction = 0.2;  ///< Share of each class held out when the source has no val part.
+  int image_size = 0;         ///< Galaxies are drawn at this size unless `size=` is given; 0: 64.
+};
+
+struct DataSplits {
+  DatasetPtr train;
+  DatasetPtr val;
+  std::string description;  ///< "CIFAR-10: 50000 training and 10000 test pictures of 10 classes"
+  bool split_here = false;  ///< `val` was held out of one folder by `val_fraction` and `seed`.
+};
+
+/// Finds out what the source is and opens both parts. Throws `kNotFound` (no such path), `kBadData`
+/// (empty, one class only, a class in val that train lacks, a wrong length), `kInvalidArgument` (a
+/// bad key or fraction). Pictures themselves are decoded later.
+DataSplits open_data(const DataSpec& spec);
+
+/// The pictures on which to judge a model with these classes: the val (or test) part where the
+/// source has one, else all of it. Labels are matched to `class_names` by name; a class that the
+/// model does not know is `kBadData`, one without pictures here is fine.
+DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names);
+
+/// The pictures below a folder by their file names, sorted; or the path itself when it is a file.
+/// Throws `kNotFound` when there is no such path. Formats that are pictures but cannot be decoded
+/// here (GIF, BMP, TIFF) are listed, so that they are reported and not silently missing.
+std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& path);
+
+// ----------------------------------------------------------------------------------- preprocessing
+
+enum class Interpolation : std::uint8_t { kNearest, kBilinear, kBicubic };
+
+/// "nearest", "bilinear", "bicubic".
+std::string_view name_of(Interpolation interpolation);
+/// Throws `kInvalidArgument` for another name.
+Interpolation parse_interpolation(std::string_view name);
+
+/// What lies between a decoded picture and the network in evaluation; it is stored in the model
+/// file. Means what torchvision's Resize, CenterCrop, ToTensor, Normalize mean: resize so that the
+/// shorter side is `resize` (antialiased, bit for bit as Pillow does it), crop the centre, divide by
+/// 255, subtract `mean`, divide by `std`.
+struct Preprocessing {
+  int height = 224;  ///< Of the network's input.
+  int width = 224;
+  int resize = 256;  ///< Length of the shorter side before the crop; 0: pictures are not resized.
+  Interpolation interpolation = Interpolation::kBilinear;
+  int channels = 3;  ///< 3: RGB, 1: grey (ITU-R 601 luma). Pictures are converted.
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< Of values in 0 … 1; [0] alone for grey.
+  std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  bool operator==(const Preprocessing&) const = default;
+};
+
+/// For a data set: its own size without resizing where pictures share one and `image_size` is 0 or
+/// the same; else `image_size` (0: 224) after a resize to 256/224 of it. Grey where the data is
+/// grey. Mean and std are ImageNet's (grey: their average); see `measure_statistics`.
+Preprocessing default_preprocessing(const Dataset& dataset, int image_size = 0);
+
+/// Writes one network input: [channels, height, width] or [height, width, channels] floats.
+/// Thread-safe. Throws `kInvalidArgument` when the settings or the picture make no sense.
+void preprocess(const Image& picture, const Preprocessing& settings, float* out,
+                DataLayout layout = DataLayout::kNCHW);
+/// The same up to the crop: the 8-bit picture that the network sees.
+Image preprocess_pixels(const Image& picture, const Preprocessing& settings);
+
+/// Pillow's Image.resize: separable, antialiased when shrinking, bit-exact for 8-bit pictures
+/// (RGBA channels are resampled independently). Throws `kInvalidArgument` on sizes below 1.
+Image resize(const Image& picture, int width, int height, Interpolation interpolation);
+/// To 1 (luma), 3 or 4 channels, as Pillow's convert("L" / "RGB" / "RGBA"); alpha is dropped.
+Image convert_channels(const Image& picture, int channels);
+
+// ------------------------------------------------------------------------------------ augmentation
+
+/// Random changes of training pictures, in the order in which they are applied. Everything off is
+/// the evaluation path. Meanings and defaults are torchvision's.
+struct Augmentation {
+  /// Inception-style crop (Szegedy et al., 2015): a random part of the area in a random aspect
+  /// ratio, resized to the input. Replaces the resize and centre crop of the evaluation path.
+  bool random_resized_crop = false;
+  double min_scale = 0.08;
+  double max_scale = 1.0;
+  double min_ratio = 3.0 / 4.0;
+  double max_ratio = 4.0 / 3.0;
+
+  int pad = 0;           ///< Pixels added on each side before a random crop back to the input size.
+  bool reflect = false;  ///< Mirror the border into the padding; else it is black.
+
+  double horizontal_flip = 0;  ///< Probability.
+  double vertical_flip = 0;    ///< Probability.
+  bool quarter_turns = false;  ///< 0, 90, 180 or 270 degrees with equal chance (square input only).
+  double rotation = 0;         ///< Uniform in ± this many degrees; bilinear, black outside.
+
+  double brightness = 0;  ///< Factor uniform in [max(0, 1 − x), 1 + x]; jitters in random order.
+  double contrast = 0;
+  double saturation = 0;
+  double hue = 0;  ///< Shift uniform in ± this share of the colour circle, at most 0.5.
+
+  int randaugment = 0;            ///< RandAugment (Cubuk et al., 2020): operations a picture.
+  int randaugment_magnitude = 9;  ///< Of 0 … 30.
+
+  double random_erasing = 0;  ///< Probability (Zhong et al., 2020); 2–33 % of the area becomes 0.
+
+  double mixup = 0;   ///< Beta parameter of mixup (Zhang et al., 2018); 0: off.
+  double cutmix = 0;  ///< Beta parameter of CutMix (Yun et al., 2019). With both, each batch is
+                      ///< mixed in one of the two ways with equal chance.
+  bool operator==(const Augmentation&) const = default;
+};
+
+/// "none", "cifar" (pad 4, crop, flip), "imagenet" (random resized crop, flip), "galaxy" (flips,
+/// quarter turns, small shifts). Throws `kInvalidArgument` for another name, listing these.
+Augmentation augmentation_preset(std::string_view name);
+
+// ------------------------------------------------------------------------------------------ loader
+
+/// Tensors always have `batch_size` rows, as a compiled program wants them; rows from `count` on are
+/// zero.
+struct Batch {
+  Tensor images;   ///< f32 [batch_size, c, h, w] or [batch_size, h, w, c]
+  Tensor targets;  ///< f32 [batch_size, classes]: one-hot, or mixed; each row sums to one
+  std::vector<std::int32_t> labels;   ///< [batch_size]; −1 where there is no picture to be judged
+  std::vector<std::int64_t> indices;  ///< [batch_size] into the data set; −1 in unused rows
+  int count = 0;
+};
+
+struct LoaderOptions {
+  int batch_size = 128;
+  bool shuffle = true;
+  bool drop_last = true;  ///< Leave out the last batch of an epoch when it is incomplete.
+  /// An unreadable picture's place is taken by the next readable one. If false (evaluation) its row
+  /// is zero, with label −1 and an all-zero target.
+  bool replace_bad = true;
+  double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share: `kBadData`.
+  int threads = 1;                ///< 0: `next` does the work itself.
+  int prefetch = 3;               ///< Batches made ahead.
+  std::uint64_t seed = 0;
+  DataLayout layout = DataLayout::kNCHW;
+  /// Several processes share an epoch: batch b of rank r is part r of a global batch of
+  /// world_size · batch_size pictures.
+  int rank = 0;
+  int world_size = 1;
+};
+
+/// Options for judging a model: in order, every picture once, bad ones left out of the count.
+LoaderOptions evaluation_options(int batch_size, int threads = 1);
+
+struct BadPicture {
+  std::int64_t index = 0;
+  std::string name;
+  std::string reason;
+};
+
+/// Makes batches in background threads. What is in a batch depends on (seed, epoch, index) alone:
+/// never on the number of threads or on timing. One consumer thread at a time.
+class Loader {
+ public:
+  /// Throws `kInvalidArgument` on settings that make no sense together, e.g. a batch larger than the
+  /// data with `drop_last`.
+  Loader(DatasetPtr dataset, const Preprocessing& preprocessing, const Augmentation& augmentation,
+         const LoaderOptions& options);
+  ~Loader();  ///< May come in the middle of an epoch.
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  std::int64_t batches_per_epoch() const;
+  const Dataset& dataset() const;
+  const LoaderOptions& options() const;
+
+  /// Begins an epoch (dropping what was left of another); `first_batch` > 0 continues one.
+  void start_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
+  /// The next batch, or false at the end of the epoch. The buffers that `batch` brings along are
+  /// reused: pass the same object again, and copy what must outlive the next call. Throws what a
+  /// worker threw, and `kBadData` when too many pictures are unreadable.
+  bool next(Batch& batch);
+
+  /// Seconds that `next` has waited since construction.
+  double wait_seconds() const;
+  /// Unreadable pictures met so far, by index.
+  std::vector<BadPicture> bad_pictures() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// -------------------------------------------------------------------------------------- inspection
+
+/// Of all pixels of all readable pictures, in 0 … 1; exact up to the last rounding. Grey data has
+/// one value, repeated.
+struct Statistics {
+  std::array<double, 3> mean{};
+  std::array<double, 3> std{};  ///< Of the population.
+  std::int64_t pictures = 0;
+  std::int64_t unreadable = 0;
+};
+/// Throws `kBadData` when no picture can be read.
+Statistics measure_statistics(const Dataset& dataset, int threads = 1);
+
+struct PartReport {
+  std::vector<std::int64_t> class_counts;
+  std::vector<BadPicture> bad;
+  PictureSize smallest;  ///< Each side for itself, over the readable pictures.
+  PictureSize largest;
+};
+struct DataReport {
+  PartReport train;
+  PartReport val;
+  /// Pictures of val whose pixels also are in train: {train name, val name}.
+  std::vector<std::array<std::string, 2>> duplicates;
+};
+/// Decodes everything once and says what is wrong with it.
+DataReport check_data(const DataSplits& splits, int threads = 1);
+
+}  // namespace resnet
