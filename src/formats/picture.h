@@ -1,0 +1,39 @@
+// Pictures from bytes: JPEG, PNG and WebP in, PNG out. The format is told by the first bytes, never
+// by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or "L")` to the bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "resnet/image.h"
+
+namespace resnet {
+
+enum class ColorMode : std::uint8_t { kGrey, kRgb };
+
+struct PictureOptions {
+  bool apply_orientation = true;           ///< turn the picture upright by its EXIF orientation
+  std::uint64_t max_pixels = 178'956'970;  ///< refuse larger declared sizes (Pillow's limit)
+};
+
+/// Decodes one picture. The result has 1 channel (`kGrey`) or 3 (`kRgb`); transparency is dropped,
+/// as Pillow's `convert` does. `name` is only for messages. The declared size is checked against
+/// the limit and against the number of bytes before anything is allocated. Throws `kBadData`
+/// (damaged, truncated, implausible) or `kUnsupported` (GIF, TIFF, …, named). Thread-safe.
+Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
+                     const PictureOptions& options = {});
+
+/// By extension alone, any case: jpg jpeg png webp, and also the kinds that `decode_picture`
+/// refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported and not silently
+/// ignored.
+bool is_picture_path(const std::filesystem::path& path);
+
+/// 8-bit PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels. The same picture gives the same bytes.
+/// Throws `kInvalidArgument` when sizes and pixels disagree.
+std::vector<std::byte> encode_png(const Image& image);
+
+}  // namespace resnet
