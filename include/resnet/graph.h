@@ -87,8 +87,8 @@ struct ConvAttributes {
   bool bias = false;      ///< the node has a bias input
   bool residual = false;  ///< the node's last input is added to the result
   bool relu = false;      ///< ReLU after everything else
-  Shape input_shape;      ///< of x, for the gradient of the data
-  Shape weight_shape;     ///< of w, for the gradient of the weights
+  Shape input_shape = {};      ///< of x, for the gradient of the data
+  Shape weight_shape = {};     ///< of w, for the gradient of the weights
   bool operator==(const ConvAttributes&) const = default;
 };
 
@@ -97,7 +97,7 @@ struct PoolAttributes {
   std::int64_t stride_h = 2, stride_w = 2;
   std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   bool count_padding = true;  ///< average: divide by the window's size, padding included
-  Shape input_shape;
+  Shape input_shape = {};
   bool operator==(const PoolAttributes&) const = default;
 };
 
@@ -120,12 +120,12 @@ struct PadShortcutAttributes {
   std::int64_t stride = 1;
   std::int64_t out_channels = 0;
   std::int64_t front = 0;  ///< zero channels before the copied ones
-  Shape input_shape;
+  Shape input_shape = {};
   bool operator==(const PadShortcutAttributes&) const = default;
 };
 
 struct ShapeAttributes {
-  Shape shape;
+  Shape shape = {};
   bool operator==(const ShapeAttributes&) const = default;
 };
 
@@ -136,7 +136,7 @@ struct SliceAttributes {
 
 struct FillAttributes {
   double value = 0;
-  Shape shape;
+  Shape shape = {};
   bool operator==(const FillAttributes&) const = default;
 };
 
@@ -190,7 +190,7 @@ using Attributes =
 
 struct TensorType {
   DType dtype = DType::kF32;
-  Shape shape;
+  Shape shape = {};
   bool operator==(const TensorType&) const = default;
 };
 

@@ -1,0 +1,61 @@
+// The networks: plain functions that add layers to a graph, and a registry of their names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "resnet/graph.h"
+
+namespace resnet {
+
+/// Shortcuts of He et al. 2016 ("Deep Residual Learning", section 4.1).
+enum class Shortcut : std::uint8_t {
+  kDefault,  ///< the architecture's own: A for CIFAR networks, B for the others
+  kA,        ///< identity; where shapes change, subsample and pad with zero channels
+  kB,        ///< identity; where shapes change, a 1x1 projection
+  kC,        ///< a projection everywhere
+  kNone,     ///< no skips: the plain network
+};
+
+/// Which network, and the choices that change its shape. Stored in the model file.
+struct ModelConfig {
+  std::string architecture = "resnet18";
+  std::int64_t classes = 1000;
+  std::int64_t channels = 3;     ///< of the pictures
+  std::int64_t image_size = 224; ///< side of the square input that summaries and files assume
+  Shortcut shortcut = Shortcut::kDefault;
+  int layers_per_skip = 0;           ///< layers a skip jumps over; 0: the block's own number
+  bool stride_on_first_1x1 = false;  ///< bottlenecks: the paper's stride; false: v1.5, torchvision
+  bool zero_gamma = false;           ///< start the last γ of each block at 0
+  double dropout = 0;                ///< before the last linear layer
+  bool operator==(const ModelConfig&) const = default;
+};
+
+/// Adds the network to `graph` and returns the logits [n, classes]. `image` is [n, channels, h, w].
+/// Throws kInvalidArgument for an unknown architecture, naming the nearest known one.
+Value build_model(Graph& graph, const ModelConfig& config, Value image);
+
+/// The same as a whole graph: input "image", outputs "logits" and "probabilities".
+Graph inference_graph(const ModelConfig& config, std::int64_t batch);
+
+/// Every fixed name of the registry, sorted; families such as resnet{6n+2} are listed by example.
+std::vector<std::string> architectures();
+/// Throws kInvalidArgument, with the nearest name, unless `build_model` knows the architecture.
+void check_architecture(std::string_view name);
+/// The picture size a network was designed for: 32 for CIFAR networks, 224 for the others.
+std::int64_t default_image_size(std::string_view architecture);
+
+/// One layer of a summary.
+struct LayerSummary {
+  std::string name;
+  std::string op;
+  Shape output;                  ///< for a batch of one
+  std::int64_t parameters = 0;   ///< trained ones
+  std::int64_t multiply_adds = 0;
+};
+/// Layers in order, for a batch of one.
+std::vector<LayerSummary> summarise(const Graph& graph);
+
+}  // namespace resnet

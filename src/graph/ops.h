@@ -1,0 +1,48 @@
+// The op table: name, arity and shape rule of every op, in one place.
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "resnet/graph.h"
+
+namespace resnet {
+
+/// What a shape rule sees. `in(i)` is the type of input i.
+struct RuleInput {
+  std::string_view layer;
+  Op op;
+  std::span<const TensorType> inputs;
+  const Attributes& attributes;
+
+  const Shape& shape(std::size_t i) const { return inputs[i].shape; }
+  /// The attributes; throws kInternal when they are of another kind.
+  template <class T>
+  const T& as() const {
+    const T* a = std::get_if<T>(&attributes);
+    if (a == nullptr) wrong_attributes();
+    return *a;
+  }
+  [[noreturn]] void wrong_attributes() const;
+};
+
+struct OpInfo {
+  Op op;
+  const char* name;
+  int min_inputs;
+  int max_inputs;      ///< -1: any number
+  int updated_inputs;  ///< leading inputs, all parameters, that the op overwrites
+  /// Checks the inputs and returns the output types. Throws kInvalidArgument naming the layer.
+  std::vector<TensorType> (*infer)(const RuleInput&);
+};
+
+const OpInfo& op_info(Op op);
+
+/// Output size of a window that slides over a padded dimension.
+constexpr std::int64_t window_output(std::int64_t size, std::int64_t pad, std::int64_t kernel,
+                                     std::int64_t stride, std::int64_t dilation = 1) {
+  return (size + pad - (dilation * (kernel - 1) + 1)) / stride + 1;
+}
+
+}  // namespace resnet
