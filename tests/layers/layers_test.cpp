@@ -1,0 +1,104 @@
+#include "layers/layers.h"
+
+#include <gtest/gtest.h>
+
+namespace resnet::layers {
+namespace {
+
+using Findings = std::vector<std::string>;
+
+TEST(Layers, TheTreeKeepsThem) {
+  int files = 0;
+  const Findings findings = check_tree(RESNET_SOURCE_DIR, &files);
+  EXPECT_GT(files, 10);  // it did look at the sources
+  for (const std::string& finding : findings) ADD_FAILURE() << finding;
+}
+
+TEST(Layers, AcceptsWhatTheRulesAllow) {
+  EXPECT_EQ(check_file("src/graph/ops.cpp",
+                       "#include \"graph/ops.h\"\n#include <vector>\n"
+                       "#include \"core/check.h\"\n"
+                       "#include \"resnet/tensor.h\"\n"),
+            Findings{});
+  EXPECT_EQ(check_file("src/runtime/devices.cpp",
+                       "#include \"backends/cpu/cpu.h\"\n"
+                       "#include \"resnet/program.h\"\n"),
+            Findings{});
+  EXPECT_EQ(check_file("src/data/kernels.cpp", "#include \"hwy/highway.h\"\n"), Findings{});
+  EXPECT_EQ(check_file("src/backends/cpu/conv.cpp",
+                       "#include <dnnl.hpp>\n"
+                       "#include \"backends/backend.h\"\n"
+                       "#include \"backends/cpu/cpu.h\"\n"),
+            Findings{});
+  EXPECT_EQ(
+      check_file("include/resnet/program.h", "#include <vector>\n#include \"resnet/graph.h\"\n"),
+      Findings{});
+  EXPECT_EQ(check_file("src/cli/main.cpp", "#include <iostream>\nint main() { std::cout << 1; }\n"),
+            Findings{});
+}
+
+TEST(Layers, RefusesUpwardAndSidewaysIncludes) {
+  EXPECT_EQ(
+      check_file("src/core/tensor.cpp", "\n#include \"graph/ops.h\"\n"),
+      Findings{"src/core/tensor.cpp:2: core (level 0) includes graph/ops.h of graph (level 1)"});
+  EXPECT_EQ(check_file("src/data/loader.cpp", "#include \"compile/target.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/models/resnet.cpp", "#include \"resnet/train.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/models/resnet.cpp", "  #  include <resnet/train.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("include/resnet/graph.h", "#include \"resnet/program.h\"\n").size(), 1U);
+}
+
+TEST(Layers, KeepsBackendsApart) {
+  EXPECT_EQ(check_file("src/backends/cpu/x.cpp", "#include \"backends/reference/y.h\"\n").size(),
+            1U);
+  EXPECT_EQ(check_file("src/backends/backend.cpp", "#include \"backends/cpu/y.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include \"backends/cpu/y.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include \"backends/backend.h\"\n"), Findings{});
+}
+
+TEST(Layers, KeepsLibrariesWhereTheyBelong) {
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include <dnnl.hpp>\n").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include \"dnnl.hpp\"\n").size(), 1U);
+  EXPECT_EQ(
+      check_file("src/backends/reference/conv.cpp", "#include <oneapi/dnnl/dnnl.hpp>\n").size(),
+      1U);
+  EXPECT_EQ(check_file("src/backends/cpu/conv.cpp", "#include <cuda_runtime.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include <mpi.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("include/resnet/tensor.h", "#include <fmt/format.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("include/resnet/tensor.h", "#include <zlib.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("include/resnet/tensor.h", "#include \"core/check.h\"\n").size(), 1U);
+}
+
+TEST(Layers, RefusesWhatItDoesNotKnow) {
+  EXPECT_EQ(check_file("include/resnet/surprise.h", "").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include \"resnet/surprise.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/surprise/a.cpp", "").size(), 1U);
+  EXPECT_EQ(check_file("src/stray.cpp", "").size(), 1U);
+  EXPECT_EQ(check_file("src/graph/ops.cpp", "#include \"ops.h\"\n").size(), 1U);
+  EXPECT_EQ(check_file("src/graph/ops.cpp", "#include \"../core/check.h\"\n").size(), 1U);
+}
+
+TEST(Layers, OnlyTheCommandLinePrintsOrExits) {
+  for (const char* bad :
+       {"std::cout << x;", "  std::cerr << x;", "printf(\"x\");", "std::printf(\"x\");", "exit(1);",
+        "{ std::exit(1); }", "std::abort();", "fprintf(stderr, \"x\");", "fmt::print(\"x\");",
+        "::puts(\"x\");", "if (x) abort();"}) {
+    EXPECT_EQ(check_file("src/train/loop.cpp", bad).size(), 1U) << bad;
+    EXPECT_EQ(check_file("src/cli/train.cpp", bad), Findings{}) << bad;
+  }
+  for (const char* good :
+       {"std::snprintf(b, 9, \"x\");", "// then exit(1)", "/* std::cout\n exit(1) */ int x;",
+        "fail(\"print to stderr, exit(1)\");", "scope_exit(f);", "int stdout_width;", "on.exit();",
+        "R\"(exit(1))\";", "int x = 1'000; char c = '\"';"}) {
+    EXPECT_EQ(check_file("src/train/loop.cpp", good), Findings{}) << good;
+  }
+}
+
+TEST(Layers, IgnoresIncludesInComments) {
+  EXPECT_EQ(check_file("src/core/a.cpp",
+                       "// #include \"graph/ops.h\"\n"
+                       "/*\n#include \"graph/ops.h\"\n*/\n"),
+            Findings{});
+}
+
+}  // namespace
+}  // namespace resnet::layers
