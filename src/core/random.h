@@ -28,6 +28,26 @@ inline std::array<std::uint32_t, 4> philox(std::uint64_t key, std::uint64_t high
   return c;
 }
 
+/// Dropout's random numbers: element i (row-major, logical) of a value is zeroed in step `step` iff
+/// dropout_bits(seed, step, stream, i / 4)[i % 4] < dropout_threshold(p). 24 bits each.
+inline std::array<std::uint32_t, 4> dropout_bits(std::uint64_t seed, std::uint64_t step,
+                                                 std::uint64_t stream, std::uint64_t block) {
+  // An odd factor other than Random's below, so that masks and augmentation share no stream.
+  auto bits = philox(seed ^ ((stream + 1) * 0xD1342543DE82EF95ULL), step, block);
+  for (auto& b : bits) b >>= 8;
+  return bits;
+}
+
+/// The smallest 24-bit number that is kept when a share p in [0, 1) is to be dropped.
+inline std::uint32_t dropout_threshold(double p) {
+  return static_cast<std::uint32_t>(std::ceil(p * 0x1p24));
+}
+
+inline bool dropout_keeps(std::uint64_t seed, std::uint64_t step, std::uint64_t stream,
+                          std::uint64_t element, double p) {
+  return dropout_bits(seed, step, stream, element / 4)[element % 4] >= dropout_threshold(p);
+}
+
 /// A cheap sequential view of one stream: `Random rng(seed, epoch, index)`.
 class Random {
  public:
