@@ -1,0 +1,291 @@
+// Training, evaluating and using image classifiers.
+//
+//     resnet::TrainOptions options;
+//     options.data.source = "flowers/";
+//     options.out = "runs/flowers";
+//     resnet::TrainResult run = resnet::train(options);
+//     resnet::ModelFile model = resnet::load_model(run.model);
+//     for (const auto& p : resnet::predict(model, {"rose.jpg"})) use(p.classes.front());
+//
+// Every function throws resnet::Error with a one-line message. Distinct runs may be in distinct
+// threads; they share the processors.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "resnet/data.h"
+#include "resnet/graph.h"
+#include "resnet/models.h"
+#include "resnet/program.h"
+#include "resnet/tensor.h"
+
+namespace resnet {
+
+struct ModelFile;
+
+// ----------------------------------------------------------------------------------------- options
+
+enum class Optimizer : std::uint8_t {
+  kSgd,    ///< with momentum, optionally Nesterov's (Sutskever et al. 2013)
+  kAdamW,  ///< Loshchilov & Hutter 2019
+  kLars,   ///< layer-wise rates for very large batches (You et al. 2017)
+};
+
+struct OptimizerOptions {
+  Optimizer kind = Optimizer::kSgd;
+  std::optional<double> lr;            ///< Peak learning rate. Unset: the recipe's.
+  std::optional<double> weight_decay;  ///< Unset: the recipe's.
+  double momentum = 0.9;               ///< SGD, LARS.
+  bool nesterov = true;                ///< SGD.
+  double beta1 = 0.9;                  ///< AdamW.
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double trust = 0.001;  ///< LARS: trust coefficient.
+  /// Decay biases and batch norm's γ and β too, as PyTorch does; false decays weights alone.
+  bool decay_norm_and_bias = false;
+  bool operator==(const OptimizerOptions&) const = default;
+};
+
+enum class Schedule : std::uint8_t {
+  kConstant,
+  kStep,       ///< times `gamma` every `step_epochs`
+  kMultiStep,  ///< times `gamma` at each of `milestones`
+  kCosine,     ///< half a cosine down to `final_factor` (Loshchilov & Hutter 2017)
+  kOneCycle,   ///< up and down along cosines (Smith & Topin 2018); has a warm-up of its own
+  kPoly,       ///< (1 - progress)^power
+};
+
+/// How the learning rate moves; it is set anew for every step. `lr` is the peak.
+struct ScheduleOptions {
+  std::optional<Schedule> kind;         ///< Unset: the recipe's.
+  std::optional<double> warmup_epochs;  ///< Linear rise before it, in epochs. Unset: the recipe's.
+  double warmup_start = 0.01;           ///< First rate of the warm-up as a share of `lr`.
+  double step_epochs = 30;
+  double gamma = 0.1;
+  std::vector<double> milestones = {};  ///< In epochs, rising.
+  double final_factor = 0;              ///< Cosine: last rate as a share of `lr`.
+  double rise = 0.3;                    ///< One-cycle: share of the steps that go up.
+  double start_divisor = 25;            ///< One-cycle: first rate is lr / start_divisor.
+  double end_divisor = 1e4;             ///< One-cycle: last is lr / start_divisor / end_divisor.
+  double power = 2;                     ///< Poly.
+  bool operator==(const ScheduleOptions&) const = default;
+};
+
+enum class ClassWeighting : std::uint8_t {
+  kNone,
+  kBalanced,  ///< pictures / (classes · pictures of the class), over the training part
+  kGiven,     ///< `class_weights`
+};
+
+/// Adds a network to `graph` and returns the logits [n, classes]. `image` is [n, c, h, w].
+/// What it builds may depend on the arguments alone.
+using Network = std::function<Value(Graph& graph, const ModelConfig& config, Value image)>;
+
+/// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`), and
+/// config.json in the run's folder holds the outcome.
+struct TrainOptions {
+  DataSpec data;
+  /// `classes`, `channels` and `image_size` follow from the data unless set: classes and channels
+  /// always, the size when it is 0. An empty architecture takes resnet20 for pictures up to 96
+  /// pixels and resnet18 for others.
+  ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
+  /// A network of your own instead of the one that `model.architecture` names. It is not stored:
+  /// give it again to resume, evaluate and predict.
+  Network network;
+
+  int epochs = 10;
+  std::optional<int> batch_size;  ///< Unset: 128 for small pictures, 32 for large ones.
+  int accumulate = 1;             ///< Batches whose gradients are averaged for one step.
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  double clip_norm = 0;                   ///< Largest global norm of the gradient; 0: no clipping.
+  std::optional<double> label_smoothing;  ///< Unset: the recipe's.
+  /// Decay of the average of the weights that is evaluated and kept in place of the weights;
+  /// 0: none. The average is exact from the first step (corrected for its start at 0).
+  double ema_decay = 0;
+  int early_stop_patience = 0;  ///< Stop after that many epochs without a better top-1; 0: never.
+  ClassWeighting class_weighting = ClassWeighting::kNone;
+  std::vector<double> class_weights = {};  ///< One a class, for `kGiven`.
+
+  std::optional<Augmentation> augmentation;  ///< Unset: the recipe's.
+  /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training pictures.
+  std::optional<std::array<float, 3>> mean;
+  std::optional<std::array<float, 3>> std;
+  double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share end the run.
+
+  std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.
+  Device device = Device::kCpu;
+  DataLayout layout = DataLayout::kNCHW;  ///< Of the batches that the loader makes.
+  int threads = 0;                        ///< Of the network; 0: all processors.
+  int loader_threads = 0;                 ///< 0: half the processors, at least one.
+
+  std::filesystem::path out;     ///< Folder of the run; created.
+  bool overwrite = false;        ///< Replace a run that `out` holds already.
+  bool resume = false;           ///< Continue from the last checkpoint in `out`.
+  int save_every = 0;            ///< Keep a checkpoint every that many epochs; 0: last and best only.
+  double checkpoint_minutes = 10;  ///< Save in the middle of an epoch that often; 0: never.
+  int checkpoint_steps = 0;        ///< The same by steps; 0: never.
+};
+
+std::string_view name_of(Optimizer optimizer);       ///< "sgd", "adamw", "lars"
+std::string_view name_of(Schedule schedule);         ///< "constant", "step", …, "onecycle", "poly"
+std::string_view name_of(ClassWeighting weighting);  ///< "none", "balanced", "given"
+/// These throw kInvalidArgument with the nearest name.
+Optimizer parse_optimizer(std::string_view name);
+Schedule parse_schedule(std::string_view name);
+
+/// The options as a JSON object: config.json. What is unset is left out; `network`, `resume` and
+/// `overwrite` always are.
+std::string to_json(const TrainOptions& options);
+/// `base` with what the JSON object names replaced. `augmentation` may be a preset's name.
+/// Throws kInvalidArgument: not JSON, a key nobody knows (with the nearest one), a value of the
+/// wrong kind.
+TrainOptions train_options_from_json(std::string_view text, TrainOptions base = {});
+
+/// Fills what is unset for this data: network, size, batch, optimizer, schedule, augmentation,
+/// mean and std. Throws kInvalidArgument where options contradict each other or the data.
+TrainOptions resolve(TrainOptions options, const DataSplits& data);
+
+/// The options of the last checkpoint in the folder of a run, with `resume` set and `out` there.
+TrainOptions resume_options(const std::filesystem::path& run);
+
+// ---------------------------------------------------------------------------------------- progress
+
+/// What a run is going to do.
+struct RunInfo {
+  TrainOptions options;     ///< Resolved.
+  std::string description;  ///< Of the data.
+  std::vector<std::string> class_names;
+  std::int64_t train_pictures = 0;
+  std::int64_t val_pictures = 0;
+  std::int64_t parameters = 0;       ///< Trained ones.
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t first_step = 0;       ///< Above 0 when resumed.
+  std::size_t memory_bytes = 0;      ///< Planned for activations, weights and optimizer.
+};
+
+/// After a step of training, or a batch of validation.
+struct Progress {
+  bool validating = false;
+  int epoch = 0;           ///< From 1.
+  int epochs = 0;
+  std::int64_t step = 0;   ///< In this epoch, from 1.
+  std::int64_t steps = 0;  ///< In an epoch.
+  double loss = 0;         ///< Mean over the epoch so far.
+  double accuracy = 0;     ///< The same, top-1.
+  double lr = 0;
+  double images_per_second = 0;  ///< Of the epoch so far.
+  double eta_seconds = 0;        ///< To the end of the run.
+  double data_wait_share = 0;    ///< Of the time of the epoch so far, waiting for pictures.
+};
+
+/// Answers of a model on a data set.
+struct EvalResult {
+  double top1 = 0;  ///< Shares of `images` in 0 … 1.
+  double top5 = 0;
+  double loss = 0;  ///< Mean cross-entropy, without smoothing or class weights.
+  std::int64_t images = 0;
+  std::vector<std::string> class_names;
+  std::vector<std::int64_t> confusion;  ///< [classes, classes]: rows are true, columns answered.
+  std::vector<BadPicture> skipped;      ///< Could not be read, not counted.
+  double seconds = 0;
+};
+/// One JSON object: top1, top5, loss, images, skipped, seconds, classes (recall and precision).
+std::string to_json(const EvalResult& result);
+
+struct EpochResult {
+  int epoch = 0;  ///< From 1.
+  int epochs = 0;
+  double train_loss = 0;
+  double train_accuracy = 0;
+  EvalResult val;
+  double lr = 0;  ///< Of the last step.
+  double images_per_second = 0;
+  double data_wait_share = 0;
+  double seconds = 0;
+  bool best = false;  ///< The best so far: model.safetensors holds it.
+};
+
+/// Called from the thread that trains. Any may be empty.
+struct Observer {
+  std::function<void(const RunInfo&)> started;
+  std::function<void(const Progress&)> progress;
+  std::function<void(const EpochResult&)> epoch;
+  std::function<void(const std::string&)> warning;  ///< One line.
+  /// Set it, e.g. from a signal handler, and the run saves a checkpoint after the current step and
+  /// returns.
+  const std::atomic<bool>* stop = nullptr;
+};
+
+// ------------------------------------------------------------------------------------------- calls
+
+struct TrainResult {
+  std::filesystem::path model;  ///< The best model; empty if no epoch was finished.
+  int epochs = 0;               ///< Finished ones, those before a resume included.
+  int best_epoch = 0;           ///< From 1.
+  EvalResult best;              ///< On the val part.
+  double images_per_second = 0;  ///< Of training, over this call.
+  double data_wait_share = 0;
+  double seconds = 0;
+  bool interrupted = false;     ///< By Observer::stop; `resume` continues.
+  bool stopped_early = false;   ///< `early_stop_patience` ran out.
+  std::vector<BadPicture> skipped;  ///< Training pictures that could not be read.
+};
+
+/// Trains a network and fills the folder `options.out`:
+///   model.safetensors   the best model by top-1 on the val part, complete in itself
+///   last.safetensors    everything to go on from: `resume` continues bit for bit
+///   epoch-0010.safetensors …  the same every `save_every` epochs
+///   config.json metrics.csv confusion.csv confusion.png events.out.tfevents.*
+/// Every file is either the old or the complete new one whenever the process dies.
+/// Throws kNumeric when loss or gradients stop being finite, naming the layer, with the last good
+/// checkpoint left as it is; kIo when the disk is full, likewise; kInvalidArgument, kBadData and
+/// kNotFound for options and data.
+TrainResult train(const TrainOptions& options, const Observer& observer = {});
+
+struct EvalOptions {
+  int batch_size = 32;
+  Device device = Device::kCpu;
+  int threads = 0;
+  int loader_threads = 0;
+  double max_bad_fraction = 0.1;
+  Network network;  ///< For a model whose network is your own.
+  std::function<void(std::int64_t done, std::int64_t images)> progress;
+  const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
+};
+
+/// Judges a model. Labels of the data must be in the order of the model's classes
+/// (`open_test_data` sees to it).
+EvalResult evaluate(const ModelFile& model, const DatasetPtr& data,
+                    const EvalOptions& options = {});
+/// The same on what `open_test_data` finds.
+EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOptions& options = {});
+
+struct ClassScore {
+  int index = 0;
+  std::string name;
+  double probability = 0;
+};
+struct Prediction {
+  std::filesystem::path path;
+  std::vector<ClassScore> classes;  ///< Most probable first; empty if the picture is unreadable.
+  std::string error;                ///< Why it is.
+};
+
+/// The `top` most probable classes of each picture, in the order of `paths`; folders are searched
+/// (`list_pictures`). `each`, if given, sees every prediction as soon as it is made.
+/// Throws kNotFound for a path that does not exist.
+std::vector<Prediction> predict(const ModelFile& model,
+                                const std::vector<std::filesystem::path>& paths, int top = 5,
+                                const EvalOptions& options = {},
+                                const std::function<void(const Prediction&)>& each = {});
+
+}  // namespace resnet
