@@ -16,7 +16,10 @@ namespace resnet {
 enum class ColorMode : std::uint8_t { kGrey, kRgb };
 
 struct PictureOptions {
-  bool apply_orientation = true;           ///< turn the picture upright by its EXIF orientation
+  bool apply_orientation = true;  ///< turn the picture upright by its EXIF orientation
+  /// 16-bit grey PNG: false clips at 255 as Pillow does; true takes the high byte, as Pillow does
+  /// for 16-bit colour, so that pictures that use the range keep their contents.
+  bool scale_grey16 = false;
   std::uint64_t max_pixels = 178'956'970;  ///< refuse larger declared sizes (Pillow's limit)
 };
 

@@ -1,0 +1,139 @@
+#include "formats/picture.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string_view>
+
+#include "core/check.h"
+#include "formats/picture_internal.h"
+
+namespace resnet {
+namespace picture {
+
+void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_bytes,
+                std::uint64_t max_pixels_per_byte, const std::string& name,
+                const PictureOptions& options) {
+  // Decoders give at most 32 bits a side, so the product cannot overflow.
+  if (width == 0 || height == 0) {
+    fail(ErrorCode::kBadData, "{}: the picture declares the size {} x {}; it is damaged", name,
+         width, height);
+  }
+  const std::uint64_t pixels = width * height;
+  if (pixels > options.max_pixels) {
+    fail(ErrorCode::kBadData,
+         "{}: the picture declares {} x {} pixels, above the limit of {}; shrink it", name, width,
+         height, options.max_pixels);
+  }
+  if (pixels / max_pixels_per_byte > file_bytes) {
+    fail(ErrorCode::kBadData,
+         "{}: the picture declares {} x {} pixels, which its {} bytes cannot hold; it is damaged",
+         name, width, height, file_bytes);
+  }
+}
+
+namespace {
+
+using namespace std::string_view_literals;
+
+bool starts_with(Bytes bytes, std::string_view magic, std::size_t offset = 0) {
+  if (bytes.size() < offset + magic.size()) return false;
+  return std::equal(magic.begin(), magic.end(), bytes.begin() + static_cast<std::ptrdiff_t>(offset),
+                    [](char c, std::byte b) { return static_cast<std::byte>(c) == b; });
+}
+
+/// The name of a kind of file that we recognise and do not read; empty when we do not know it.
+std::string_view recognise(Bytes bytes) {
+  struct Magic {
+    std::string_view bytes;
+    std::size_t offset;
+    std::string_view kind;
+  };
+  static constexpr std::array kMagics = {
+      Magic{"GIF8"sv, 0, "GIF"},
+      Magic{"BM"sv, 0, "BMP"},
+      Magic{"II*\0"sv, 0, "TIFF"},
+      Magic{"MM\0*"sv, 0, "TIFF"},
+      Magic{"II+\0"sv, 0, "TIFF"},
+      Magic{"MM\0+"sv, 0, "TIFF"},
+      Magic{"ftypavi"sv, 4, "AVIF"},
+      Magic{"ftyphe"sv, 4, "HEIC"},
+      Magic{"ftypmif1"sv, 4, "HEIC"},
+      Magic{"ftypmsf1"sv, 4, "HEIC"},
+      Magic{"%PDF"sv, 0, "PDF"},
+      Magic{"\0\0\0\x0cjP  "sv, 0, "JPEG 2000"},
+      Magic{"\xff\x4f\xff\x51"sv, 0, "JPEG 2000"},
+      Magic{"\0\0\0\x0cJXL "sv, 0, "JPEG XL"},
+      Magic{"\xff\x0a"sv, 0, "JPEG XL"},
+      Magic{"8BPS"sv, 0, "Photoshop"},
+      Magic{"\0\0\1\0"sv, 0, "ICO"},
+      Magic{"SIMPLE  ="sv, 0, "FITS"},
+      Magic{"<svg"sv, 0, "SVG"},
+      Magic{"<?xml"sv, 0, "XML or SVG"},
+      Magic{"<!DOCTYPE"sv, 0, "a web page"},
+      Magic{"<!doctype"sv, 0, "a web page"},
+      Magic{"<html"sv, 0, "a web page"},
+  };
+  for (const Magic& m : kMagics) {
+    if (starts_with(bytes, m.bytes, m.offset)) return m.kind;
+  }
+  return {};
+}
+
+Decoded decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
+  if (bytes.empty()) fail(ErrorCode::kBadData, "{}: the file is empty", name);
+  if (starts_with(bytes, "\xff\xd8\xff"sv)) return decode_jpeg(bytes, name, options);
+  if (starts_with(bytes, "\x89PNG\r\n\x1a\n"sv)) return decode_png(bytes, name, options);
+  if (starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8)) {
+    return decode_webp(bytes, name, options);
+  }
+  const std::string_view kind = recognise(bytes);
+  if (kind.empty()) {
+    fail(ErrorCode::kBadData,
+         "{}: expected a JPEG, PNG or WebP picture, found something else; remove or convert it",
+         name);
+  }
+  fail(ErrorCode::kUnsupported, "{}: {} is not supported; convert it to PNG or JPEG", name, kind);
+}
+
+/// ITU-R 601 luma in Pillow's fixed point.
+std::uint8_t luma(const std::uint8_t* rgb) {
+  return static_cast<std::uint8_t>((rgb[0] * 19595U + rgb[1] * 38470U + rgb[2] * 7471U + 0x8000U) >>
+                                   16);
+}
+
+Image to_mode(Image image, ColorMode mode) {
+  const int channels = mode == ColorMode::kGrey ? 1 : 3;
+  if (image.channels == channels) return image;
+  Image out(image.width, image.height, channels);
+  if (channels == 1) {
+    for (std::size_t i = 0; i < out.pixels.size(); ++i) out.pixels[i] = luma(&image.pixels[i * 3]);
+  } else {
+    for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+      std::fill_n(&out.pixels[i * 3], 3, image.pixels[i]);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+}  // namespace picture
+
+Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
+                     const PictureOptions& options) {
+  picture::Decoded decoded = picture::decode_any(bytes, name, options);
+  Image image = picture::to_mode(std::move(decoded.image), mode);
+  if (!options.apply_orientation) return image;
+  return picture::upright(std::move(image), decoded.orientation);
+}
+
+bool is_picture_path(const std::filesystem::path& path) {
+  static constexpr std::array<std::string_view, 17> kExtensions = {
+      ".jpg",  ".jpeg", ".jpe",  ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif",
+      ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl",  ".ppm", ".pgm"};
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+}
+
+}  // namespace resnet

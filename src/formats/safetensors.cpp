@@ -1,0 +1,404 @@
+#include "formats/safetensors.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "core/check.h"
+#include "core/file.h"
+
+namespace resnet {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "tensors are stored little-endian");
+
+constexpr std::uint64_t kMaxHeader = 100'000'000;
+constexpr std::size_t kLengthBytes = 8;
+
+struct NamedType {
+  std::string_view name;
+  DType dtype;
+};
+// In the order of the library's writer: rising alignment. Larger first in a file keeps all aligned.
+constexpr std::array kTypes = {NamedType{"BOOL", DType::kBool}, NamedType{"U8", DType::kU8},
+                               NamedType{"I8", DType::kI8},     NamedType{"F16", DType::kF16},
+                               NamedType{"BF16", DType::kBF16}, NamedType{"I32", DType::kI32},
+                               NamedType{"F32", DType::kF32},   NamedType{"F64", DType::kF64},
+                               NamedType{"I64", DType::kI64}};
+constexpr std::array<std::string_view, 8> kForeignTypes = {"U16",     "U32",     "U64", "F8_E4M3",
+                                                           "F8_E5M2", "F8_E8M0", "F4",  "C64"};
+
+std::size_t rank_of(DType dtype) {
+  const auto it = std::find_if(kTypes.begin(), kTypes.end(),
+                               [&](const NamedType& t) { return t.dtype == dtype; });
+  RESNET_CHECK(it != kTypes.end());
+  return static_cast<std::size_t>(it - kTypes.begin());
+}
+
+[[noreturn]] void damaged(const std::string& file, const std::string& what) {
+  fail(ErrorCode::kBadData, "{}: not a sound safetensors file: {}; fetch or write it again", file,
+       what);
+}
+
+/// Takes the header from nlohmann's event parser, which uses no recursion and builds no tree, so
+/// neither depth nor duplicates reach memory. The first complaint ends the parse.
+class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  SafetensorsHeader header;
+  std::string complaint;
+  std::optional<std::string> unsupported;
+
+  bool start_object(std::size_t) override {
+    switch (where_) {
+      case Where::kOutside: where_ = Where::kRoot; return true;
+      case Where::kRoot:
+        if (key_ == "__metadata__") {
+          where_ = Where::kMetadata;
+        } else {
+          where_ = Where::kEntry;
+          entry_ = {};
+          entry_.name = key_;
+          has_dtype_ = has_shape_ = false;
+          offsets_ = 0;
+          has_offsets_ = false;
+        }
+        return true;
+      default: return unexpected("an object");
+    }
+  }
+
+  bool end_object() override {
+    switch (where_) {
+      case Where::kMetadata: where_ = Where::kRoot; return true;
+      case Where::kEntry:
+        where_ = Where::kRoot;
+        if (!has_dtype_ || !has_shape_ || !has_offsets_) {
+          return complain(
+              fmt::format("tensor '{}' lacks its dtype, shape or data_offsets", entry_.name));
+        }
+        header.entries.push_back(std::move(entry_));
+        return true;
+      default: where_ = Where::kDone; return true;
+    }
+  }
+
+  bool key(std::string& value) override {
+    key_ = std::move(value);
+    if (where_ == Where::kRoot && !names_.insert(key_).second) {
+      return complain(fmt::format("'{}' appears twice", key_));
+    }
+    if (where_ == Where::kMetadata && header.metadata.contains(key_)) {
+      return complain(fmt::format("metadata '{}' appears twice", key_));
+    }
+    if (where_ == Where::kEntry) {
+      bool* seen = key_ == "dtype"          ? &has_dtype_
+                   : key_ == "shape"        ? &has_shape_
+                   : key_ == "data_offsets" ? &has_offsets_
+                                            : nullptr;
+      if (seen == nullptr) {
+        return complain(fmt::format("tensor '{}' has the unknown key '{}'", entry_.name, key_));
+      }
+      if (std::exchange(*seen, true)) {
+        return complain(fmt::format("tensor '{}' has '{}' twice", entry_.name, key_));
+      }
+    }
+    return true;
+  }
+
+  bool start_array(std::size_t) override {
+    if (where_ != Where::kEntry || key_ == "dtype") return unexpected("an array");
+    where_ = key_ == "shape" ? Where::kShape : Where::kOffsets;
+    return true;
+  }
+  bool end_array() override {
+    if (where_ == Where::kOffsets && offsets_ != 2) {
+      return complain(fmt::format("tensor '{}' has {} data_offsets, not 2", entry_.name, offsets_));
+    }
+    where_ = Where::kEntry;
+    return true;
+  }
+
+  bool string(std::string& value) override {
+    if (where_ == Where::kMetadata) {
+      header.metadata.emplace(key_, std::move(value));
+      return true;
+    }
+    if (where_ != Where::kEntry || key_ != "dtype") return unexpected("a string");
+    const auto it = std::find_if(kTypes.begin(), kTypes.end(),
+                                 [&](const NamedType& t) { return t.name == value; });
+    if (it != kTypes.end()) {
+      entry_.dtype = it->dtype;
+      return true;
+    }
+    if (std::find(kForeignTypes.begin(), kForeignTypes.end(), value) != kForeignTypes.end()) {
+      unsupported = fmt::format("tensor '{}' has the element type {}", entry_.name, value);
+      return false;
+    }
+    return complain(fmt::format("tensor '{}' has the unknown dtype '{}'", entry_.name, value));
+  }
+
+  bool number_unsigned(number_unsigned_t value) override {
+    constexpr std::size_t kMaxRank = 64;
+    if (where_ == Where::kShape) {
+      if (value > static_cast<std::uint64_t>(INT64_MAX) || entry_.shape.size() == kMaxRank) {
+        return complain(fmt::format("tensor '{}' has an impossible shape", entry_.name));
+      }
+      entry_.shape.push_back(static_cast<std::int64_t>(value));
+      return true;
+    }
+    if (where_ == Where::kOffsets) {
+      (offsets_ == 0 ? entry_.begin : entry_.end) = value;
+      ++offsets_;
+      return true;
+    }
+    return unexpected("a number");
+  }
+
+  bool null() override { return unexpected("null"); }
+  bool boolean(bool) override { return unexpected("a boolean"); }
+  bool number_integer(number_integer_t) override { return unexpected("a negative number"); }
+  bool number_float(number_float_t, const std::string&) override {
+    return unexpected("a number that is no integer");
+  }
+  bool binary(nlohmann::json::binary_t&) override { return unexpected("binary data"); }
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
+    return complain(fmt::format("its header is no JSON at byte {}", position));
+  }
+
+ private:
+  enum class Where : std::uint8_t { kOutside, kRoot, kMetadata, kEntry, kShape, kOffsets, kDone };
+
+  bool complain(std::string text) {
+    complaint = std::move(text);
+    return false;
+  }
+  bool unexpected(std::string_view what) {
+    return complain(fmt::format("{} is not expected at '{}' in its header", what, key_));
+  }
+
+  Where where_ = Where::kOutside;
+  std::string key_;
+  std::set<std::string> names_;
+  SafetensorsEntry entry_;
+  bool has_dtype_ = false;
+  bool has_shape_ = false;
+  bool has_offsets_ = false;
+  int offsets_ = 0;
+};
+
+/// Product of the shape and the element size, or nothing when 63 bits do not hold it.
+std::optional<std::uint64_t> byte_count(const SafetensorsEntry& entry) {
+  std::uint64_t bytes = size_of(entry.dtype);
+  bool zero = false;
+  for (const std::int64_t d : entry.shape) {
+    if (d == 0) {
+      zero = true;
+      continue;
+    }
+    if (bytes > static_cast<std::uint64_t>(INT64_MAX) / static_cast<std::uint64_t>(d)) return {};
+    bytes *= static_cast<std::uint64_t>(d);
+  }
+  return zero ? 0 : bytes;
+}
+
+/// Length of the header, from the first eight bytes of a file of `file_bytes`.
+std::uint64_t header_length(std::span<const std::byte> start, std::uint64_t file_bytes,
+                            const std::string& file) {
+  std::uint64_t length = 0;
+  if (start.size() < kLengthBytes) damaged(file, fmt::format("it has only {} bytes", start.size()));
+  std::memcpy(&length, start.data(), kLengthBytes);
+  if (length > kMaxHeader || length > file_bytes - kLengthBytes) {
+    damaged(file,
+            fmt::format("it declares a header of {} bytes, the file has {}", length, file_bytes));
+  }
+  return length;
+}
+
+SafetensorsHeader parse_header(std::string_view json, std::uint64_t data_bytes,
+                               const std::string& file) {
+  if (json.empty() || json.front() != '{') damaged(file, "its header does not begin with '{'");
+  HeaderReader reader;
+  const bool ok = nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
+  if (reader.unsupported) {
+    fail(ErrorCode::kUnsupported, "{}: {}, which is not supported; convert it to F32", file,
+         *reader.unsupported);
+  }
+  if (!ok) damaged(file, reader.complaint);
+
+  SafetensorsHeader header = std::move(reader.header);
+  header.data_begin = kLengthBytes + json.size();
+  std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+  });
+  std::uint64_t position = 0;
+  for (const SafetensorsEntry& e : header.entries) {
+    const std::optional<std::uint64_t> bytes = byte_count(e);
+    if (!bytes || e.end < e.begin || e.end - e.begin != *bytes) {
+      damaged(file, fmt::format("tensor '{}' of {} {} has the data_offsets [{}, {}]", e.name,
+                                name_of(e.dtype), to_string(e.shape), e.begin, e.end));
+    }
+    if (e.begin != position) {
+      damaged(file, fmt::format("tensor '{}' begins at {}, {} {}", e.name, e.begin,
+                                e.begin < position ? "inside another that ends at"
+                                                   : "which leaves a hole after",
+                                position));
+    }
+    position = e.end;
+  }
+  if (position != data_bytes) {
+    damaged(file,
+            fmt::format("its tensors take {} bytes, the file holds {}", position, data_bytes));
+  }
+  return header;
+}
+
+/// A file open for positioned reads.
+class Source {
+ public:
+  explicit Source(const std::filesystem::path& path) : name_(path.string()) {
+    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor_ < 0) {
+      fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: cannot open it: {}", name_,
+           std::strerror(errno));
+    }
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
+      ::close(descriptor_);
+      fail(ErrorCode::kBadData, "{}: expected a safetensors file, found something that is no file",
+           name_);
+    }
+    size_ = static_cast<std::uint64_t>(status.st_size);
+  }
+  ~Source() { ::close(descriptor_); }
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  const std::string& name() const { return name_; }
+
+  void read(std::uint64_t offset, std::byte* out, std::size_t count) const {
+    while (count > 0) {
+      const ssize_t got = ::pread(descriptor_, out, count, static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail(ErrorCode::kIo, "{}: cannot read it: {}", name_, std::strerror(errno));
+      if (got == 0) damaged(name_, "it became shorter while it was read");
+      out += got;
+      offset += static_cast<std::uint64_t>(got);
+      count -= static_cast<std::size_t>(got);
+    }
+  }
+
+  SafetensorsHeader read_header() const {
+    std::array<std::byte, kLengthBytes> start{};
+    const auto available = static_cast<std::size_t>(std::min<std::uint64_t>(kLengthBytes, size_));
+    read(0, start.data(), available);
+    const std::uint64_t length = header_length({start.data(), available}, size_, name_);
+    std::string json(static_cast<std::size_t>(length), '\0');
+    read(kLengthBytes, reinterpret_cast<std::byte*>(json.data()), json.size());
+    return parse_header(json, size_ - kLengthBytes - length, name_);
+  }
+
+ private:
+  std::string name_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace
+
+SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
+  return Source(path).read_header();
+}
+
+Safetensors read_safetensors(const std::filesystem::path& path) {
+  const Source source(path);
+  SafetensorsHeader header = source.read_header();
+  Safetensors out;
+  for (SafetensorsEntry& e : header.entries) {
+    Tensor tensor(e.dtype, std::move(e.shape));
+    source.read(header.data_begin + e.begin, tensor.raw(), tensor.bytes());
+    out.tensors.emplace(std::move(e.name), std::move(tensor));
+  }
+  out.metadata = std::move(header.metadata);
+  return out;
+}
+
+Safetensors parse_safetensors(std::span<const std::byte> bytes, const std::string& name) {
+  const auto length = static_cast<std::size_t>(header_length(bytes, bytes.size(), name));
+  const auto json = bytes.subspan(kLengthBytes, length);
+  const auto data = bytes.subspan(kLengthBytes + length);
+  SafetensorsHeader header =
+      parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, data.size(), name);
+  Safetensors out;
+  for (SafetensorsEntry& e : header.entries) {
+    Tensor tensor(e.dtype, std::move(e.shape));
+    if (!tensor.empty()) {
+      std::memcpy(tensor.raw(), data.data() + e.begin, tensor.bytes());
+    }
+    out.tensors.emplace(std::move(e.name), std::move(tensor));
+  }
+  out.metadata = std::move(header.metadata);
+  return out;
+}
+
+void write_safetensors(const std::filesystem::path& path,
+                       const std::map<std::string, Tensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  using Item = std::map<std::string, Tensor>::const_pointer;
+  std::vector<Item> order;
+  for (const auto& item : tensors) {
+    if (item.first == "__metadata__") {
+      fail(ErrorCode::kInvalidArgument,
+           "{}: a tensor may not be called '__metadata__'; that name is the format's own",
+           path.string());
+    }
+    order.push_back(&item);
+  }
+  std::stable_sort(order.begin(), order.end(), [](Item a, Item b) {
+    return rank_of(a->second.dtype()) > rank_of(b->second.dtype());
+  });
+
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::uint64_t position = 0;
+  for (const Item item : order) {
+    const Tensor& t = item->second;
+    header.push_back({item->first,
+                      {{"dtype", kTypes[rank_of(t.dtype())].name},
+                       {"shape", t.shape()},
+                       {"data_offsets", {position, position + t.bytes()}}}});
+    position += t.bytes();
+  }
+  std::string json;
+  try {
+    json = header.dump();
+  } catch (const nlohmann::json::type_error&) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: a tensor's name or a metadata string is not UTF-8; rename it", path.string());
+  }
+  json.resize((json.size() + 7) / 8 * 8, ' ');  // so that the data are aligned
+  if (json.size() > kMaxHeader) {
+    fail(ErrorCode::kInvalidArgument, "{}: names and metadata take {} bytes, above the limit of {}",
+         path.string(), json.size(), kMaxHeader);
+  }
+  const std::uint64_t length = json.size();
+  write_file_atomic(path, [&](const ByteSink& sink) {
+    sink(std::as_bytes(std::span(&length, 1)));
+    sink(std::as_bytes(std::span(json)));
+    for (const Item item : order) sink({item->second.raw(), item->second.bytes()});
+  });
+}
+
+}  // namespace resnet
