@@ -11,11 +11,10 @@ set(RESNET_FIND_PNG::PNG "find_dependency(PNG)")
 set(RESNET_FIND_TIFF::TIFF "find_dependency(TIFF)")
 set(RESNET_FIND_ZLIB::ZLIB "find_dependency(ZLIB)")
 set(RESNET_FIND_LibArchive::LibArchive "find_dependency(LibArchive)")
+set(RESNET_FIND_PkgConfig::WEBP "find_dependency(PkgConfig)
+pkg_check_modules(WEBP REQUIRED QUIET IMPORTED_TARGET libwebp libwebpdemux)")
 set(RESNET_FIND_protobuf::libprotobuf "find_dependency(Protobuf)")
 set(RESNET_FIND_protobuf::libprotobuf-lite "find_dependency(Protobuf)")
-
-# pkg-config modules: resnet_find_code turns PkgConfig::NAME into a call with these modules.
-set(RESNET_PKG_CONFIG_WEBP libwebp libwebpdemux)
 
 # resnet_find_code(<link targets> <variable>): the lines of resnetConfig.cmake that find them.
 function(resnet_find_code targets variable)
@@ -23,11 +22,6 @@ function(resnet_find_code targets variable)
   foreach(target ${targets})
     if(DEFINED RESNET_FIND_${target})
       list(APPEND code "${RESNET_FIND_${target}}")
-    elseif(target MATCHES "^PkgConfig::(.+)$" AND DEFINED RESNET_PKG_CONFIG_${CMAKE_MATCH_1})
-      set(name ${CMAKE_MATCH_1})
-      list(JOIN RESNET_PKG_CONFIG_${name} " " modules)
-      list(APPEND code "find_dependency(PkgConfig)"
-                       "pkg_check_modules(${name} REQUIRED QUIET IMPORTED_TARGET ${modules})")
     else()
       message(FATAL_ERROR "A room links ${target}; say in cmake/Package.cmake how the installed "
                           "package finds it.")
