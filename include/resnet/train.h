@@ -23,13 +23,12 @@
 
 #include "resnet/data.h"
 #include "resnet/graph.h"
+#include "resnet/model_file.h"
 #include "resnet/models.h"
 #include "resnet/program.h"
 #include "resnet/tensor.h"
 
 namespace resnet {
-
-struct ModelFile;
 
 // ----------------------------------------------------------------------------------------- options
 
@@ -85,10 +84,6 @@ enum class ClassWeighting : std::uint8_t {
   kGiven,     ///< `class_weights`
 };
 
-/// Adds a network to `graph` and returns the logits [n, classes]. `image` is [n, c, h, w].
-/// What it builds may depend on the arguments alone.
-using Network = std::function<Value(Graph& graph, const ModelConfig& config, Value image)>;
-
 /// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`), and
 /// config.json in the run's folder holds the outcome.
 struct TrainOptions {
@@ -97,9 +92,6 @@ struct TrainOptions {
   /// always, the size when it is 0. An empty architecture takes resnet20 for pictures up to 96
   /// pixels and resnet18 for others.
   ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
-  /// A network of your own instead of the one that `model.architecture` names. It is not stored:
-  /// give it again to resume, evaluate and predict.
-  Network network;
 
   int epochs = 10;
   std::optional<int> batch_size;  ///< Unset: 128 for small pictures, 32 for large ones.
@@ -142,7 +134,7 @@ std::string_view name_of(ClassWeighting weighting);  ///< "none", "balanced", "g
 Optimizer parse_optimizer(std::string_view name);
 Schedule parse_schedule(std::string_view name);
 
-/// The options as a JSON object: config.json. What is unset is left out; `network`, `resume` and
+/// The options as a JSON object: config.json. What is unset is left out; `resume` and
 /// `overwrite` always are.
 std::string to_json(const TrainOptions& options);
 /// `base` with what the JSON object names replaced. `augmentation` may be a preset's name.
@@ -257,7 +249,6 @@ struct EvalOptions {
   int threads = 0;
   int loader_threads = 0;
   double max_bad_fraction = 0.1;
-  Network network;  ///< For a model whose network is your own.
   std::function<void(std::int64_t done, std::int64_t images)> progress;
   const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
 };
@@ -287,5 +278,28 @@ std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top = 5,
                                 const EvalOptions& options = {},
                                 const std::function<void(const Prediction&)>& each = {});
+
+// ------------------------------------------------------------------------- for loops of your own
+
+/// What one step of training does after the network.
+struct StepOptions {
+  OptimizerOptions optimizer;  ///< Its `lr` is not used: the rate is an input.
+  double label_smoothing = 0;
+  bool class_weights = false;  ///< The loss reads the variable "loss.class_weights" [classes].
+  double clip_norm = 0;        ///< 0: no clipping.
+  double ema_decay = 0;        ///< 0: no average.
+};
+
+/// Makes a network a step of training: appends to a graph of Mode::kTraining the loss of `logits`
+/// [n, classes] against a new input "targets" [n, classes], the gradients, and the updates of
+/// everything trainable. New inputs: "lr" [1], and for AdamW "step" [1], which counts from 1. New
+/// outputs: "loss", "logits" and "gradient_scale", which is 0 when loss or gradients are not
+/// finite; then nothing was updated. Optimizer state lies in variables "optimizer.<kind>.<weight>",
+/// the average in "ema.<weight>". examples/custom_network.cpp uses it.
+void add_training_step(Graph& graph, Value logits, const StepOptions& options);
+
+/// The rate for a step (from 0) of a run. A pure function.
+double learning_rate(const ScheduleOptions& schedule, double lr, std::int64_t step,
+                     std::int64_t steps_per_epoch, int epochs);
 
 }  // namespace resnet
