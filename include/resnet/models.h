@@ -1,4 +1,16 @@
 // The networks: plain functions that add layers to a graph, and a registry of their names.
+//
+//   resnet{18,34,50,101,152,200}     He et al. 2016a ("Deep Residual Learning for Image Recognition"),
+//                                    torchvision's names of parameters
+//   resnet{18,34,50,101,152,200}v2   He et al. 2016b ("Identity Mappings in Deep Residual Networks")
+//   resnet{6n+2}, resnet{6n+2}v2     their networks for 32x32 pictures, basic blocks: 20, 32, 44, 56,
+//                                    110, 1202, …
+//   resnet{9n+2}, resnet{9n+2}v2     the same with bottlenecks: 164, 1001, …
+//   plain…                           any of these without its skips: plain20, plain34, plain56v2
+//
+// A number that is both 6n+2 and 9n+2 means basic blocks, except 164; "-basic" and "-bottleneck"
+// choose: resnet110-bottleneck. The six numbers of the first row mean its networks; "-cifar" behind
+// them means the others: resnet50-cifar.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +24,7 @@ namespace resnet {
 
 /// Shortcuts of He et al. 2016 ("Deep Residual Learning", section 4.1).
 enum class Shortcut : std::uint8_t {
-  kDefault,  ///< the architecture's own: A for CIFAR networks, B for the others
+  kDefault,  ///< the architecture's own: A for v1 CIFAR networks of basic blocks, B for the others
   kA,        ///< identity; where shapes change, subsample and pad with zero channels
   kB,        ///< identity; where shapes change, a 1x1 projection
   kC,        ///< a projection everywhere
@@ -24,17 +36,20 @@ struct ModelConfig {
   std::string architecture = "resnet18";
   std::int64_t classes = 1000;
   std::int64_t channels = 3;     ///< of the pictures
-  std::int64_t image_size = 224; ///< side of the square input that summaries and files assume
+  std::int64_t image_size = 224;  ///< side of the square input that summaries and files assume
   Shortcut shortcut = Shortcut::kDefault;
-  int layers_per_skip = 0;           ///< layers a skip jumps over; 0: the block's own number
+  /// Layers a skip jumps over; 0: the block's own number. Basic blocks (own: 2) may have any number
+  /// that divides the layers of every stage, so that the depth stays; bottlenecks have 3.
+  int layers_per_skip = 0;
   bool stride_on_first_1x1 = false;  ///< bottlenecks: the paper's stride; false: v1.5, torchvision
-  bool zero_gamma = false;           ///< start the last γ of each block at 0
+  bool zero_gamma = false;           ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
   double dropout = 0;                ///< before the last linear layer
   bool operator==(const ModelConfig&) const = default;
 };
 
 /// Adds the network to `graph` and returns the logits [n, classes]. `image` is [n, channels, h, w].
-/// Throws kInvalidArgument for an unknown architecture, naming the nearest known one.
+/// Throws kInvalidArgument for an unknown architecture, naming the nearest known one, and for
+/// settings that the architecture cannot have.
 Value build_model(Graph& graph, const ModelConfig& config, Value image);
 
 /// The same as a whole graph: input "image", outputs "logits" and "probabilities".
@@ -47,15 +62,15 @@ void check_architecture(std::string_view name);
 /// The picture size a network was designed for: 32 for CIFAR networks, 224 for the others.
 std::int64_t default_image_size(std::string_view architecture);
 
-/// One layer of a summary.
+/// One layer of a summary: an operation of the forward pass.
 struct LayerSummary {
   std::string name;
   std::string op;
   Shape output;                  ///< for a batch of one
-  std::int64_t parameters = 0;   ///< trained ones
-  std::int64_t multiply_adds = 0;
+  std::int64_t parameters = 0;   ///< trained ones; shared ones count where they are first used
+  std::int64_t multiply_adds = 0;  ///< of convolutions and linear layers
 };
-/// Layers in order, for a batch of one.
+/// Layers in order, for a batch of one. Backward and update nodes are left out.
 std::vector<LayerSummary> summarise(const Graph& graph);
 
 }  // namespace resnet

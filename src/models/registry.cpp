@@ -1,0 +1,111 @@
+#include "models/registry.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+// The order does not matter: no two families know the same name.
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {
+      resnet_family(),
+      resnet_v2_family(),
+      resnet_cifar_family(),
+      plain_family(),
+  };
+  return all;
+}
+
+const Family* find_family(std::string_view name) {
+  for (const Family& family : families()) {
+    if (family.image_size(name) != 0) return &family;
+  }
+  return nullptr;
+}
+
+// Insertions, deletions and replacements that turn a into b (Levenshtein).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+const Family& family_of(std::string_view name) {
+  if (const Family* family = find_family(name)) return *family;
+  constexpr std::size_t kLongest = 64;  // names come from files, too: keep the message short
+  const std::string shown(name.substr(0, kLongest));
+  std::string lower = shown;
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  const std::vector<std::string> known = architectures();
+  const auto nearest = std::ranges::min_element(
+      known, {}, [&](const std::string& k) { return edit_distance(lower, k); });
+  fail(ErrorCode::kInvalidArgument,
+       "unknown architecture '{}'; did you mean '{}'? Known are {} and other CIFAR networks with "
+       "6n+2 (basic) or 9n+2 (bottleneck) layers",
+       shown, *nearest, fmt::join(known, ", "));
+}
+
+void check_config(const Graph& graph, const ModelConfig& c, Value image) {
+  const Shape& shape = graph.shape(image);
+  if (c.classes < 1) {
+    fail(ErrorCode::kInvalidArgument, "{}: needs at least one class, got {}", c.architecture,
+         c.classes);
+  }
+  if (shape.size() != 4 || shape[1] != c.channels) {
+    fail(ErrorCode::kInvalidArgument, "{}: needs pictures [n, {}, h, w], got {}", c.architecture,
+         c.channels, to_string(shape));
+  }
+  if (!(c.dropout >= 0 && c.dropout < 1)) {
+    fail(ErrorCode::kInvalidArgument, "{}: dropout must be at least 0 and below 1, got {}",
+         c.architecture, c.dropout);
+  }
+}
+
+}  // namespace
+
+Value build_model(Graph& graph, const ModelConfig& config, Value image) {
+  const Family& family = family_of(config.architecture);
+  check_config(graph, config, image);
+  return family.build(graph, config, image);
+}
+
+Graph inference_graph(const ModelConfig& config, std::int64_t batch) {
+  Graph graph(Mode::kInference);
+  const Value image =
+      graph.input("image", {batch, config.channels, config.image_size, config.image_size});
+  const Value logits = build_model(graph, config, image);
+  graph.mark_output("logits", logits);
+  graph.mark_output("probabilities", graph.softmax(logits));
+  return graph;
+}
+
+std::vector<std::string> architectures() {
+  std::vector<std::string> names;
+  for (const Family& family : families()) {
+    names.insert(names.end(), family.names.begin(), family.names.end());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+void check_architecture(std::string_view name) { family_of(name); }
+
+std::int64_t default_image_size(std::string_view architecture) {
+  return family_of(architecture).image_size(architecture);
+}
+
+}  // namespace resnet
