@@ -30,7 +30,8 @@ struct PictureSize {
   bool operator==(const PictureSize&) const = default;
 };
 
-/// Pictures with labels, addressed by index. Every member may be called from any thread at any time.
+/// Pictures with labels, addressed by index. Every member may be called from any thread at any
+/// time.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -113,15 +114,16 @@ Interpolation parse_interpolation(std::string_view name);
 
 /// What lies between a decoded picture and the network in evaluation; it is stored in the model
 /// file. Means what torchvision's Resize, CenterCrop, ToTensor, Normalize mean: resize so that the
-/// shorter side is `resize` (antialiased, bit for bit as Pillow does it), crop the centre, divide by
-/// 255, subtract `mean`, divide by `std`.
+/// shorter side is `resize` (antialiased, bit for bit as Pillow does it), crop the centre, divide
+/// by 255, subtract `mean`, divide by `std`.
 struct Preprocessing {
   int height = 224;  ///< Of the network's input.
   int width = 224;
   int resize = 256;  ///< Length of the shorter side before the crop; 0: pictures are not resized.
   Interpolation interpolation = Interpolation::kBilinear;
   int channels = 3;  ///< 3: RGB, 1: grey (ITU-R 601 luma). Pictures are converted.
-  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  ///< Of values in 0 … 1; [0] alone for grey.
+  std::array<float, 3> mean = {0.485F, 0.456F,
+                               0.406F};  ///< Of values in 0 … 1; [0] alone for grey.
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
   bool operator==(const Preprocessing&) const = default;
 };
@@ -187,8 +189,8 @@ Augmentation augmentation_preset(std::string_view name);
 
 // ------------------------------------------------------------------------------------------ loader
 
-/// Tensors always have `batch_size` rows, as a compiled program wants them; rows from `count` on are
-/// zero.
+/// Tensors always have `batch_size` rows, as a compiled program wants them; rows from `count` on
+/// are zero.
 struct Batch {
   Tensor images;   ///< f32 [batch_size, c, h, w] or [batch_size, h, w, c]
   Tensor targets;  ///< f32 [batch_size, classes]: one-hot, or mixed; each row sums to one
@@ -228,8 +230,8 @@ struct BadPicture {
 /// never on the number of threads or on timing. One consumer thread at a time.
 class Loader {
  public:
-  /// Throws `kInvalidArgument` on settings that make no sense together, e.g. a batch larger than the
-  /// data with `drop_last`.
+  /// Throws `kInvalidArgument` on settings that make no sense together, e.g. a batch larger than
+  /// the data with `drop_last`.
   Loader(DatasetPtr dataset, const Preprocessing& preprocessing, const Augmentation& augmentation,
          const LoaderOptions& options);
   ~Loader();  ///< May come in the middle of an epoch.

@@ -1,0 +1,45 @@
+// Random changes of one training picture, and mixing within a batch.
+#pragma once
+
+#include "core/random.h"
+#include "data/transform.h"
+#include "resnet/data.h"
+
+namespace resnet {
+
+/// Throws `kInvalidArgument` unless every field makes sense and fits the preprocessing.
+void check_augmentation(const Augmentation& augmentation, const Preprocessing& preprocessing);
+
+/// Preprocessing with augmentation. Immutable: any number of threads, each with its own `Scratch`.
+class Augmenter {
+ public:
+  struct Scratch {
+    Image converted;
+    FitScratch fit;
+    Image padded;
+    Image changed;
+    Image spare;
+  };
+
+  Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation);
+  /// Writes one network input.
+  void operator()(const Image& picture, Random random, float* out, DataLayout layout,
+                  Scratch& scratch) const;
+
+ private:
+  PictureView crop(const PictureView& source, Random& random, Scratch& scratch) const;
+  PictureView shift(const PictureView& view, Random& random, Scratch& scratch) const;
+  void change_pixels(Random& random, Scratch& scratch) const;
+  void erase(Random& random, float* out, DataLayout layout) const;
+
+  Preprocessing preprocessing_;
+  Augmentation augmentation_;
+  Normalizer normalizer_;
+};
+
+/// Mixup or CutMix over the first `batch.count` rows: row i is mixed with row i − 1 (row 0 with the
+/// last), all with one ratio, as in torchvision's reference training. `spare` holds one row.
+void mix_batch(const Augmentation& augmentation, Random random, DataLayout layout, Batch& batch,
+               std::vector<float>& spare);
+
+}  // namespace resnet

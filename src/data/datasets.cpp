@@ -1,0 +1,317 @@
+#include "data/datasets.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "core/random.h"
+#include "data/galaxies.h"
+#include "data/resample.h"
+#include "formats/picture.h"
+
+namespace resnet {
+namespace {
+
+constexpr std::uint64_t kMaxPictureFile = std::uint64_t{1} << 30;
+constexpr std::int64_t kMaxGalaxyCache = std::int64_t{1} << 30;
+
+class Subset final : public Dataset {
+ public:
+  Subset(DatasetPtr base, std::vector<std::int64_t> indices)
+      : base_(std::move(base)), indices_(std::move(indices)) {}
+  std::int64_t size() const override { return static_cast<std::int64_t>(indices_.size()); }
+  const std::vector<std::string>& class_names() const override { return base_->class_names(); }
+  int label(std::int64_t i) const override { return base_->label(at(i)); }
+  std::string name(std::int64_t i) const override { return base_->name(at(i)); }
+  void read(std::int64_t i, Image& out) const override { base_->read(at(i), out); }
+  PictureSize picture_size() const override { return base_->picture_size(); }
+  bool grey() const override { return base_->grey(); }
+
+ private:
+  std::int64_t at(std::int64_t i) const { return indices_.at(static_cast<std::size_t>(i)); }
+  DatasetPtr base_;
+  std::vector<std::int64_t> indices_;
+};
+
+class Relabelled final : public Dataset {
+ public:
+  Relabelled(DatasetPtr base, std::vector<std::string> class_names, std::vector<int> labels)
+      : base_(std::move(base)), class_names_(std::move(class_names)), labels_(std::move(labels)) {}
+  std::int64_t size() const override { return base_->size(); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t i) const override {
+    return labels_.at(static_cast<std::size_t>(base_->label(i)));
+  }
+  std::string name(std::int64_t i) const override { return base_->name(i); }
+  void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
+  PictureSize picture_size() const override { return base_->picture_size(); }
+  bool grey() const override { return base_->grey(); }
+
+ private:
+  DatasetPtr base_;
+  std::vector<std::string> class_names_;
+  std::vector<int> labels_;  // by label of the base
+};
+
+class Pictures final : public Dataset {
+ public:
+  Pictures(std::vector<Image> pictures, std::vector<int> labels,
+           std::vector<std::string> class_names)
+      : pictures_(std::move(pictures)),
+        labels_(std::move(labels)),
+        class_names_(std::move(class_names)) {
+    if (pictures_.empty()) return;
+    const Image& first = pictures_.front();
+    size_ = {first.width, first.height};
+    grey_ = true;
+    for (const Image& p : pictures_) {
+      if (PictureSize{p.width, p.height} != PictureSize{first.width, first.height}) size_ = {};
+      if (p.channels != 1) grey_ = false;
+    }
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(pictures_.size()); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t i) const override { return labels_.at(static_cast<std::size_t>(i)); }
+  std::string name(std::int64_t i) const override { return fmt::format("picture {}", i); }
+  void read(std::int64_t i, Image& out) const override {
+    out = pictures_.at(static_cast<std::size_t>(i));
+  }
+  PictureSize picture_size() const override { return size_; }
+  bool grey() const override { return grey_; }
+
+ private:
+  std::vector<Image> pictures_;
+  std::vector<int> labels_;
+  std::vector<std::string> class_names_;
+  PictureSize size_;
+  bool grey_ = false;
+};
+
+class Packed final : public Dataset {
+ public:
+  Packed(std::string name, Tensor pictures, std::vector<std::int32_t> labels,
+         std::vector<std::string> class_names)
+      : name_(std::move(name)),
+        pictures_(std::move(pictures)),
+        labels_(std::move(labels)),
+        class_names_(std::move(class_names)) {
+    RESNET_CHECK(pictures_.shape().size() == 4 && pictures_.dtype() == DType::kU8 &&
+                 pictures_.dim(0) == static_cast<std::int64_t>(labels_.size()));
+  }
+  std::int64_t size() const override { return pictures_.dim(0); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t i) const override { return labels_.at(static_cast<std::size_t>(i)); }
+  std::string name(std::int64_t i) const override { return fmt::format("{} {}", name_, i); }
+  void read(std::int64_t i, Image& out) const override {
+    RESNET_CHECK(i >= 0 && i < size());
+    reshape(out, picture_size().width, picture_size().height, static_cast<int>(pictures_.dim(3)));
+    const std::size_t bytes = out.pixels.size();
+    std::memcpy(out.pixels.data(), pictures_.raw() + static_cast<std::size_t>(i) * bytes, bytes);
+  }
+  PictureSize picture_size() const override {
+    return {static_cast<int>(pictures_.dim(2)), static_cast<int>(pictures_.dim(1))};
+  }
+  bool grey() const override { return pictures_.dim(3) == 1; }
+
+ private:
+  std::string name_;
+  Tensor pictures_;
+  std::vector<std::int32_t> labels_;
+  std::vector<std::string> class_names_;
+};
+
+class Galaxies final : public Dataset {
+ public:
+  Galaxies(std::string part, std::int64_t count, int size, std::uint64_t seed, std::uint64_t first)
+      : part_(std::move(part)),
+        count_(count),
+        side_(size),
+        seed_(seed),
+        first_(first),
+        classes_(static_cast<std::int64_t>(galaxy_class_names().size())) {
+    if (count <= kMaxGalaxyCache / (std::int64_t{3} * side_ * side_)) {
+      // Not initialised: a page becomes real when its first galaxy is drawn.
+      cache_ = std::make_unique_for_overwrite<std::uint8_t[]>(static_cast<std::size_t>(count) *
+                                                              picture_bytes());
+      state_ = std::make_unique<std::atomic<std::uint8_t>[]>(static_cast<std::size_t>(count));
+    }
+  }
+  std::int64_t size() const override { return count_; }
+  const std::vector<std::string>& class_names() const override { return galaxy_class_names(); }
+  int label(std::int64_t i) const override { return static_cast<int>(i % classes_); }
+  std::string name(std::int64_t i) const override {
+    return fmt::format("galaxies {} {}", part_, i);
+  }
+  PictureSize picture_size() const override { return {side_, side_}; }
+  void read(std::int64_t i, Image& out) const override {
+    RESNET_CHECK(i >= 0 && i < count_);
+    const auto index = static_cast<std::size_t>(i);
+    std::uint8_t* kept = cache_ ? cache_.get() + index * picture_bytes() : nullptr;
+    if (kept != nullptr && state_[index].load(std::memory_order_acquire) == kReady) {
+      reshape(out, side_, side_, 3);
+      std::memcpy(out.pixels.data(), kept, picture_bytes());
+      return;
+    }
+    out = draw_galaxy(label(i), side_, seed_, first_ + static_cast<std::uint64_t>(i));
+    RESNET_CHECK(out.pixels.size() == picture_bytes());
+    std::uint8_t expected = kEmpty;
+    if (kept != nullptr && state_[index].compare_exchange_strong(expected, kBusy)) {
+      std::memcpy(kept, out.pixels.data(), picture_bytes());
+      state_[index].store(kReady, std::memory_order_release);
+    }
+  }
+
+ private:
+  enum : std::uint8_t { kEmpty, kBusy, kReady };
+  std::size_t picture_bytes() const {
+    return std::size_t{3} * static_cast<std::size_t>(side_ * side_);
+  }
+
+  std::string part_;
+  std::int64_t count_;
+  int side_;
+  std::uint64_t seed_;
+  std::uint64_t first_;
+  std::int64_t classes_;
+  std::unique_ptr<std::uint8_t[]> cache_;
+  std::unique_ptr<std::atomic<std::uint8_t>[]> state_;  // what the cache holds of each picture
+};
+
+class Folder final : public Dataset {
+ public:
+  Folder(std::filesystem::path root, std::vector<LabelledFile> files,
+         std::vector<std::string> class_names)
+      : root_(std::move(root)), files_(std::move(files)), class_names_(std::move(class_names)) {}
+  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t i) const override { return at(i).label; }
+  std::string name(std::int64_t i) const override { return (root_ / at(i).path).string(); }
+  void read(std::int64_t i, Image& out) const override {
+    const std::string path = name(i);
+    out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb);
+  }
+
+ private:
+  const LabelledFile& at(std::int64_t i) const { return files_.at(static_cast<std::size_t>(i)); }
+  std::filesystem::path root_;
+  std::vector<LabelledFile> files_;
+  std::vector<std::string> class_names_;
+};
+
+}  // namespace
+
+DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) {
+  for (const std::int64_t i : indices) {
+    if (i < 0 || i >= base->size()) {
+      fail(ErrorCode::kInvalidArgument, "subset of a data set of {} pictures: no picture {}",
+           base->size(), i);
+    }
+  }
+  return std::make_shared<Subset>(std::move(base), std::move(indices));
+}
+
+DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
+                        std::vector<std::string> class_names) {
+  if (pictures.size() != labels.size()) {
+    fail(ErrorCode::kInvalidArgument, "a data set of {} pictures with {} labels; expected as many",
+         pictures.size(), labels.size());
+  }
+  for (const int label : labels) {
+    if (label < 0 || label >= static_cast<int>(class_names.size())) {
+      fail(ErrorCode::kInvalidArgument, "label {} in a data set of {} classes", label,
+           class_names.size());
+    }
+  }
+  for (const Image& p : pictures) {
+    if (p.width < 1 || p.height < 1 || (p.channels != 1 && p.channels != 3 && p.channels != 4) ||
+        p.pixels.size() != static_cast<std::size_t>(p.width) * static_cast<std::size_t>(p.height) *
+                               static_cast<std::size_t>(p.channels)) {
+      fail(
+          ErrorCode::kInvalidArgument,
+          "a picture of {} x {} pixels and {} channels holds {} bytes; expected their product, and "
+          "1, 3 or 4 channels",
+          p.width, p.height, p.channels, p.pixels.size());
+    }
+  }
+  return std::make_shared<Pictures>(std::move(pictures), std::move(labels), std::move(class_names));
+}
+
+DatasetPtr make_packed_dataset(std::string name, Tensor pictures, std::vector<std::int32_t> labels,
+                               std::vector<std::string> class_names) {
+  return std::make_shared<Packed>(std::move(name), std::move(pictures), std::move(labels),
+                                  std::move(class_names));
+}
+
+Tensor interleave_planes(Tensor planes) {
+  RESNET_CHECK(planes.shape().size() == 4 && planes.dim(1) == 3);
+  const auto plane = static_cast<std::size_t>(planes.dim(2) * planes.dim(3));
+  auto values = planes.as<std::uint8_t>();
+  std::vector<std::uint8_t> one(3 * plane);
+  for (std::size_t at = 0; at < values.size(); at += 3 * plane) {
+    std::copy_n(&values[at], 3 * plane, one.begin());
+    for (std::size_t i = 0; i < plane; ++i) {
+      for (std::size_t c = 0; c < 3; ++c) values[at + 3 * i + c] = one[c * plane + i];
+    }
+  }
+  return planes.reshaped({planes.dim(0), planes.dim(2), planes.dim(3), 3});
+}
+
+DatasetPtr make_galaxies(std::string part, std::int64_t count, int size, std::uint64_t seed,
+                         std::uint64_t first) {
+  return std::make_shared<Galaxies>(std::move(part), count, size, seed, first);
+}
+
+DatasetPtr make_folder_dataset(std::filesystem::path root, std::vector<LabelledFile> files,
+                               std::vector<std::string> class_names) {
+  return std::make_shared<Folder>(std::move(root), std::move(files), std::move(class_names));
+}
+
+DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& class_names,
+                         const std::string& where) {
+  const auto& own = dataset->class_names();
+  if (own == class_names) return dataset;
+  std::vector<int> labels;
+  for (const std::string& name : own) {
+    const auto found = std::find(class_names.begin(), class_names.end(), name);
+    if (found == class_names.end()) {
+      fail(ErrorCode::kBadData,
+           "{}: class \"{}\" is not one of the model's {} classes ({}); rename or remove it", where,
+           name, class_names.size(),
+           class_names.empty() ? "none" : class_names.front() + " … " + class_names.back());
+    }
+    labels.push_back(static_cast<int>(found - class_names.begin()));
+  }
+  return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
+}
+
+SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed) {
+  std::vector<std::vector<std::int64_t>> by_class(dataset.class_names().size());
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    by_class.at(static_cast<std::size_t>(dataset.label(i))).push_back(i);
+  }
+  SplitIndices split;
+  for (std::size_t c = 0; c < by_class.size(); ++c) {
+    auto& indices = by_class[c];
+    Random random(seed, 0x5311, c);
+    for (std::size_t i = indices.size(); i > 1; --i) {
+      std::swap(indices[i - 1], indices[random.below(static_cast<std::uint32_t>(i))]);
+    }
+    const auto n = static_cast<std::int64_t>(indices.size());
+    std::int64_t held = 0;
+    if (n > 1) {
+      held = std::clamp<std::int64_t>(std::llround(static_cast<double>(n) * fraction), 1, n - 1);
+    }
+    split.val.insert(split.val.end(), indices.begin(), indices.begin() + held);
+    split.train.insert(split.train.end(), indices.begin() + held, indices.end());
+  }
+  std::sort(split.train.begin(), split.train.end());
+  std::sort(split.val.begin(), split.val.end());
+  return split;
+}
+
+}  // namespace resnet

@@ -1,0 +1,46 @@
+// The kinds of data set, each a small class over `Dataset`.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "resnet/data.h"
+
+namespace resnet {
+
+/// Pictures of one size, packed.
+DatasetPtr make_packed_dataset(std::string name, Tensor pictures /* u8 [n, h, w, c] */,
+                               std::vector<std::int32_t> labels,
+                               std::vector<std::string> class_names);
+
+/// u8 planes [n, 3, h, w] to interleaved [n, h, w, 3], in place.
+Tensor interleave_planes(Tensor planes);
+
+/// Galaxies drawn when they are asked for, in the asking thread; kept in memory where all fit into
+/// 1 GiB. Picture i of a part is number first + i of the seed's stream of its class.
+DatasetPtr make_galaxies(std::string part, std::int64_t count, int size, std::uint64_t seed,
+                         std::uint64_t first);
+
+struct LabelledFile {
+  std::string path;  ///< below the root
+  int label = 0;
+};
+DatasetPtr make_folder_dataset(std::filesystem::path root, std::vector<LabelledFile> files,
+                               std::vector<std::string> class_names);
+
+/// The same pictures under the classes of a model, matched by name; a class that the model does not
+/// know is `kBadData`. `where` is for the message.
+DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& class_names,
+                         const std::string& where);
+
+/// The indices of each class divided by `fraction`, at random but for `seed`, each part in order.
+/// A class of one picture stays in training.
+struct SplitIndices {
+  std::vector<std::int64_t> train;
+  std::vector<std::int64_t> val;
+};
+SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed);
+
+}  // namespace resnet

@@ -1,0 +1,156 @@
+// Going over all pictures once: statistics, and what is wrong with them.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "core/check.h"
+#include "data/parallel_for.h"
+#include "data/readable.h"
+#include "resnet/data.h"
+
+namespace resnet {
+namespace {
+
+std::uint64_t hash_of(const Image& picture) {
+  const std::string_view bytes(reinterpret_cast<const char*>(picture.pixels.data()),
+                               picture.pixels.size());
+  return std::hash<std::string_view>{}(bytes) ^ (static_cast<std::uint64_t>(picture.width) << 32 |
+                                                 static_cast<std::uint32_t>(picture.channels));
+}
+
+bool same_pixels(const Image& a, const Image& b) {
+  return a.width == b.width && a.height == b.height && a.channels == b.channels &&
+         a.pixels == b.pixels;
+}
+
+struct Examined {
+  PartReport report;
+  std::vector<std::uint64_t> hashes;  // by index; of readable pictures
+  std::vector<bool> readable;
+};
+
+Examined examine(const Dataset& dataset, int threads) {
+  const auto n = static_cast<std::size_t>(dataset.size());
+  Examined result;
+  PartReport& report = result.report;
+  report.class_counts.resize(dataset.class_names().size());
+  result.hashes.resize(n);
+  result.readable.assign(n, true);
+  std::vector<Image> pictures(static_cast<std::size_t>(std::max(1, threads)));
+  std::mutex mutex;
+  parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t worker) {
+    Image& picture = pictures[worker];
+    std::string reason;
+    const bool ok = try_picture(reason, [&] { dataset.read(i, picture); });
+    const std::uint64_t hash = ok ? hash_of(picture) : 0;
+    const std::lock_guard lock(mutex);
+    const auto index = static_cast<std::size_t>(i);
+    ++report.class_counts[static_cast<std::size_t>(dataset.label(i))];
+    result.hashes[index] = hash;
+    result.readable[index] = ok;
+    if (!ok) {
+      report.bad.push_back({i, dataset.name(i), reason});
+      return;
+    }
+    PictureSize& low = report.smallest;
+    PictureSize& high = report.largest;
+    if (low.width == 0) low = {picture.width, picture.height};
+    low = {std::min(low.width, picture.width), std::min(low.height, picture.height)};
+    high = {std::max(high.width, picture.width), std::max(high.height, picture.height)};
+  });
+  std::sort(report.bad.begin(), report.bad.end(),
+            [](const BadPicture& a, const BadPicture& b) { return a.index < b.index; });
+  return result;
+}
+
+}  // namespace
+
+Statistics measure_statistics(const Dataset& dataset, int threads) {
+  using Histograms = std::array<std::array<std::uint64_t, 256>, 3>;
+  struct Worker {
+    Image picture;
+    Histograms counts{};
+    std::int64_t pictures = 0;
+    std::int64_t unreadable = 0;
+  };
+  std::vector<Worker> workers(static_cast<std::size_t>(std::max(1, threads)));
+  parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t which) {
+    Worker& w = workers[which];
+    std::string reason;
+    if (!try_picture(reason, [&] { dataset.read(i, w.picture); })) {
+      ++w.unreadable;
+      return;
+    }
+    ++w.pictures;
+    const auto channels = static_cast<std::size_t>(w.picture.channels);
+    const std::vector<std::uint8_t>& pixels = w.picture.pixels;
+    for (std::size_t at = 0; at < pixels.size(); at += channels) {
+      for (std::size_t c = 0; c < 3; ++c) ++w.counts[c][pixels[at + (channels >= 3 ? c : 0)]];
+    }
+  });
+
+  Statistics statistics;
+  Histograms total{};
+  for (const Worker& w : workers) {
+    statistics.pictures += w.pictures;
+    statistics.unreadable += w.unreadable;
+    for (std::size_t c = 0; c < 3; ++c) {
+      for (std::size_t v = 0; v < 256; ++v) total[c][v] += w.counts[c][v];
+    }
+  }
+  if (statistics.pictures == 0) {
+    fail(ErrorCode::kBadData,
+         "none of {} pictures can be read, so there is no mean to measure; see `resnet data check`",
+         dataset.size());
+  }
+  for (std::size_t c = 0; c < 3; ++c) {
+    std::uint64_t count = 0;
+    std::uint64_t sum = 0;  // exact up to 7e16 pixels
+    for (std::size_t v = 0; v < 256; ++v) {
+      count += total[c][v];
+      sum += v * total[c][v];
+    }
+    const double mean = static_cast<double>(sum) / static_cast<double>(count);
+    double squares = 0;
+    for (std::size_t v = 0; v < 256; ++v) {
+      const double d = static_cast<double>(v) - mean;
+      squares += d * d * static_cast<double>(total[c][v]);
+    }
+    statistics.mean[c] = mean / 255.0;
+    statistics.std[c] = std::sqrt(squares / static_cast<double>(count)) / 255.0;
+  }
+  return statistics;
+}
+
+DataReport check_data(const DataSplits& splits, int threads) {
+  const Examined train = examine(*splits.train, threads);
+  const Examined val = examine(*splits.val, threads);
+  DataReport report{train.report, val.report, {}};
+
+  std::unordered_multimap<std::uint64_t, std::int64_t> known;
+  for (std::size_t i = 0; i < train.hashes.size(); ++i) {
+    if (train.readable[i]) known.emplace(train.hashes[i], static_cast<std::int64_t>(i));
+  }
+  for (std::size_t i = 0; i < val.hashes.size(); ++i) {
+    if (!val.readable[i]) continue;
+    const auto index = static_cast<std::int64_t>(i);
+    auto [it, end] = known.equal_range(val.hashes[i]);
+    if (it == end) continue;
+    const Image picture = splits.val->image(index);
+    std::int64_t twin = -1;  // the first of several, whatever the order of the map
+    for (; it != end; ++it) {
+      if ((twin < 0 || it->second < twin) &&
+          same_pixels(picture, splits.train->image(it->second))) {
+        twin = it->second;
+      }
+    }
+    if (twin >= 0) report.duplicates.push_back({splits.train->name(twin), splits.val->name(index)});
+  }
+  return report;
+}
+
+}  // namespace resnet

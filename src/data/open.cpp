@@ -1,0 +1,376 @@
+// Finding out what a data source is. The order: the word "galaxies", CIFAR's file names, MNIST's
+// file names, then folders of pictures.
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+#include "data/datasets.h"
+#include "data/galaxies.h"
+#include "formats/cifar.h"
+#include "formats/idx.h"
+#include "formats/picture.h"
+
+namespace fs = std::filesystem;
+
+namespace resnet {
+namespace {
+
+// ------------------------------------------------------------------------------------------ opened
+
+/// What a source has before it is divided or matched: `test` is null where it has no such part,
+/// `train` where it has only that or nobody wants to train.
+struct Opened {
+  DatasetPtr train;
+  DatasetPtr test;
+  std::string title;
+  std::string test_word = "validation";
+};
+
+// ---------------------------------------------------------------------------------------- galaxies
+
+constexpr std::string_view kGalaxies = "galaxies";
+constexpr std::uint64_t kFirstValGalaxy = std::uint64_t{1} << 40;  // no train set reaches this far
+
+std::uint64_t parse_count(std::string_view key, std::string_view text, std::uint64_t low,
+                          std::uint64_t high) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    fail(ErrorCode::kInvalidArgument, "galaxies: {}=\"{}\"; expected a whole number of {} to {}",
+         key, text, low, high);
+  }
+  return value;
+}
+
+Opened open_galaxies(const DataSpec& spec) {
+  const std::uint64_t classes = galaxy_class_names().size();
+  std::uint64_t train = 6000;
+  std::uint64_t val = 1200;
+  std::uint64_t seed = spec.seed;
+  std::uint64_t size = spec.image_size > 0 ? static_cast<std::uint64_t>(spec.image_size) : 64;
+  std::string_view rest = std::string_view(spec.source).substr(kGalaxies.size());
+  while (!rest.empty()) {
+    rest.remove_prefix(1);  // ':' at first, then ','
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(item.size());
+    const std::size_t equals = item.find('=');
+    const std::string_view key = item.substr(0, equals);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view{} : item.substr(equals + 1);
+    if (key == "train") {
+      train = parse_count(key, value, classes, 1'000'000'000);
+    } else if (key == "val") {
+      val = parse_count(key, value, 1, 1'000'000'000);
+    } else if (key == "size") {
+      size = parse_count(key, value, 8, 4096);
+    } else if (key == "seed") {
+      seed = parse_count(key, value, 0, UINT64_MAX);
+    } else {
+      fail(ErrorCode::kInvalidArgument,
+           "galaxies: unknown setting \"{}\"; expected galaxies:train=N,val=N,size=PIXELS,seed=N "
+           "(any of them)",
+           item);
+    }
+  }
+  const int side = static_cast<int>(size);
+  Opened opened;
+  opened.train = make_galaxies("train", static_cast<std::int64_t>(train), side, seed, 0);
+  opened.test = make_galaxies("val", static_cast<std::int64_t>(val), side, seed, kFirstValGalaxy);
+  opened.title = fmt::format("galaxies of {0} x {0} pixels", side);
+  return opened;
+}
+
+// ------------------------------------------------------------------------------------ packed files
+
+Opened open_cifar(const fs::path& path) {
+  Cifar cifar = read_cifar(path);
+  const std::string title = cifar.kind == CifarKind::kCifar10 ? "CIFAR-10" : "CIFAR-100";
+  Opened opened;
+  opened.train =
+      make_packed_dataset(title + " train", interleave_planes(std::move(cifar.train.images)),
+                          std::move(cifar.train.labels), cifar.class_names);
+  opened.test =
+      make_packed_dataset(title + " test", interleave_planes(std::move(cifar.test.images)),
+                          std::move(cifar.test.labels), cifar.class_names);
+  opened.title = title;
+  opened.test_word = "test";
+  return opened;
+}
+
+Opened open_idx(const fs::path& folder) {
+  Idx idx = read_idx_folder(folder);
+  std::int32_t highest = 0;
+  for (const auto* labels : {&idx.train.labels, &idx.test.labels}) {
+    for (const std::int32_t label : *labels) highest = std::max(highest, label);
+  }
+  std::vector<std::string> names;
+  for (std::int32_t label = 0; label <= highest; ++label) names.push_back(std::to_string(label));
+  const auto dataset = [&](const char* part, IdxSplit& split) {
+    const Shape s = split.images.shape();  // [n, h, w]
+    return make_packed_dataset(fmt::format("{} {}", folder.string(), part),
+                               split.images.reshaped({s[0], s[1], s[2], 1}),
+                               std::move(split.labels), names);
+  };
+  Opened opened;
+  opened.train = dataset("train", idx.train);
+  opened.test = dataset("test", idx.test);
+  opened.title = "IDX files";
+  opened.test_word = "test";
+  return opened;
+}
+
+// ----------------------------------------------------------------------------------------- folders
+
+bool hidden(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with('.') || name == "__MACOSX";
+}
+
+template <class Iterator, class Visit>
+void for_each_entry(const fs::path& folder, Visit visit) {
+  std::error_code error;
+  Iterator it(folder, error);
+  for (; !error && it != Iterator(); it.increment(error)) {
+    if (!visit(it)) break;
+  }
+  if (error) {
+    fail(ErrorCode::kIo, "cannot list the folder {}: {}", folder.string(), error.message());
+  }
+}
+
+std::vector<std::string> class_folders(const fs::path& root) {
+  std::vector<std::string> names;
+  for_each_entry<fs::directory_iterator>(root, [&](const auto& it) {
+    std::error_code ignored;
+    if (it->is_directory(ignored) && !hidden(it->path())) {
+      names.push_back(it->path().filename().string());
+    }
+    return true;
+  });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// Pictures below a folder, sorted, relative to it.
+std::vector<std::string> pictures_below(const fs::path& folder) {
+  std::vector<std::string> files;
+  for_each_entry<fs::recursive_directory_iterator>(folder, [&](auto& it) {
+    std::error_code ignored;
+    if (hidden(it->path())) {
+      it.disable_recursion_pending();
+    } else if (is_picture_path(it->path()) && it->is_regular_file(ignored)) {
+      files.push_back(it->path().lexically_relative(folder).string());
+    }
+    return true;
+  });
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+DatasetPtr scan_folder(const fs::path& root, const std::vector<std::string>& names) {
+  std::vector<LabelledFile> files;
+  for (std::size_t c = 0; c < names.size(); ++c) {
+    for (const std::string& file : pictures_below(root / names[c])) {
+      files.push_back({(fs::path(names[c]) / file).string(), static_cast<int>(c)});
+    }
+  }
+  return make_folder_dataset(root, std::move(files), names);
+}
+
+void require_classes(const fs::path& root, const std::vector<std::string>& names) {
+  constexpr std::string_view kExpected =
+      "expected one folder of pictures for each class, e.g. cat/1.jpg dog/1.jpg";
+  if (!names.empty()) return;
+  const std::size_t loose = pictures_below(root).size();
+  if (loose > 0) {
+    fail(ErrorCode::kBadData, "{}: {} pictures but no class folders; {}", root.string(), loose,
+         kExpected);
+  }
+  fail(ErrorCode::kBadData, "{}: no class folders and no pictures in it; {}", root.string(),
+       kExpected);
+}
+
+/// Training pictures: at least two classes, each with pictures.
+DatasetPtr open_train_folder(const fs::path& root) {
+  const auto names = class_folders(root);
+  require_classes(root, names);
+  if (names.size() == 1) {
+    const bool wrapped = class_folders(root / names[0]).size() > 1;
+    fail(ErrorCode::kBadData, "{}: only one class (\"{}\"); expected at least two class folders{}",
+         root.string(), names[0],
+         wrapped ? fmt::format("; did you mean {}?", (root / names[0]).string()) : "");
+  }
+  DatasetPtr dataset = scan_folder(root, names);
+  std::vector<std::int64_t> counts(names.size());
+  for (std::int64_t i = 0; i < dataset->size(); ++i) {
+    ++counts[static_cast<std::size_t>(dataset->label(i))];
+  }
+  for (std::size_t c = 0; c < names.size(); ++c) {
+    if (counts[c] == 0) {
+      fail(ErrorCode::kBadData,
+           "{}: no pictures in this class folder; add some, or remove the folder",
+           (root / names[c]).string());
+    }
+  }
+  return dataset;
+}
+
+/// Pictures to be judged: any classes that have some.
+DatasetPtr open_test_folder(const fs::path& root) {
+  const auto folders = class_folders(root);
+  require_classes(root, folders);
+  std::vector<std::string> names;
+  for (const std::string& name : folders) {
+    if (!pictures_below(root / name).empty()) names.push_back(name);
+  }
+  if (names.empty()) {
+    fail(ErrorCode::kBadData, "{}: no pictures in its {} class folders", root.string(),
+         folders.size());
+  }
+  return scan_folder(root, names);
+}
+
+Opened open_folder(const fs::path& root, bool training) {
+  Opened opened;
+  opened.title =
+      root.filename().empty() ? root.parent_path().filename().string() : root.filename().string();
+  std::optional<fs::path> test;
+  for (const char* name : {"val", "valid", "validation", "test"}) {
+    std::error_code ignored;
+    if (!fs::is_directory(root / name, ignored)) continue;
+    test = root / name;
+    if (std::string_view(name) == "test") opened.test_word = "test";
+    break;
+  }
+  std::error_code ignored;
+  const bool divided = fs::is_directory(root / "train", ignored);
+  if (test && (divided || !class_folders(*test).empty())) {
+    opened.test = open_test_folder(*test);
+    if (divided && training) opened.train = open_train_folder(root / "train");
+  } else {
+    const fs::path folder = divided ? root / "train" : root;
+    opened.train = training ? open_train_folder(folder) : open_test_folder(folder);
+  }
+  return opened;
+}
+
+// --------------------------------------------------------------------------------------------- all
+
+fs::path existing_path(const std::string& source) {
+  std::error_code error;
+  const fs::path path(source);
+  if (source.empty() || !fs::exists(path, error)) {
+    fail(ErrorCode::kNotFound,
+         "{}: no such file or folder; expected a folder of pictures, CIFAR or IDX files, or the "
+         "word "
+         "\"galaxies\"",
+         source.empty() ? "\"\"" : source);
+  }
+  return path;
+}
+
+Opened open_source(const DataSpec& spec, bool training) {
+  if (spec.source == kGalaxies || spec.source.starts_with("galaxies:")) return open_galaxies(spec);
+  const fs::path path = existing_path(spec.source);
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    if (is_picture_path(path) || !(is_cifar(path))) {
+      fail(ErrorCode::kBadData,
+           "{}: not a data set; expected a folder of pictures, or a CIFAR archive (.tar, .tar.gz) "
+           "of "
+           "the binary version",
+           path.string());
+    }
+    return open_cifar(path);
+  }
+  if (is_cifar(path)) return open_cifar(path);
+  if (is_idx_folder(path)) return open_idx(path);
+  return open_folder(path, training);
+}
+
+}  // namespace
+
+DataSplits open_data(const DataSpec& spec) {
+  if (!(spec.val_fraction > 0 && spec.val_fraction < 1)) {
+    fail(ErrorCode::kInvalidArgument,
+         "a validation share of {}; expected a number between 0 and 1, e.g. 0.2",
+         spec.val_fraction);
+  }
+  if (spec.image_size < 0) {
+    fail(ErrorCode::kInvalidArgument, "an image size of {}; expected 0 (default) or more pixels",
+         spec.image_size);
+  }
+  Opened opened = open_source(spec, true);
+  if (!opened.train) {
+    fail(ErrorCode::kBadData, "{}: has pictures to test on but no train folder; add {}",
+         spec.source, (fs::path(spec.source) / "train").string());
+  }
+  if (opened.train->size() == 0 || (opened.test && opened.test->size() == 0)) {
+    fail(ErrorCode::kBadData, "{}: no {} pictures in it", spec.source,
+         opened.train->size() == 0 ? "training" : opened.test_word);
+  }
+  const auto& classes = opened.train->class_names();
+  std::set<int> used;
+  for (std::int64_t i = 0; i < opened.train->size() && used.size() < 2; ++i) {
+    used.insert(opened.train->label(i));
+  }
+  if (used.size() < 2) {
+    fail(ErrorCode::kBadData, "{}: all pictures are of one class (\"{}\"); expected at least two",
+         spec.source, classes[static_cast<std::size_t>(*used.begin())]);
+  }
+
+  DataSplits splits;
+  splits.split_here = !opened.test;
+  if (opened.test) {
+    splits.train = opened.train;
+    for (const std::string& name : opened.test->class_names()) {
+      if (std::find(classes.begin(), classes.end(), name) == classes.end()) {
+        fail(ErrorCode::kBadData,
+             "{}: class \"{}\" has {} pictures but no training pictures; add it to train or remove "
+             "it there",
+             spec.source, name, opened.test_word);
+      }
+    }
+    splits.val = match_classes(opened.test, classes, spec.source);
+  } else {
+    const SplitIndices indices = split_stratified(*opened.train, spec.val_fraction, spec.seed);
+    if (indices.val.empty()) {
+      fail(ErrorCode::kBadData,
+           "{}: one picture in each class, so none can be held out for validation; add more",
+           spec.source);
+    }
+    splits.train = make_subset(opened.train, indices.train);
+    splits.val = make_subset(opened.train, indices.val);
+  }
+  splits.description =
+      fmt::format("{}: {} training and {} {} pictures of {} classes{}", opened.title,
+                  splits.train->size(), splits.val->size(), opened.test_word, classes.size(),
+                  splits.split_here ? ", split here" : "");
+  return splits;
+}
+
+DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names) {
+  const Opened opened = open_source(spec, false);
+  const DatasetPtr& dataset = opened.test ? opened.test : opened.train;
+  if (dataset->size() == 0) {
+    fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
+  }
+  return match_classes(dataset, class_names, spec.source);
+}
+
+std::vector<fs::path> list_pictures(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
+  }
+  if (!fs::is_directory(path, ignored)) return {path};
+  std::vector<fs::path> files;
+  for (const std::string& file : pictures_below(path)) files.push_back(path / file);
+  return files;
+}
+
+}  // namespace resnet

@@ -1,0 +1,28 @@
+// Which exceptions mean "this picture cannot be read" and concern nobody else.
+#pragma once
+
+#include <string>
+
+#include "resnet/error.h"
+
+namespace resnet {
+
+/// Does what `use_picture` does; when the picture is to blame, returns false and says why. Other
+/// exceptions (no memory, a bug of ours) pass through.
+template <class UsePicture>
+bool try_picture(std::string& reason, const UsePicture& use_picture) {
+  try {
+    use_picture();
+    return true;
+  } catch (const Error& error) {
+    switch (error.code()) {
+      case ErrorCode::kBadData:
+      case ErrorCode::kUnsupported:
+      case ErrorCode::kNotFound:
+      case ErrorCode::kIo: reason = error.what(); return false;
+      default: throw;
+    }
+  }
+}
+
+}  // namespace resnet

@@ -1,0 +1,76 @@
+// Pillow's Image.resize for 8-bit pictures, bit for bit, as Pillow 2.7 to 12 do it (Resample.c and
+// Geometry.c of its libImaging are the description). A picture is filtered along its rows, rounded
+// to 8 bits, then along its columns. The filter's support grows with the scale, so shrinking
+// averages over everything that falls into a pixel.
+//
+// Pillow 13 filters the columns first where that is less work. Then single values differ by one;
+// published weights were trained and judged with the older order, which is why it is kept.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "resnet/data.h"
+
+namespace resnet {
+
+/// Pixels that belong to somebody else. Crops, flips and quarter turns only change these numbers.
+struct PictureView {
+  const std::uint8_t* data = nullptr;  ///< of the top left pixel
+  int width = 0;
+  int height = 0;
+  int channels = 3;
+  std::ptrdiff_t step_x = 3;  ///< bytes from a pixel to its right neighbour
+  std::ptrdiff_t step_y = 0;  ///< bytes from a pixel to the one below
+
+  PictureView() = default;
+  explicit PictureView(const Image& picture)
+      : data(picture.pixels.data()),
+        width(picture.width),
+        height(picture.height),
+        channels(picture.channels),
+        step_x(picture.channels),
+        step_y(std::ptrdiff_t{picture.width} * picture.channels) {}
+  const std::uint8_t* at(int x, int y) const { return data + x * step_x + y * step_y; }
+  PictureView crop(int left, int top, int w, int h) const;
+  PictureView flipped_horizontally() const;
+  PictureView flipped_vertically() const;
+  PictureView turned() const;  ///< by 90 degrees, counter-clockwise
+};
+
+struct Rect {
+  int left = 0;
+  int top = 0;
+  int width = 0;
+  int height = 0;
+};
+
+/// One axis of a resampling: output i is the sum of count[i] inputs from first[i] on, weighted with
+/// 22-bit fixed-point numbers at weights[i · stride].
+struct FilterAxis {
+  int stride = 0;
+  std::vector<int> first;
+  std::vector<int> count;
+  std::vector<std::int32_t> weights;
+  std::vector<double> exact;  ///< before rounding; scratch
+};
+
+struct ResampleScratch {
+  FilterAxis x;
+  FilterAxis y;
+  Image between;
+};
+
+/// The part `region` of what resizing `source` to width x height gives; `out` becomes that part.
+/// Only what the part needs is computed. Pixels of a row must be adjacent (step_x = channels).
+void resample(const PictureView& source, int width, int height, const Rect& region,
+              Interpolation interpolation, ResampleScratch& scratch, Image& out);
+
+/// Gives `picture` this shape, keeping its memory where that is enough.
+void reshape(Image& picture, int width, int height, int channels);
+
+/// Width and height after torchvision's Resize(shorter).
+PictureSize resized_size(int width, int height, int shorter);
+
+}  // namespace resnet

@@ -1,0 +1,213 @@
+#include "data/transform.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+constexpr int kMaxSide = 1 << 15;  // of a network's input
+
+std::uint8_t luma(const std::uint8_t* rgb) {  // ITU-R 601-2 in 16-bit fixed point, as Pillow's "L"
+  return static_cast<std::uint8_t>((rgb[0] * 19595U + rgb[1] * 38470U + rgb[2] * 7471U + 0x8000U) >>
+                                   16);
+}
+
+/// Where a length of `size` meets a centre crop of `crop`: torchvision pads first, then crops, and
+/// rounds halves to even.
+struct CenterSpan {
+  int begin;  ///< first pixel kept
+  int count;  ///< pixels kept
+  int pad;    ///< black pixels before them
+};
+CenterSpan center_span(int size, int crop) {
+  if (size < crop) return {0, size, (crop - size) / 2};
+  return {static_cast<int>(std::nearbyint((size - crop) / 2.0)), crop, 0};
+}
+
+}  // namespace
+
+std::string_view name_of(Interpolation interpolation) {
+  switch (interpolation) {
+    case Interpolation::kNearest: return "nearest";
+    case Interpolation::kBilinear: return "bilinear";
+    case Interpolation::kBicubic: return "bicubic";
+  }
+  return "?";
+}
+
+Interpolation parse_interpolation(std::string_view name) {
+  for (const auto i :
+       {Interpolation::kNearest, Interpolation::kBilinear, Interpolation::kBicubic}) {
+    if (name == name_of(i)) return i;
+  }
+  fail(ErrorCode::kInvalidArgument,
+       "unknown interpolation \"{}\"; expected nearest, bilinear or bicubic", name);
+}
+
+void check_preprocessing(const Preprocessing& s) {
+  if (s.height < 1 || s.width < 1 || s.height > kMaxSide || s.width > kMaxSide || s.resize < 0 ||
+      s.resize > kMaxSide) {
+    fail(ErrorCode::kInvalidArgument,
+         "preprocessing to {} x {} pixels after a resize to {}: expected sides of 1 to {} and a "
+         "resize of 0 (none) to {}",
+         s.width, s.height, s.resize, kMaxSide, kMaxSide);
+  }
+  if (s.channels != 1 && s.channels != 3) {
+    fail(ErrorCode::kInvalidArgument, "preprocessing to {} channels; expected 1 (grey) or 3 (RGB)",
+         s.channels);
+  }
+  for (std::size_t c = 0; c < static_cast<std::size_t>(s.channels); ++c) {
+    if (!std::isfinite(s.mean[c]) || !std::isfinite(s.std[c]) || s.std[c] <= 0) {
+      fail(ErrorCode::kInvalidArgument,
+           "preprocessing with mean {} and std {} in channel {}; expected finite numbers and a "
+           "positive std",
+           s.mean[c], s.std[c], c);
+    }
+  }
+}
+
+void convert_channels(const Image& picture, int channels, Image& out) {
+  const int from = picture.channels;
+  const auto known = [](int c) { return c == 1 || c == 3 || c == 4; };
+  if (!known(from) || !known(channels) || picture.width < 1 || picture.height < 1) {
+    fail(ErrorCode::kInvalidArgument,
+         "cannot convert a picture of {} x {} pixels and {} channels to {} channels; expected 1, 3 "
+         "or 4",
+         picture.width, picture.height, from, channels);
+  }
+  reshape(out, picture.width, picture.height, channels);
+  const std::uint8_t* p = picture.pixels.data();
+  const std::uint8_t* end = p + picture.pixels.size();
+  std::uint8_t* q = out.pixels.data();
+  if (from == channels) {
+    std::memcpy(q, p, picture.pixels.size());
+    return;
+  }
+  for (; p < end; p += from, q += channels) {
+    if (channels == 1) {
+      *q = luma(p);
+      continue;
+    }
+    for (int c = 0; c < 3; ++c) q[c] = p[from == 1 ? 0 : c];
+    if (channels == 4) q[3] = 255;
+  }
+}
+
+Image convert_channels(const Image& picture, int channels) {
+  Image out;
+  convert_channels(picture, channels, out);
+  return out;
+}
+
+PictureView fit(const PictureView& source, const Preprocessing& s, FitScratch& scratch) {
+  PictureSize size{source.width, source.height};
+  if (s.resize > 0) size = resized_size(source.width, source.height, s.resize);
+  const CenterSpan x = center_span(size.width, s.width);
+  const CenterSpan y = center_span(size.height, s.height);
+  PictureView kept;
+  if (size == PictureSize{source.width, source.height}) {
+    kept = source.crop(x.begin, y.begin, x.count, y.count);
+  } else {
+    resample(source, size.width, size.height, {x.begin, y.begin, x.count, y.count}, s.interpolation,
+             scratch.resample, scratch.part);
+    kept = PictureView(scratch.part);
+  }
+  if (kept.width == s.width && kept.height == s.height) return kept;
+
+  reshape(scratch.padded, s.width, s.height, source.channels);
+  std::fill(scratch.padded.pixels.begin(), scratch.padded.pixels.end(), std::uint8_t{0});
+  for (int row = 0; row < kept.height; ++row) {
+    std::memcpy(scratch.padded.row(y.pad + row) + x.pad * source.channels, kept.at(0, row),
+                static_cast<std::size_t>(kept.width * source.channels));
+  }
+  return PictureView(scratch.padded);
+}
+
+Normalizer::Normalizer(const Preprocessing& settings) : table_{} {
+  check_preprocessing(settings);
+  for (std::size_t c = 0; c < static_cast<std::size_t>(settings.channels); ++c) {
+    for (std::size_t v = 0; v < 256; ++v) {
+      table_[c][v] = (static_cast<float>(v) / 255.0F - settings.mean[c]) / settings.std[c];
+    }
+  }
+}
+
+void Normalizer::write(const PictureView& view, float* out, DataLayout layout) const {
+  const std::ptrdiff_t plane = std::ptrdiff_t{view.width} * view.height;
+  const float* red = table_[0].data();
+  const float* green = table_[1].data();
+  const float* blue = table_[2].data();
+  for (int y = 0; y < view.height; ++y) {
+    const std::uint8_t* p = view.at(0, y);
+    if (view.channels == 1) {
+      for (int x = 0; x < view.width; ++x, p += view.step_x) *out++ = red[*p];
+    } else if (layout == DataLayout::kNHWC) {
+      for (int x = 0; x < view.width; ++x, p += view.step_x) {
+        *out++ = red[p[0]];
+        *out++ = green[p[1]];
+        *out++ = blue[p[2]];
+      }
+    } else {
+      for (int x = 0; x < view.width; ++x, p += view.step_x, ++out) {
+        out[0] = red[p[0]];
+        out[plane] = green[p[1]];
+        out[2 * plane] = blue[p[2]];
+      }
+    }
+  }
+}
+
+Image preprocess_pixels(const Image& picture, const Preprocessing& settings) {
+  check_preprocessing(settings);
+  Image converted;
+  convert_channels(picture, settings.channels, converted);
+  FitScratch scratch;
+  const PictureView view = fit(PictureView(converted), settings, scratch);
+  Image out(view.width, view.height, view.channels);
+  for (int y = 0; y < view.height; ++y) {
+    std::memcpy(out.row(y), view.at(0, y), static_cast<std::size_t>(view.width * view.channels));
+  }
+  return out;
+}
+
+void preprocess(const Image& picture, const Preprocessing& settings, float* out,
+                DataLayout layout) {
+  const Normalizer normalizer(settings);
+  Image converted;
+  const Image* source = &picture;
+  if (picture.channels != settings.channels || picture.width < 1 || picture.height < 1) {
+    convert_channels(picture, settings.channels, converted);
+    source = &converted;
+  }
+  FitScratch scratch;
+  normalizer.write(fit(PictureView(*source), settings, scratch), out, layout);
+}
+
+Preprocessing default_preprocessing(const Dataset& dataset, int image_size) {
+  Preprocessing s;
+  const PictureSize own = dataset.picture_size();
+  const bool as_is = own.width > 0 && own.height > 0 &&
+                     (image_size == 0 || own == PictureSize{image_size, image_size});
+  if (as_is) {
+    s.width = own.width;
+    s.height = own.height;
+    s.resize = 0;
+  } else {
+    const int side = image_size == 0 ? 224 : image_size;
+    s.width = s.height = side;
+    s.resize = static_cast<int>(std::nearbyint(side * 256.0 / 224.0));
+  }
+  if (dataset.grey()) {
+    s.channels = 1;
+    s.mean = {0.449F, 0.449F, 0.449F};
+    s.std = {0.226F, 0.226F, 0.226F};
+  }
+  check_preprocessing(s);
+  return s;
+}
+
+}  // namespace resnet

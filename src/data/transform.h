@@ -1,0 +1,40 @@
+// From a decoded picture to floats: the parts of preprocessing that training and evaluation share.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "data/resample.h"
+#include "resnet/data.h"
+
+namespace resnet {
+
+/// Throws `kInvalidArgument` unless every field makes sense.
+void check_preprocessing(const Preprocessing& settings);
+
+/// `out` becomes `picture` with 1, 3 or 4 channels.
+void convert_channels(const Image& picture, int channels, Image& out);
+
+struct FitScratch {
+  ResampleScratch resample;
+  Image part;
+  Image padded;
+};
+
+/// Resize of the shorter side and centre crop. The result looks into `source` where nothing had to
+/// be computed, else into `scratch`.
+PictureView fit(const PictureView& source, const Preprocessing& settings, FitScratch& scratch);
+
+/// Bytes to normalised floats, ((v / 255) − mean) / std in float as torchvision computes it: a
+/// table, since there are only 256 values.
+class Normalizer {
+ public:
+  explicit Normalizer(const Preprocessing& settings);
+  /// The view must have the input's size and channels.
+  void write(const PictureView& picture, float* out, DataLayout layout) const;
+
+ private:
+  std::array<std::array<float, 256>, 3> table_;
+};
+
+}  // namespace resnet
