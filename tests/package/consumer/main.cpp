@@ -26,8 +26,8 @@ int run() {
   options.out = "run";
   options.overwrite = true;
   const resnet::TrainResult trained = resnet::train(options);
-  const resnet::EvalResult again = resnet::evaluate(resnet::load_model(trained.model), options.data,
-                                                    {.network = gated_network});
+  const resnet::EvalResult again =
+      resnet::evaluate(resnet::load_model(trained.model), options.data, {.network = gated_network});
   std::printf("top-1 %.3f when trained, %.3f when read again, %lld pictures\n", trained.best.top1,
               again.top1, static_cast<long long>(again.images));
   return again.images == 64 && again.top1 == trained.best.top1 ? 0 : 1;
