@@ -17,6 +17,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -319,6 +321,7 @@ class Graph {
   std::string scope_;
   std::vector<Node> nodes_;
   std::vector<std::pair<std::string, Value>> outputs_;
+  std::unordered_map<std::string, std::int32_t> sources_;  // inputs and parameters by name
 };
 
 /// Appends the derivative of the scalar `loss` with respect to each of `wrt` and returns them in

@@ -68,6 +68,8 @@ class Target {
                               std::span<const Layout> have) = 0;
   /// A kernel with one input and one output that changes the layout.
   virtual KernelChoice reorder(const TensorType& type, Layout from, Layout to) = 0;
+  /// Called at the start of every run, on the thread that runs.
+  virtual void begin_run() {}
   /// "nChw16c", for descriptions.
   virtual std::string describe(Layout layout) const = 0;
 };

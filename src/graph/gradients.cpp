@@ -41,8 +41,9 @@ void conv2d(Rule& r) {
   a.bias = false;
   a.input_shape = r.shape(0);
   a.weight_shape = r.shape(1);
-  if (r.needs(0)) r.dx[0] = r.emit(Op::kConv2dBackwardData, {r.dy, r.x(1)}, a);
+  // Weights first: x is dead before the memory for dx is taken.
   if (r.needs(1)) r.dx[1] = r.emit(Op::kConv2dBackwardWeights, {r.x(0), r.dy}, a);
+  if (r.needs(0)) r.dx[0] = r.emit(Op::kConv2dBackwardData, {r.dy, r.x(1)}, a);
 }
 
 // Batch norm (batch statistics) and normalize (given statistics) differ in where mean and var are.

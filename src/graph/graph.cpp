@@ -59,6 +59,7 @@ Value Graph::input(std::string name, Shape shape, DType dtype) {
   if (find(name)) fail(ErrorCode::kInvalidArgument, "two inputs are called {}", name);
   element_count(shape);
   const Value v = append(Op::kInput, std::move(name), {});
+  sources_[nodes_.back().name] = v.node;
   nodes_.back().outputs = {{dtype, std::move(shape)}};
   return v;
 }
@@ -70,16 +71,14 @@ Value Graph::parameter(std::string name, Shape shape, const ParameterAttributes&
   }
   element_count(shape);
   const Value v = append(Op::kParameter, std::move(name), {}, attributes);
+  sources_[nodes_.back().name] = v.node;
   nodes_.back().outputs = {{DType::kF32, std::move(shape)}};
   return v;
 }
 
 Value Graph::find(std::string_view name) const {
-  for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    const bool source = nodes_[i].op == Op::kInput || nodes_[i].op == Op::kParameter;
-    if (source && nodes_[i].name == name) return {static_cast<std::int32_t>(i), 0};
-  }
-  return {};
+  const auto found = sources_.find(std::string(name));
+  return found == sources_.end() ? Value{} : Value{found->second, 0};
 }
 
 std::vector<Value> Graph::parameters() const {

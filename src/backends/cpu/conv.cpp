@@ -1,0 +1,219 @@
+// Convolutions by oneDNN. What is ours here is the choice: which layouts to offer, and where
+// Winograd's F(4x4, 3x3) is faster than the direct kernels (measured in bench/, docs/PERFORMANCE.md).
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "backends/cpu/cpu_target.h"
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+using dnnl::memory;
+using Forward = dnnl::convolution_forward;
+using BackwardData = dnnl::convolution_backward_data;
+using BackwardWeights = dnnl::convolution_backward_weights;
+using From = DnnlKernel::From;
+
+// The residual is added by oneDNN's sum post-op, which expects it in the destination's memory.
+class ConvWithResidual final : public Kernel {
+ public:
+  ConvWithResidual(std::unique_ptr<DnnlKernel> conv, std::size_t residual, std::size_t bytes)
+      : conv_(std::move(conv)), residual_(residual), bytes_(bytes) {}
+  void run(const KernelArgs& args) override {
+    if (args.in[residual_] != args.out[0]) std::memcpy(args.out[0], args.in[residual_], bytes_);
+    conv_->run(args);
+  }
+
+ private:
+  std::unique_ptr<DnnlKernel> conv_;
+  std::size_t residual_;
+  std::size_t bytes_;
+};
+
+// Logical shapes and attributes of one convolution, whichever direction is computed.
+struct Problem {
+  Op op;
+  Shape x, w, y;
+  ConvAttributes a;
+
+  memory::dims strides() const { return {a.stride_h, a.stride_w}; }
+  memory::dims dilates() const { return {a.dilation_h - 1, a.dilation_w - 1}; }
+  memory::dims pad_begin() const { return {a.pad_top, a.pad_left}; }
+  memory::dims pad_end() const { return {a.pad_bottom, a.pad_right}; }
+  memory::desc weights() const {
+    memory::dims dims(w.begin(), w.end());
+    if (a.groups > 1) dims = {a.groups, w[0] / a.groups, w[1], w[2], w[3]};
+    return {dims, memory::data_type::f32, memory::format_tag::any};
+  }
+};
+
+Problem problem_of(const NodeView& v) {
+  Problem p{v.node.op, {}, {}, {}, v.attributes<ConvAttributes>()};
+  switch (v.node.op) {
+    case Op::kConv2d:
+      p.x = v.in_shape(0), p.w = v.in_shape(1), p.y = v.out_shape();
+      break;
+    case Op::kConv2dBackwardData:
+      p.x = p.a.input_shape, p.w = v.in_shape(1), p.y = v.in_shape(0);
+      break;
+    default:
+      p.x = v.in_shape(0), p.w = p.a.weight_shape, p.y = v.in_shape(1);
+  }
+  return p;
+}
+
+// Where Winograd wins, by direction. A function of shapes alone, so that results repeat.
+bool prefers_winograd(const Problem& p) {
+  const bool possible = p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
+                        p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
+                        p.x[1] % 16 == 0 && p.y[1] % 16 == 0;
+  return possible;
+}
+
+struct Candidate {
+  dnnl::algorithm algorithm;
+  Layout x, y;
+};
+
+std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
+  std::vector<Candidate> list;
+  if (v.target.options().winograd && v.target.block() == 16 && prefers_winograd(p)) {
+    list.push_back({dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout});
+  }
+  const auto direct = dnnl::algorithm::convolution_direct;
+  // The first convolution reads the few channels of a picture as they come.
+  const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
+  if (x_is_plain && p.x[1] < 4) list.push_back({direct, kPlainLayout, kBlockedLayout});
+  list.push_back({direct, kBlockedLayout, kBlockedLayout});
+  list.push_back({dnnl::algorithm::convolution_auto, kPlainLayout, kPlainLayout});
+  return list;
+}
+
+// The descriptors of one candidate in one direction.
+struct Attempt {
+  CpuTarget& target;
+  const Problem& p;
+  memory::desc x, y;
+  dnnl::algorithm algorithm;
+  dnnl::primitive_attr attr;
+
+  Attempt(CpuTarget& t, const Problem& problem, const Candidate& c)
+      : target(t), p(problem), x(t.describe_memory({DType::kF32, problem.x}, c.x)),
+        y(t.describe_memory({DType::kF32, problem.y}, c.y)), algorithm(c.algorithm) {
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  }
+
+  Forward::primitive_desc forward(dnnl::prop_kind kind, bool fused) const {
+    dnnl::primitive_attr a = attr;
+    if (fused && (p.a.residual || p.a.relu)) {
+      dnnl::post_ops ops;
+      if (p.a.residual) ops.append_sum(1.0F);
+      if (p.a.relu) ops.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+      a.set_post_ops(ops);
+    }
+    if (fused && p.a.bias) {
+      const memory::desc bias({p.y[1]}, memory::data_type::f32, memory::format_tag::a);
+      return {{kind, algorithm, x, p.weights(), bias, y, p.strides(), p.dilates(), p.pad_begin(),
+               p.pad_end()},
+              a, target.engine()};
+    }
+    return {{kind, algorithm, x, p.weights(), y, p.strides(), p.dilates(), p.pad_begin(),
+             p.pad_end()},
+            a, target.engine()};
+  }
+};
+
+template <class Pd>
+KernelChoice finish(const NodeView& v, const Pd& pd, std::unique_ptr<DnnlKernel> kernel) {
+  const memory::desc scratch = pd.scratchpad_desc();
+  kernel->bind(DNNL_ARG_SCRATCHPAD, scratch, From::kScratch);
+  KernelChoice choice;
+  choice.kernel = std::move(kernel);
+  choice.name = pd.impl_info_str();
+  choice.scratch_bytes = scratch.get_size();
+  choice.inputs.resize(v.node.inputs.size());
+  choice.outputs.resize(1);
+  return choice;
+}
+
+KernelChoice forward(const NodeView& v, const Attempt& t, const Candidate& c) {
+  const auto kind = v.graph.mode() == Mode::kTraining ? dnnl::prop_kind::forward_training
+                                                      : dnnl::prop_kind::forward_inference;
+  const auto pd = t.forward(kind, true);
+  auto kernel = std::make_unique<DnnlKernel>(v.target, Forward(pd));
+  kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  if (t.p.a.bias) kernel->bind(DNNL_ARG_BIAS, pd.bias_desc(), From::kIn, 2);
+  kernel->bind(DNNL_ARG_DST, pd.dst_desc(), From::kOut, 0);
+  KernelChoice choice = finish(v, pd, std::move(kernel));
+  choice.inputs[0] = c.x;
+  choice.inputs[1] = v.target.intern(pd.weights_desc());
+  choice.outputs[0] = c.y;
+  if (t.p.a.residual) {
+    const std::size_t r = v.node.inputs.size() - 1;
+    choice.inputs[r] = c.y;
+    choice.in_place = {static_cast<int>(r)};
+    auto* conv = static_cast<DnnlKernel*>(choice.kernel.release());
+    choice.kernel = std::make_unique<ConvWithResidual>(std::unique_ptr<DnnlKernel>(conv), r,
+                                                       v.target.bytes(v.out(), c.y));
+  }
+  return choice;
+}
+
+KernelChoice backward_data(const NodeView& v, const Attempt& t, const Candidate& c) {
+  const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
+  const BackwardData::primitive_desc pd(
+      {t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(), t.p.dilates(), t.p.pad_begin(),
+       t.p.pad_end()},
+      t.attr, v.target.engine(), hint);
+  auto kernel = std::make_unique<DnnlKernel>(v.target, BackwardData(pd));
+  kernel->bind(DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_DIFF_SRC, pd.diff_src_desc(), From::kOut, 0);
+  KernelChoice choice = finish(v, pd, std::move(kernel));
+  choice.inputs = {c.y, v.target.intern(pd.weights_desc())};
+  choice.outputs[0] = c.x;
+  return choice;
+}
+
+KernelChoice backward_weights(const NodeView& v, const Attempt& t, const Candidate& c) {
+  const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
+  const BackwardWeights::primitive_desc pd(
+      {t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(), t.p.dilates(), t.p.pad_begin(),
+       t.p.pad_end()},
+      t.attr, v.target.engine(), hint);
+  auto kernel = std::make_unique<DnnlKernel>(v.target, BackwardWeights(pd));
+  kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
+  kernel->bind(DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc(), From::kOut, 0);
+  KernelChoice choice = finish(v, pd, std::move(kernel));
+  choice.inputs = {c.x, c.y};
+  choice.outputs[0] = v.target.intern(pd.diff_weights_desc());
+  return choice;
+}
+
+}  // namespace
+
+KernelChoice make_conv(const NodeView& v) {
+  const Problem p = problem_of(v);
+  std::optional<KernelChoice> slow;  // oneDNN's own naive loops, if nothing else fits
+  for (const Candidate& c : candidates(v, p)) {
+    try {
+      const Attempt t(v.target, p, c);
+      KernelChoice choice = p.op == Op::kConv2d               ? forward(v, t, c)
+                            : p.op == Op::kConv2dBackwardData ? backward_data(v, t, c)
+                                                              : backward_weights(v, t, c);
+      if (choice.name.rfind("ref", 0) != 0) return choice;
+      if (!slow) slow = std::move(choice);
+    } catch (const dnnl::error&) {
+      continue;  // not implemented for this candidate
+    }
+  }
+  if (slow) return std::move(*slow);
+  fail(ErrorCode::kUnsupported, "layer {}: oneDNN has no {} for {} by {}", v.node.name,
+       name_of(v.node.op), to_string(p.x), to_string(p.w));
+}
+
+}  // namespace resnet

@@ -1,0 +1,192 @@
+#include "backends/cpu/cpu.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "backends/cpu/cpu_target.h"
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+using dnnl::memory;
+
+memory::data_type data_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return memory::data_type::f32;
+    case DType::kBF16: return memory::data_type::bf16;
+    case DType::kU8: return memory::data_type::u8;
+    case DType::kI8: return memory::data_type::s8;
+    case DType::kI32: return memory::data_type::s32;
+    default: fail(ErrorCode::kUnsupported, "the cpu device has no values of {}", name_of(dtype));
+  }
+}
+
+memory::dims row_major(const memory::dims& dims) {
+  memory::dims strides(dims.size(), 1);
+  for (std::size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
+  return strides;
+}
+
+bool has_avx512() {
+  const auto isa = dnnl::get_effective_cpu_isa();
+  return static_cast<int>(isa) >= static_cast<int>(dnnl::cpu_isa::avx512_core) &&
+         isa != dnnl::cpu_isa::avx2_vnni;
+}
+
+}  // namespace
+
+CpuTarget::CpuTarget(const CpuOptions& options) : options_(options), block_(has_avx512() ? 16 : 8) {
+  // oneDNN shapes its primitives for the number of threads it sees when they are created.
+  begin_run();
+}
+
+void CpuTarget::begin_run() {
+  omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
+}
+
+memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) const {
+  if (layout.id >= 2) return formats_[static_cast<std::size_t>(layout.id) - 2];
+  const memory::dims dims(type.shape.begin(), type.shape.end());
+  if (layout == kPlainLayout) return {dims, data_type(type.dtype), row_major(dims)};
+  const auto tag = block_ == 16 ? memory::format_tag::nChw16c : memory::format_tag::nChw8c;
+  return {dims, data_type(type.dtype), tag};
+}
+
+std::size_t CpuTarget::bytes(const TensorType& type, Layout layout) const {
+  if (layout == kPlainLayout) {
+    return static_cast<std::size_t>(element_count(type.shape)) * size_of(type.dtype);
+  }
+  return describe_memory(type, layout).get_size();
+}
+
+Layout CpuTarget::intern(const memory::desc& desc) {
+  const auto found = std::find(formats_.begin(), formats_.end(), desc);
+  if (found == formats_.end()) {
+    formats_.push_back(desc);
+    return {static_cast<std::int32_t>(formats_.size()) + 1};
+  }
+  return {static_cast<std::int32_t>(found - formats_.begin()) + 2};
+}
+
+std::string CpuTarget::describe(Layout layout) const {
+  if (layout == kPlainLayout) return "plain";
+  if (layout == kBlockedLayout) return fmt::format("nChw{}c", block_);
+  return fmt::format("format{}", layout.id);
+}
+
+KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) {
+  memory::desc source = describe_memory(type, from);
+  memory::desc destination = describe_memory(type, to);
+  // Grouped weights have five dimensions in oneDNN: [g, o/g, i/g, h, w] is plain [o, i/g, h, w].
+  if (source.dims().size() != destination.dims().size()) {
+    memory::desc& plain = from == kPlainLayout ? source : destination;
+    const memory::dims dims = (from == kPlainLayout ? destination : source).dims();
+    plain = memory::desc(dims, data_type(type.dtype), row_major(dims));
+  }
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const dnnl::reorder::primitive_desc pd(engine_, source, engine_, destination, attr);
+  auto kernel = std::make_unique<DnnlKernel>(*this, dnnl::reorder(pd));
+  kernel->bind(DNNL_ARG_FROM, source, DnnlKernel::From::kIn, 0);
+  kernel->bind(DNNL_ARG_TO, destination, DnnlKernel::From::kOut, 0);
+  kernel->bind(DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), DnnlKernel::From::kScratch);
+  return {std::move(kernel), pd.impl_info_str(), {from}, {to}, pd.scratchpad_desc().get_size(), {}};
+}
+
+KernelChoice CpuTarget::choose(const Graph& graph, const Node& node, std::span<const Layout> have) {
+  const NodeView v{*this, graph, node, have};
+  switch (node.op) {
+    case Op::kConv2d:
+    case Op::kConv2dBackwardData:
+    case Op::kConv2dBackwardWeights: return make_conv(v);
+    case Op::kBatchNorm:
+    case Op::kNormalize:
+    case Op::kBatchNormBackward:
+    case Op::kNormalizeBackward:
+    case Op::kChannelSum:
+    case Op::kFoldWeights:
+    case Op::kFoldBias: return make_norm(v);
+    case Op::kMaxPool:
+    case Op::kAvgPool:
+    case Op::kGlobalAvgPool:
+    case Op::kMaxPoolBackward:
+    case Op::kAvgPoolBackward:
+    case Op::kGlobalAvgPoolBackward: return make_pool(v);
+    case Op::kRelu:
+    case Op::kReluBackward:
+    case Op::kSigmoid:
+    case Op::kSigmoidBackward:
+    case Op::kAdd:
+    case Op::kMul:
+    case Op::kDropout:
+    case Op::kFill: return make_elementwise(v);
+    case Op::kLinear:
+    case Op::kLinearBackwardData:
+    case Op::kLinearBackwardWeights: return make_linear(v);
+    case Op::kSoftmax:
+    case Op::kSoftmaxCrossEntropy:
+    case Op::kSoftmaxCrossEntropyBackward: return make_loss(v);
+    case Op::kReshape:
+    case Op::kPadShortcut:
+    case Op::kPadShortcutBackward:
+    case Op::kConcat:
+    case Op::kSliceChannels: return make_shape(v);
+    case Op::kAccumulate:
+    case Op::kRunningAverage:
+    case Op::kSgd:
+    case Op::kAdamW:
+    case Op::kLars:
+    case Op::kClear:
+    case Op::kClipScale: return make_update(v);
+    case Op::kInput:
+    case Op::kParameter: break;
+  }
+  fail(ErrorCode::kUnsupported, "layer {}: the cpu device has no {}", node.name, name_of(node.op));
+}
+
+KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
+                          std::size_t scratch_bytes, std::vector<int> in_place) {
+  KernelChoice choice{std::move(kernel), "own", {}, {}, scratch_bytes, std::move(in_place)};
+  choice.inputs.resize(v.node.inputs.size(), kPlainLayout);
+  choice.outputs.resize(v.node.outputs.size(), kPlainLayout);
+  return choice;
+}
+
+KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
+                        std::size_t scratch_bytes, std::vector<int> in_place) {
+  KernelChoice choice = plain_kernel(v, std::move(kernel), scratch_bytes, std::move(in_place));
+  const auto layout = [](const TensorType& t) {
+    return t.shape.size() == 4 ? kBlockedLayout : kPlainLayout;
+  };
+  for (std::size_t i = 0; i < choice.inputs.size(); ++i) choice.inputs[i] = layout(v.in(i));
+  for (std::size_t i = 0; i < choice.outputs.size(); ++i) choice.outputs[i] = layout(v.out(i));
+  return choice;
+}
+
+void DnnlKernel::bind(int argument, const memory::desc& desc, From from, std::size_t index) {
+  operands_.push_back({memory(desc, target_.engine(), nullptr), from, index, nullptr});
+  arguments_.push_back({argument, operands_.back().memory.get()});
+}
+
+void DnnlKernel::run(const KernelArgs& args) {
+  for (Operand& o : operands_) {
+    void* p = o.from == From::kIn    ? args.in[o.index]
+              : o.from == From::kOut ? args.out[o.index]
+                                     : args.scratch;
+    if (p == o.pointer) continue;
+    o.memory.set_data_handle(p);
+    o.pointer = p;
+  }
+  const dnnl_status_t status =
+      dnnl_primitive_execute(primitive_.get(), target_.stream().get(),
+                             static_cast<int>(arguments_.size()), arguments_.data());
+  RESNET_CHECK(status == dnnl_success);
+}
+
+std::unique_ptr<Target> make_cpu_target(const CpuOptions& options) {
+  return std::make_unique<CpuTarget>(options);
+}
+
+}  // namespace resnet

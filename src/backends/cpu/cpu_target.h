@@ -1,0 +1,115 @@
+// Inside the CPU backend: layouts and the pieces that the op files share.
+//
+// Activations of 4 dimensions lie blocked: nChw16c (nChw8c without AVX-512), channels padded with
+// zeros to whole blocks. Every kernel keeps the padding zero, because oneDNN counts on it.
+#pragma once
+
+#include <deque>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "backends/cpu/cpu.h"
+#include "compile/target.h"
+
+namespace resnet {
+
+inline constexpr Layout kBlockedLayout{1};
+
+class CpuTarget final : public Target {
+ public:
+  explicit CpuTarget(const CpuOptions& options);
+
+  std::string_view name() const override { return "cpu"; }
+  DType storage(DType dtype) const override { return dtype; }
+  std::size_t bytes(const TensorType& type, Layout layout) const override;
+  KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout> have) override;
+  KernelChoice reorder(const TensorType& type, Layout from, Layout to) override;
+  void begin_run() override;
+  std::string describe(Layout layout) const override;
+
+  const CpuOptions& options() const { return options_; }
+  const dnnl::engine& engine() const { return engine_; }
+  dnnl::stream& stream() { return stream_; }
+  /// Channels per block: 16 with AVX-512, else 8.
+  std::int64_t block() const { return block_; }
+  /// A layout number for a format that oneDNN chose.
+  Layout intern(const dnnl::memory::desc& desc);
+  dnnl::memory::desc describe_memory(const TensorType& type, Layout layout) const;
+
+ private:
+  CpuOptions options_;
+  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream_{engine_};
+  std::int64_t block_;
+  std::deque<dnnl::memory::desc> formats_;  // layout id - 2
+};
+
+/// What an op file sees when it makes a kernel.
+struct NodeView {
+  CpuTarget& target;
+  const Graph& graph;
+  const Node& node;
+  std::span<const Layout> have;
+
+  const TensorType& in(std::size_t i) const { return graph.type(node.inputs[i]); }
+  const Shape& in_shape(std::size_t i) const { return in(i).shape; }
+  const TensorType& out(std::size_t i = 0) const { return node.outputs[i]; }
+  const Shape& out_shape(std::size_t i = 0) const { return node.outputs[i].shape; }
+  template <class T>
+  const T& attributes() const {
+    return std::get<T>(node.attributes);
+  }
+};
+
+/// A 4-D activation as the kernels of our own see it: tiles [n][channel block] of `pixels` x block.
+struct BlockedShape {
+  std::int64_t n = 0, channels = 0, blocks = 0, height = 0, width = 0, block = 16;
+  BlockedShape() = default;
+  BlockedShape(const Shape& s, std::int64_t b)
+      : n(s[0]), channels(s[1]), blocks((s[1] + b - 1) / b), height(s[2]), width(s[3]), block(b) {}
+  std::int64_t pixels() const { return height * width; }
+  std::int64_t tile() const { return pixels() * block; }
+  std::int64_t tiles() const { return n * blocks; }
+  std::int64_t padded() const { return blocks * block; }  ///< channels
+  std::int64_t size() const { return tiles() * tile(); }
+};
+
+/// A choice whose 4-D operands are all blocked and whose others are plain.
+KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
+                        std::size_t scratch_bytes = 0, std::vector<int> in_place = {});
+/// A choice whose operands are all plain: weights, updates, matrices.
+KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
+                          std::size_t scratch_bytes = 0, std::vector<int> in_place = {});
+
+/// A oneDNN primitive whose operands are inputs, outputs or scratch of the node.
+class DnnlKernel : public Kernel {
+ public:
+  enum class From : std::uint8_t { kIn, kOut, kScratch };
+  DnnlKernel(CpuTarget& target, dnnl::primitive primitive)
+      : target_(target), primitive_(std::move(primitive)) {}
+  void bind(int argument, const dnnl::memory::desc& desc, From from, std::size_t index = 0);
+  void run(const KernelArgs& args) override;
+
+ private:
+  struct Operand {
+    dnnl::memory memory;
+    From from;
+    std::size_t index;
+    void* pointer;
+  };
+  CpuTarget& target_;
+  dnnl::primitive primitive_;
+  std::vector<Operand> operands_;
+  std::vector<dnnl_exec_arg_t> arguments_;
+};
+
+// One maker for each family, in the file of its name.
+KernelChoice make_conv(const NodeView& v);         // conv.cpp
+KernelChoice make_norm(const NodeView& v);         // norm.cpp
+KernelChoice make_pool(const NodeView& v);         // pool.cpp
+KernelChoice make_elementwise(const NodeView& v);  // elementwise.cpp
+KernelChoice make_linear(const NodeView& v);       // linear.cpp
+KernelChoice make_loss(const NodeView& v);         // loss.cpp
+KernelChoice make_shape(const NodeView& v);        // shape.cpp
+KernelChoice make_update(const NodeView& v);       // update.cpp
+
+}  // namespace resnet

@@ -1,0 +1,320 @@
+// Batch norm, fused with the skip addition and ReLU: own kernels, because oneDNN 2.6 cannot fuse the
+// addition and sweeps more often. Passes over the activation (bench/norm_bench.cpp):
+//   forward   read x; read x [, residual], write y
+//   backward  read dy [, dy2], x [, y] [, write dresidual]; read dy [, dy2], x [, y], write dx
+// Sums over a tile are in float with several accumulators, across tiles in double, in a fixed order:
+// results do not depend on the number of threads.
+#include <algorithm>
+#include <cmath>
+
+#include "backends/cpu/cpu_target.h"
+#include "backends/cpu/simd.h"
+
+namespace resnet {
+namespace {
+
+// Per-channel arrays of `padded` floats and per-tile sums, laid out in the node's scratch memory.
+class Workspace {
+ public:
+  enum Array : std::uint8_t { kMean, kScale, kBeta, kSlope, kOffset, kShift, kArrays };
+
+  Workspace(const BlockedShape& s, void* memory)
+      : padded_(s.padded()), tiles_(s.tiles()), block_(s.block),
+        data_(static_cast<float*>(memory)) {}
+  static std::size_t bytes(const BlockedShape& s) {
+    return static_cast<std::size_t>(kArrays * s.padded() + 2 * s.tiles() * s.block) * sizeof(float);
+  }
+  float* array(Array a) { return data_ + a * padded_; }
+  float* first(std::int64_t tile) { return data_ + kArrays * padded_ + tile * block_; }
+  float* second(std::int64_t tile) { return first(tiles_ + tile); }
+
+ private:
+  std::int64_t padded_, tiles_, block_;
+  float* data_;
+};
+
+// Total of a per-tile sum over the pictures, for channel c.
+double total(const BlockedShape& s, const float* sums, std::int64_t c) {
+  double t = 0;
+  for (std::int64_t n = 0; n < s.n; ++n) t += static_cast<double>(sums[n * s.padded() + c]);
+  return t;
+}
+
+// Forward coefficients; padded channels get zeros, so that their output is zero.
+void set_coefficients(Workspace& w, const BlockedShape& s, double eps, const float* gamma,
+                      const float* beta, const float* mean, const float* var) {
+  for (std::int64_t c = 0; c < s.padded(); ++c) {
+    const bool real = c < s.channels;
+    w.array(Workspace::kMean)[c] = real ? mean[c] : 0;
+    w.array(Workspace::kScale)[c] =
+        real ? static_cast<float>(static_cast<double>(gamma[c]) /
+                                  std::sqrt(static_cast<double>(var[c]) + eps))
+             : 0;
+    w.array(Workspace::kBeta)[c] = real ? beta[c] : 0;
+  }
+}
+
+void apply(Workspace& w, const BlockedShape& s, const float* x, const float* residual, float* y,
+           bool relu) {
+  const float* mean = w.array(Workspace::kMean);
+  const float* scale = w.array(Workspace::kScale);
+  const float* beta = w.array(Workspace::kBeta);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t t = 0; t < s.tiles(); ++t) {
+    const std::int64_t c = t % s.blocks * s.block, at = t * s.tile();
+    simd::tile_normalize(x + at, residual != nullptr ? residual + at : nullptr, y + at, mean + c,
+                         scale + c, beta + c, relu, s.pixels(), s.block);
+  }
+}
+
+class BatchNorm final : public Kernel {
+ public:
+  BatchNorm(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const float*>(args.in[0]);
+    auto* mean = static_cast<float*>(args.out[1]);
+    auto* var = static_cast<float*>(args.out[2]);
+    Workspace w(s_, args.scratch);
+    // Squares are summed around each channel's first value: no cancellation when |mean| >> std.
+    float* shift = w.array(Workspace::kShift);
+    for (std::int64_t b = 0; b < s_.blocks; ++b) {
+      std::copy_n(x + b * s_.tile(), s_.block, shift + b * s_.block);
+    }
+#pragma omp parallel for schedule(static)
+    for (std::int64_t t = 0; t < s_.tiles(); ++t) {
+      simd::tile_moments(x + t * s_.tile(), shift + t % s_.blocks * s_.block, s_.pixels(),
+                         s_.block, w.first(t), w.second(t));
+    }
+    const auto m = static_cast<double>(s_.n * s_.pixels());
+    for (std::int64_t c = 0; c < s_.channels; ++c) {
+      const double d = total(s_, w.first(0), c) / m;
+      mean[c] = static_cast<float>(static_cast<double>(shift[c]) + d);
+      var[c] = static_cast<float>(std::max(0.0, total(s_, w.second(0), c) / m - d * d));
+    }
+    set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
+                     static_cast<const float*>(args.in[2]), mean, var);
+    apply(w, s_, x, a_.residual ? static_cast<const float*>(args.in[3]) : nullptr,
+          static_cast<float*>(args.out[0]), a_.relu);
+  }
+
+ private:
+  BlockedShape s_;
+  NormAttributes a_;
+};
+
+class Normalize final : public Kernel {
+ public:
+  Normalize(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
+  void run(const KernelArgs& args) override {
+    Workspace w(s_, args.scratch);
+    set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
+                     static_cast<const float*>(args.in[2]), static_cast<const float*>(args.in[3]),
+                     static_cast<const float*>(args.in[4]));
+    apply(w, s_, static_cast<const float*>(args.in[0]),
+          a_.residual ? static_cast<const float*>(args.in[5]) : nullptr,
+          static_cast<float*>(args.out[0]), a_.relu);
+  }
+
+ private:
+  BlockedShape s_;
+  NormAttributes a_;
+};
+
+// dy [, dy2], x, gamma, beta, mean, var [, y] -> dx, dgamma, dbeta [, dresidual]
+class NormBackward final : public Kernel {
+ public:
+  NormBackward(BlockedShape s, const NormAttributes& a, bool batch_statistics)
+      : s_(s), a_(a), batch_statistics_(batch_statistics) {}
+  void run(const KernelArgs& args) override {
+    const std::size_t i = a_.second_gradient ? 2 : 1;
+    const auto in = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
+    const float* x = in(i);
+    const float* var = in(i + 4);
+    auto* dx = static_cast<float*>(args.out[0]);
+    auto* dgamma = static_cast<float*>(args.out[1]);
+    auto* dbeta = static_cast<float*>(args.out[2]);
+    float* dresidual = a_.residual ? static_cast<float*>(args.out[3]) : nullptr;
+    Workspace w(s_, args.scratch);
+    set_coefficients(w, s_, a_.eps, in(i + 1), in(i + 2), in(i + 3), var);
+
+    const simd::Mask mask = !a_.relu       ? simd::Mask::kNone
+                            : a_.residual ? simd::Mask::kFromY
+                                          : simd::Mask::kFromX;
+    const auto tile = [&](std::int64_t t) {
+      const std::int64_t at = t * s_.tile(), c = t % s_.blocks * s_.block;
+      simd::NormGradientTile g;
+      g.dy = in(0) + at;
+      g.dy2 = a_.second_gradient ? in(1) + at : nullptr;
+      g.x = x + at;
+      g.y = mask == simd::Mask::kFromY ? in(i + 5) + at : nullptr;
+      g.mask = mask;
+      g.mean = w.array(Workspace::kMean) + c;
+      g.scale = w.array(Workspace::kScale) + c;
+      g.beta = w.array(Workspace::kBeta) + c;
+      return g;
+    };
+#pragma omp parallel for schedule(static)
+    for (std::int64_t t = 0; t < s_.tiles(); ++t) {
+      simd::tile_norm_gradient_sums(tile(t), a_.residual ? dresidual + t * s_.tile() : nullptr,
+                                    s_.pixels(), s_.block, w.first(t), w.second(t));
+    }
+
+    // dx = scale (g - mean(g) - (x - mean) mean(g (x - mean)) / (var + eps)); the two means are
+    // zero when the statistics are constants.
+    const auto m = static_cast<double>(s_.n * s_.pixels());
+    float* slope = w.array(Workspace::kSlope);
+    float* offset = w.array(Workspace::kOffset);
+    for (std::int64_t c = 0; c < s_.padded(); ++c) {
+      slope[c] = offset[c] = 0;
+      if (c >= s_.channels) continue;
+      const double sum = total(s_, w.first(0), c), product = total(s_, w.second(0), c);
+      const double variance = static_cast<double>(var[c]) + a_.eps;
+      dbeta[c] = static_cast<float>(sum);
+      dgamma[c] = static_cast<float>(product / std::sqrt(variance));
+      if (!batch_statistics_) continue;
+      const auto scale = static_cast<double>(w.array(Workspace::kScale)[c]);
+      slope[c] = static_cast<float>(-scale * product / (variance * m));
+      offset[c] = static_cast<float>(-scale * sum / m);
+    }
+#pragma omp parallel for schedule(static)
+    for (std::int64_t t = 0; t < s_.tiles(); ++t) {
+      simd::NormGradientTile g = tile(t);
+      if (a_.residual) {  // the first sweep has stored the masked sum
+        g.dy = dresidual + t * s_.tile();
+        g.dy2 = nullptr;
+        g.mask = simd::Mask::kNone;
+      }
+      const std::int64_t c = t % s_.blocks * s_.block;
+      simd::tile_norm_gradient(g, dx + t * s_.tile(), slope + c, offset + c, s_.pixels(),
+                               s_.block);
+    }
+  }
+
+ private:
+  BlockedShape s_;
+  NormAttributes a_;
+  bool batch_statistics_;
+};
+
+// dy [n, c, h, w] blocked -> [c]
+class ChannelSum final : public Kernel {
+ public:
+  explicit ChannelSum(BlockedShape s) : s_(s) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const float*>(args.in[0]);
+    auto* y = static_cast<float*>(args.out[0]);
+    Workspace w(s_, args.scratch);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t t = 0; t < s_.tiles(); ++t) {
+      simd::tile_sum(x + t * s_.tile(), s_.pixels(), s_.block, w.first(t));
+    }
+    for (std::int64_t c = 0; c < s_.channels; ++c) {
+      y[c] = static_cast<float>(total(s_, w.first(0), c));
+    }
+  }
+
+ private:
+  BlockedShape s_;
+};
+
+// dy [n, c] -> [c]
+class ColumnSum final : public Kernel {
+ public:
+  explicit ColumnSum(const Shape& s) : rows_(s[0]), columns_(s[1]) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const float*>(args.in[0]);
+    auto* y = static_cast<float*>(args.out[0]);
+    for (std::int64_t c = 0; c < columns_; ++c) {
+      double sum = 0;
+      for (std::int64_t n = 0; n < rows_; ++n) sum += static_cast<double>(x[n * columns_ + c]);
+      y[c] = static_cast<float>(sum);
+    }
+  }
+
+ private:
+  std::int64_t rows_, columns_;
+};
+
+// w [o, ...], gamma, var -> w * gamma / sqrt(var + eps)
+class FoldWeights final : public Kernel {
+ public:
+  FoldWeights(const Shape& w, double eps)
+      : filters_(w[0]), per_filter_(w[0] > 0 ? element_count(w) / w[0] : 0), eps_(eps) {}
+  void run(const KernelArgs& args) override {
+    const auto* w = static_cast<const float*>(args.in[0]);
+    const auto* gamma = static_cast<const float*>(args.in[1]);
+    const auto* var = static_cast<const float*>(args.in[2]);
+    auto* y = static_cast<float*>(args.out[0]);
+    for (std::int64_t o = 0; o < filters_; ++o) {
+      const double scale = static_cast<double>(gamma[o]) /
+                           std::sqrt(static_cast<double>(var[o]) + eps_);
+      for (std::int64_t i = o * per_filter_; i < (o + 1) * per_filter_; ++i) {
+        y[i] = static_cast<float>(static_cast<double>(w[i]) * scale);
+      }
+    }
+  }
+
+ private:
+  std::int64_t filters_, per_filter_;
+  double eps_;
+};
+
+// gamma, beta, mean, var [, bias] -> beta + (bias - mean) * gamma / sqrt(var + eps)
+class FoldBias final : public Kernel {
+ public:
+  FoldBias(std::int64_t filters, double eps) : filters_(filters), eps_(eps) {}
+  void run(const KernelArgs& args) override {
+    const auto in = [&](std::size_t k, std::int64_t o) {
+      return static_cast<double>(static_cast<const float*>(args.in[k])[o]);
+    };
+    auto* y = static_cast<float*>(args.out[0]);
+    for (std::int64_t o = 0; o < filters_; ++o) {
+      const double bias = args.in.size() == 5 ? in(4, o) : 0;
+      y[o] = static_cast<float>(in(1, o) +
+                                (bias - in(2, o)) * in(0, o) / std::sqrt(in(3, o) + eps_));
+    }
+  }
+
+ private:
+  std::int64_t filters_;
+  double eps_;
+};
+
+}  // namespace
+
+KernelChoice make_norm(const NodeView& v) {
+  const std::int64_t block = v.target.block();
+  switch (v.node.op) {
+    case Op::kFoldWeights:
+      return plain_kernel(v, std::make_unique<FoldWeights>(v.in_shape(0),
+                                                           v.attributes<NormAttributes>().eps));
+    case Op::kFoldBias:
+      return plain_kernel(v, std::make_unique<FoldBias>(v.in_shape(0)[0],
+                                                        v.attributes<NormAttributes>().eps));
+    case Op::kChannelSum: {
+      if (v.in_shape(0).size() != 4) {
+        return plain_kernel(v, std::make_unique<ColumnSum>(v.in_shape(0)));
+      }
+      const BlockedShape s(v.in_shape(0), block);
+      return own_kernel(v, std::make_unique<ChannelSum>(s), Workspace::bytes(s));
+    }
+    default: break;
+  }
+  const BlockedShape s(v.in_shape(0), block);
+  const auto& a = v.attributes<NormAttributes>();
+  const std::size_t scratch = Workspace::bytes(s);
+  if (v.node.op == Op::kBatchNorm) {
+    return own_kernel(v, std::make_unique<BatchNorm>(s, a), scratch,
+                      {a.residual ? 3 : 0, -1, -1});
+  }
+  if (v.node.op == Op::kNormalize) {
+    return own_kernel(v, std::make_unique<Normalize>(s, a), scratch, {a.residual ? 5 : 0});
+  }
+  // dx may replace dy. dresidual may replace dy2: each tile is read before it is written.
+  std::vector<int> in_place{0, -1, -1};
+  if (a.residual) in_place.push_back(a.second_gradient ? 1 : -1);
+  return own_kernel(v, std::make_unique<NormBackward>(s, a, v.node.op == Op::kBatchNormBackward),
+                    scratch, in_place);
+}
+
+}  // namespace resnet

@@ -1,0 +1,74 @@
+// The loops of our own kernels, vectorised with Highway and dispatched at run time to the best
+// instruction set of the machine. They know nothing of graphs: pointers, sizes, one tile or range a
+// call; the callers split the work among threads.
+//
+// A tile is one channel block of one picture: `pixels` x `block` floats, channels innermost.
+// Per-channel arrays have `block` entries. Pointers to tiles are 64-byte aligned, as is the arena.
+#pragma once
+
+#include <cstdint>
+
+namespace resnet::simd {
+
+/// sum[c] = Σ (x - shift), square[c] = Σ (x - shift)² over the tile's pixels.
+void tile_moments(const float* x, const float* shift, std::int64_t pixels, std::int64_t block,
+                  float* sum, float* square);
+
+/// y = (x - mean) * scale + beta [+ residual], then ReLU if asked. `residual` may be null; y may be
+/// x or residual.
+void tile_normalize(const float* x, const float* residual, float* y, const float* mean,
+                    const float* scale, const float* beta, bool relu, std::int64_t pixels,
+                    std::int64_t block);
+
+/// How the gradient that enters batch norm backward is masked by a fused ReLU.
+enum class Mask : std::uint8_t {
+  kNone,
+  kFromX,  ///< by the sign of the forward value, computed again from x
+  kFromY,  ///< by the sign of the stored output
+};
+
+struct NormGradientTile {
+  const float* dy = nullptr;
+  const float* dy2 = nullptr;  ///< added to dy; may be null
+  const float* x = nullptr;
+  const float* y = nullptr;    ///< with kFromY
+  Mask mask = Mask::kNone;
+  const float *mean = nullptr, *scale = nullptr, *beta = nullptr;  ///< of the forward pass
+};
+
+/// g = (dy [+ dy2]) masked; sum[c] = Σ g, product[c] = Σ g (x - mean). Writes g if it is not null.
+void tile_norm_gradient_sums(const NormGradientTile& t, float* g, std::int64_t pixels,
+                             std::int64_t block, float* sum, float* product);
+
+/// dx = g * scale + (x - mean) * slope + offset, with g as above. dx may be dy.
+void tile_norm_gradient(const NormGradientTile& t, float* dx, const float* slope,
+                        const float* offset, std::int64_t pixels, std::int64_t block);
+
+/// sum[c] = Σ x over the tile's pixels.
+void tile_sum(const float* x, std::int64_t pixels, std::int64_t block, float* sum);
+/// Every pixel of the tile becomes value[c].
+void tile_fill(float* y, const float* value, std::int64_t pixels, std::int64_t block);
+
+// --- Ranges of `n` elements; the output may be one of the inputs.
+void add(const float* a, const float* b, float* y, std::int64_t n);
+void mul(const float* a, const float* b, float* y, std::int64_t n);
+void relu(const float* x, float* y, std::int64_t n);
+void relu_backward(const float* dy, const float* y, float* dx, std::int64_t n);
+void accumulate(float* variable, const float* value, float keep, float scale, std::int64_t n);
+
+struct SgdStep {
+  float lr, momentum, weight_decay, gradient_scale;
+  bool nesterov;
+};
+void sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n);
+
+struct AdamStep {
+  float lr, beta1, beta2, eps, weight_decay, gradient_scale;
+  float correction1, correction2;  ///< 1 - beta^t
+};
+void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n);
+
+/// Σ x², in double.
+double square_sum(const float* x, std::int64_t n);
+
+}  // namespace resnet::simd

@@ -1,0 +1,253 @@
+#include "compile/compiler.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "compile/passes.h"
+#include "compile/planner.h"
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+Graph run_passes(const Graph& graph, const PassOptions& options) {
+  if (!options.passes) return graph;
+  Graph g = fuse(graph);
+  g = fold_batch_norm(g);
+  g = schedule_updates(g);
+  if (options.recompute) g = recompute_activations(g);
+  verify(g);
+  return g;
+}
+
+class Planner {
+ public:
+  Planner(Plan& plan, Target& target) : plan_(plan), target_(target) {}
+
+  void select_kernels();
+  void share_memory(bool plan_memory);
+
+ private:
+  std::int32_t add_buffer(Value v, Layout layout, Storage storage, std::string name = "");
+  // The buffer that holds v in a layout, with a reorder in front if there is none yet.
+  std::int32_t in_layout(Value v, Layout layout);
+  bool is_constant(std::int32_t buffer) const;
+  void add_step(Step step);
+
+  Plan& plan_;
+  Target& target_;
+  std::map<std::pair<Value, std::int32_t>, std::int32_t> by_layout_;  // value, layout -> buffer
+  std::map<Value, std::int32_t> home_;                                // where it was produced
+  std::set<std::int32_t> written_;  // variables (buffers) that the program updates
+  std::map<std::size_t, std::vector<int>> in_place_;  // step -> the kernel's offer
+};
+
+std::int32_t Planner::add_buffer(Value v, Layout layout, Storage storage, std::string name) {
+  const TensorType& type = plan_.graph.type(v);
+  plan_.buffers.push_back(
+      {v, type, layout, storage, std::move(name), target_.bytes(type, layout), 0});
+  const auto id = static_cast<std::int32_t>(plan_.buffers.size()) - 1;
+  by_layout_[{v, layout.id}] = id;
+  home_.try_emplace(v, id);
+  return id;
+}
+
+bool Planner::is_constant(std::int32_t buffer) const {
+  const Storage s = plan_.buffers[static_cast<std::size_t>(buffer)].storage;
+  return s == Storage::kPacked || (s == Storage::kVariable && !written_.contains(buffer));
+}
+
+void Planner::add_step(Step step) {
+  // What follows from unchanging variables alone is computed once, not in every run.
+  const bool constant = !step.in.empty() && updated_inputs(step.op) == 0 &&
+                        std::all_of(step.in.begin(), step.in.end(),
+                                    [&](std::int32_t b) { return is_constant(b); });
+  if (constant) {
+    for (const std::int32_t b : step.out) {
+      plan_.buffers[static_cast<std::size_t>(b)].storage = Storage::kPacked;
+    }
+    plan_.packing.push_back(std::move(step));
+  } else {
+    plan_.steps.push_back(std::move(step));
+  }
+}
+
+std::int32_t Planner::in_layout(Value v, Layout layout) {
+  const auto found = by_layout_.find({v, layout.id});
+  if (found != by_layout_.end()) return found->second;
+  const std::int32_t home = home_.at(v);
+  const Buffer from = plan_.buffers[static_cast<std::size_t>(home)];
+  KernelChoice choice = target_.reorder(from.type, from.layout, layout);
+  Step step;
+  step.kernel = std::move(choice.kernel);
+  step.name = plan_.graph.node(v).name;
+  step.op = Op::kReshape;
+  step.reorder = true;
+  step.node = v.node;
+  step.kernel_name = std::move(choice.name);
+  step.in = {home};
+  step.out = {add_buffer(v, layout, Storage::kArena)};
+  step.scratch_bytes = choice.scratch_bytes;
+  const std::int32_t result = step.out[0];
+  add_step(std::move(step));
+  return result;
+}
+
+void Planner::select_kernels() {
+  const auto& nodes = plan_.graph.nodes();
+  for (std::size_t id = 0; id < nodes.size(); ++id) {
+    const Value v{static_cast<std::int32_t>(id), 0};
+    if (nodes[id].op == Op::kInput) add_buffer(v, kPlainLayout, Storage::kInput, nodes[id].name);
+    if (nodes[id].op == Op::kParameter) {
+      add_buffer(v, kPlainLayout, Storage::kVariable, nodes[id].name);
+    }
+  }
+  for (const Node& n : nodes) {
+    for (int i = 0; i < updated_inputs(n.op); ++i) {
+      written_.insert(home_.at(n.inputs[static_cast<std::size_t>(i)]));
+    }
+  }
+  plan_.updates = !written_.empty();
+
+  for (std::size_t id = 0; id < nodes.size(); ++id) {
+    const Node& n = nodes[id];
+    if (n.op == Op::kInput || n.op == Op::kParameter) continue;
+    std::vector<Layout> have;
+    for (const Value v : n.inputs) {
+      have.push_back(plan_.buffers[static_cast<std::size_t>(home_.at(v))].layout);
+    }
+    KernelChoice choice = target_.choose(plan_.graph, n, have);
+    RESNET_CHECK(choice.kernel != nullptr && choice.inputs.size() == n.inputs.size() &&
+                 choice.outputs.size() == n.outputs.size());
+    Step step;
+    step.kernel = std::move(choice.kernel);
+    step.name = n.name;
+    step.op = n.op;
+    step.node = static_cast<std::int32_t>(id);
+    step.kernel_name = std::move(choice.name);
+    step.scratch_bytes = choice.scratch_bytes;
+    for (std::size_t i = 0; i < n.inputs.size(); ++i) {
+      step.in.push_back(in_layout(n.inputs[i], choice.inputs[i]));
+    }
+    for (std::size_t i = 0; i < n.outputs.size(); ++i) {
+      step.out.push_back(add_buffer({static_cast<std::int32_t>(id), static_cast<std::int32_t>(i)},
+                                    choice.outputs[i], Storage::kArena));
+    }
+    const std::size_t before = plan_.steps.size();
+    add_step(std::move(step));
+    if (plan_.steps.size() > before) in_place_[before] = std::move(choice.in_place);
+
+    // A changed variable invalidates its copies in other layouts.
+    for (int i = 0; i < updated_inputs(n.op); ++i) {
+      const Value v = n.inputs[static_cast<std::size_t>(i)];
+      const std::int32_t home = home_.at(v);
+      std::erase_if(by_layout_,
+                    [&](const auto& e) { return e.first.first == v && e.second != home; });
+    }
+  }
+  for (const auto& [name, v] : plan_.graph.outputs()) {
+    plan_.outputs.emplace_back(name, home_.at(v));
+  }
+}
+
+void Planner::share_memory(bool plan_memory) {
+  const std::size_t count = plan_.buffers.size();
+  const auto last_step = static_cast<std::int32_t>(plan_.steps.size());
+  std::vector<std::int32_t> first(count, -1), last(count, -1);
+  for (std::int32_t s = 0; s < last_step; ++s) {
+    const Step& step = plan_.steps[static_cast<std::size_t>(s)];
+    for (const std::int32_t b : step.out) {
+      first[static_cast<std::size_t>(b)] = s;
+      last[static_cast<std::size_t>(b)] = s;
+    }
+    for (const std::int32_t b : step.in) last[static_cast<std::size_t>(b)] = s;
+  }
+  for (const auto& [name, b] : plan_.outputs) last[static_cast<std::size_t>(b)] = last_step;
+
+  // A kernel that offers it writes over an input that nobody reads later. `owner` follows chains.
+  std::vector<std::int32_t> owner(count);
+  for (std::size_t b = 0; b < count; ++b) owner[b] = static_cast<std::int32_t>(b);
+  const auto arena = [&](std::int32_t b) {
+    return plan_.buffers[static_cast<std::size_t>(b)].storage == Storage::kArena;
+  };
+  if (plan_memory) {
+    for (const auto& [s, offers] : in_place_) {
+      Step& step = plan_.steps[s];
+      std::set<std::int32_t> taken;
+      for (std::size_t i = 0; i < offers.size(); ++i) {
+        if (offers[i] < 0) continue;
+        const std::int32_t in = step.in[static_cast<std::size_t>(offers[i])];
+        const std::int32_t out = step.out[i];
+        const auto reads = std::count(step.in.begin(), step.in.end(), in);
+        const std::int32_t root = owner[static_cast<std::size_t>(in)];
+        if (!arena(in) || reads != 1 || taken.contains(root) ||
+            last[static_cast<std::size_t>(root)] != static_cast<std::int32_t>(s) ||
+            plan_.buffers[static_cast<std::size_t>(in)].bytes !=
+                plan_.buffers[static_cast<std::size_t>(out)].bytes) {
+          continue;
+        }
+        taken.insert(root);
+        owner[static_cast<std::size_t>(out)] = root;
+        last[static_cast<std::size_t>(root)] = last[static_cast<std::size_t>(out)];
+      }
+    }
+  }
+
+  std::vector<Interval> intervals;
+  std::vector<std::pair<std::int32_t, bool>> what;  // buffer or step, is it scratch
+  for (std::size_t b = 0; b < count; ++b) {
+    Buffer& buffer = plan_.buffers[b];
+    if (buffer.storage == Storage::kPacked) {
+      buffer.offset = plan_.packed_bytes;
+      plan_.packed_bytes += (buffer.bytes + 63) / 64 * 64;
+    }
+    if (buffer.storage != Storage::kArena || owner[b] != static_cast<std::int32_t>(b)) continue;
+    if (first[b] < 0) continue;  // written by nobody
+    intervals.push_back({buffer.bytes, first[b], last[b], 0});
+    what.emplace_back(static_cast<std::int32_t>(b), false);
+  }
+  for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
+    if (plan_.steps[s].scratch_bytes == 0) continue;
+    const auto at = static_cast<std::int32_t>(s);
+    intervals.push_back({plan_.steps[s].scratch_bytes, at, at, 0});
+    what.emplace_back(at, true);
+  }
+  // Packing steps run one after the other before the first step: their scratch may sit anywhere.
+  std::size_t packing_scratch = 0;
+  for (Step& s : plan_.packing) packing_scratch = std::max(packing_scratch, s.scratch_bytes);
+
+  std::vector<Interval> unshared = intervals;
+  plan_.unplanned_bytes = std::max(plan_without_sharing(unshared), packing_scratch);
+  if (plan_memory) {
+    plan_.arena_bytes = std::max(plan_offsets(intervals), packing_scratch);
+  } else {
+    intervals = unshared;
+    plan_.arena_bytes = plan_.unplanned_bytes;
+  }
+  for (std::size_t i = 0; i < what.size(); ++i) {
+    const auto [index, scratch] = what[i];
+    if (scratch) {
+      plan_.steps[static_cast<std::size_t>(index)].scratch_offset = intervals[i].offset;
+    } else {
+      plan_.buffers[static_cast<std::size_t>(index)].offset = intervals[i].offset;
+    }
+  }
+  for (std::size_t b = 0; b < count; ++b) {
+    plan_.buffers[b].offset = plan_.buffers[static_cast<std::size_t>(owner[b])].offset;
+  }
+}
+
+}  // namespace
+
+Plan make_plan(const Graph& graph, Target& target, const PassOptions& options) {
+  verify(graph);
+  Plan plan;
+  plan.graph = run_passes(graph, options);
+  Planner planner(plan, target);
+  planner.select_kernels();
+  planner.share_memory(options.plan_memory);
+  return plan;
+}
+
+}  // namespace resnet

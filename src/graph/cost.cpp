@@ -1,0 +1,32 @@
+#include "graph/cost.h"
+
+namespace resnet {
+
+std::int64_t multiply_adds(const Graph& graph, const Node& node) {
+  const auto in = [&](std::size_t i) -> const Shape& { return graph.shape(node.inputs[i]); };
+  // Every output element of a convolution is a dot product over one filter.
+  const auto convolution = [](const Shape& y, const Shape& w) {
+    return element_count(y) * w[1] * w[2] * w[3];
+  };
+  switch (node.op) {
+    case Op::kConv2d: return convolution(node.outputs[0].shape, in(1));
+    case Op::kConv2dBackwardData: return convolution(in(0), in(1));
+    case Op::kConv2dBackwardWeights: return convolution(in(1), node.outputs[0].shape);
+    case Op::kLinear: return element_count(node.outputs[0].shape) * in(0)[1];
+    case Op::kLinearBackwardData: return element_count(node.outputs[0].shape) * in(0)[1];
+    case Op::kLinearBackwardWeights: return element_count(node.outputs[0].shape) * in(0)[0];
+    default: return 0;
+  }
+}
+
+std::int64_t bytes_moved(const Graph& graph, const Node& node) {
+  std::int64_t bytes = 0;
+  const auto add = [&](const TensorType& t) {
+    bytes += element_count(t.shape) * static_cast<std::int64_t>(size_of(t.dtype));
+  };
+  for (const Value v : node.inputs) add(graph.type(v));
+  for (const TensorType& t : node.outputs) add(t);
+  return bytes;
+}
+
+}  // namespace resnet

@@ -1,0 +1,323 @@
+#include "resnet/program.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "compile/compiler.h"
+#include "core/check.h"
+#include "graph/cost.h"
+#include "runtime/arena.h"
+#include "runtime/devices.h"
+
+namespace resnet {
+namespace {
+
+// Pointers of one step, resolved once.
+struct BoundStep {
+  Step* step;
+  std::vector<void*> in, out;
+  void* scratch;
+};
+
+template <class T>
+bool all_finite(const void* data, std::size_t bytes) {
+  const T* p = static_cast<const T*>(data);
+  for (std::size_t i = 0; i < bytes / sizeof(T); ++i) {
+    if (!std::isfinite(p[i])) return false;
+  }
+  return true;
+}
+
+bool all_finite(DType storage, const void* data, std::size_t bytes) {
+  if (storage == DType::kF32) return all_finite<float>(data, bytes);
+  if (storage == DType::kF64) return all_finite<double>(data, bytes);
+  return true;
+}
+
+// [n, h, w, c] <-> [n, c, h, w]; `shape` is the NCHW one.
+template <class T>
+void permute(const T* from, T* to, const Shape& shape, bool to_nchw) {
+  const std::int64_t n = shape[0], c = shape[1], hw = shape[2] * shape[3];
+  for (std::int64_t b = 0; b < n; ++b) {
+    for (std::int64_t k = 0; k < c; ++k) {
+      for (std::int64_t i = 0; i < hw; ++i) {
+        const std::int64_t nchw = (b * c + k) * hw + i, nhwc = (b * hw + i) * c + k;
+        if (to_nchw) {
+          to[nchw] = from[nhwc];
+        } else {
+          to[nhwc] = from[nchw];
+        }
+      }
+    }
+  }
+}
+
+Shape nhwc(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
+
+}  // namespace
+
+struct Program::Impl {
+  CompileOptions options;
+  DataLayout host_layout = DataLayout::kNCHW;
+  std::shared_ptr<Variables> variables;
+  std::unique_ptr<Target> target;
+  Plan plan;
+  Arena arena, packed;
+  std::map<std::string, Tensor, std::less<>> inputs;
+  std::map<std::string, std::int32_t, std::less<>> outputs;
+  std::vector<BoundStep> packing, steps;
+  RunContext context;
+  std::uint64_t packed_version = 0;
+  bool packed_once = false;
+  ProgramStats stats;
+
+  void* address(std::int32_t id);
+  std::vector<BoundStep> bind(std::vector<Step>& from, bool packing_steps);
+  void check_variables(const Graph& graph) const;
+  void prepare();
+  static void execute(const BoundStep& s, RunContext context) {
+    s.step->kernel->run({s.in, s.out, s.scratch, context});
+  }
+  bool wants_permutation(const Shape& s) const {
+    return host_layout == DataLayout::kNHWC && s.size() == 4;
+  }
+};
+
+void* Program::Impl::address(std::int32_t id) {
+  const Buffer& b = plan.buffers[static_cast<std::size_t>(id)];
+  switch (b.storage) {
+    case Storage::kInput: return inputs.find(b.name)->second.raw();
+    case Storage::kVariable: return const_cast<std::byte*>(variables->at(b.name).raw());
+    case Storage::kArena: return arena.data() + b.offset;
+    case Storage::kPacked: return packed.data() + b.offset;
+  }
+  return nullptr;
+}
+
+std::vector<BoundStep> Program::Impl::bind(std::vector<Step>& from, bool packing_steps) {
+  std::vector<BoundStep> bound;
+  bound.reserve(from.size());
+  for (Step& s : from) {
+    BoundStep b{&s, {}, {}, arena.data() + (packing_steps ? 0 : s.scratch_offset)};
+    for (const std::int32_t i : s.in) b.in.push_back(address(i));
+    for (const std::int32_t i : s.out) b.out.push_back(address(i));
+    bound.push_back(std::move(b));
+  }
+  return bound;
+}
+
+void Program::Impl::check_variables(const Graph& graph) const {
+  for (const Value v : graph.parameters()) {
+    const std::string& name = graph.node(v).name;
+    const TensorType& type = graph.type(v);
+    const Tensor& t = variables->at(name);
+    if (t.shape() != type.shape) {
+      fail(ErrorCode::kInvalidArgument, "parameter {} must have shape {}, it has {}", name,
+           to_string(type.shape), to_string(t.shape()));
+    }
+    if (t.dtype() != target->storage(type.dtype)) {
+      fail(ErrorCode::kInvalidArgument,
+           "parameter {} must be stored as {} on device {}, it is {}; use Variables::cast", name,
+           name_of(target->storage(type.dtype)), target->name(), name_of(t.dtype()));
+    }
+  }
+}
+
+// Packs weights again after a change from outside.
+void Program::Impl::prepare() {
+  target->begin_run();
+  if (packing.empty() || (packed_once && packed_version == variables->version())) return;
+  for (const BoundStep& s : packing) execute(s, context);
+  packed_version = variables->version();
+  packed_once = true;
+}
+
+Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
+                 const CompileOptions& options, DataLayout host_layout)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& p = *impl_;
+  p.options = options;
+  p.host_layout = host_layout;
+  p.variables = std::move(variables);
+  p.target = make_target(options);
+  p.check_variables(graph);
+  p.plan = make_plan(graph, *p.target,
+                     {.passes = options.passes, .plan_memory = options.plan_memory,
+                      .recompute = options.recompute});
+  p.arena = Arena(p.plan.arena_bytes);
+  p.packed = Arena(p.plan.packed_bytes);
+  for (const Buffer& b : p.plan.buffers) {
+    if (b.storage == Storage::kInput) {
+      p.inputs[b.name] = Tensor::zeros(p.target->storage(b.type.dtype), b.type.shape);
+    }
+    if (b.storage == Storage::kVariable) p.stats.variable_bytes += b.bytes;
+  }
+  for (const auto& [name, buffer] : p.plan.outputs) p.outputs[name] = buffer;
+  p.packing = p.bind(p.plan.packing, true);
+  p.steps = p.bind(p.plan.steps, false);
+  p.stats.steps = p.steps.size();
+  p.stats.arena_bytes = p.plan.arena_bytes;
+  p.stats.packed_bytes = p.plan.packed_bytes;
+  p.stats.unplanned_bytes = p.plan.unplanned_bytes;
+}
+
+Program::~Program() = default;
+Program::Program(Program&&) noexcept = default;
+Program& Program::operator=(Program&&) noexcept = default;
+
+void Program::set_input(std::string_view name, const Tensor& value) {
+  const auto found = impl_->inputs.find(name);
+  if (found == impl_->inputs.end()) {
+    fail(ErrorCode::kInvalidArgument, "the program has no input {}", name);
+  }
+  Tensor& t = found->second;
+  const bool permuted = impl_->wants_permutation(t.shape());
+  const Shape expected = permuted ? nhwc(t.shape()) : t.shape();
+  if (value.shape() != expected) {
+    fail(ErrorCode::kInvalidArgument, "input {} must have shape {}, it has {}", name,
+         to_string(expected), to_string(value.shape()));
+  }
+  const Tensor v = value.cast(t.dtype());
+  if (v.empty()) return;
+  if (permuted && t.dtype() == DType::kF32) {
+    permute(v.as<float>().data(), t.as<float>().data(), t.shape(), true);
+  } else if (permuted && t.dtype() == DType::kF64) {
+    permute(v.as<double>().data(), t.as<double>().data(), t.shape(), true);
+  } else {
+    std::memcpy(t.raw(), v.raw(), t.bytes());
+  }
+}
+
+void Program::set_input(std::string_view name, double scalar) {
+  Tensor t(DType::kF64, {1});
+  t.as<double>()[0] = scalar;
+  set_input(name, t);
+}
+
+void Program::set_random(std::uint64_t seed, std::uint64_t step) { impl_->context = {seed, step}; }
+
+void Program::run() {
+  impl_->prepare();
+  for (const BoundStep& s : impl_->steps) Impl::execute(s, impl_->context);
+  if (impl_->plan.updates) impl_->variables->touch();
+}
+
+std::optional<std::string> Program::find_non_finite() {
+  Impl& p = *impl_;
+  const auto finite = [&](std::int32_t buffer) {
+    const Buffer& b = p.plan.buffers[static_cast<std::size_t>(buffer)];
+    return all_finite(p.target->storage(b.type.dtype), p.address(buffer), b.bytes);
+  };
+  for (std::size_t i = 0; i < p.plan.buffers.size(); ++i) {
+    const Buffer& b = p.plan.buffers[i];
+    const bool source = b.storage == Storage::kVariable || b.storage == Storage::kInput;
+    if (source && !finite(static_cast<std::int32_t>(i))) return b.name;
+  }
+  p.prepare();
+  for (const BoundStep& s : p.steps) {
+    if (updated_inputs(s.step->op) > 0) continue;
+    Impl::execute(s, p.context);
+    for (const std::int32_t out : s.step->out) {
+      if (!finite(out)) return s.step->name;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<StepProfile> Program::profile() {
+  Impl& p = *impl_;
+  p.prepare();
+  std::vector<StepProfile> profiles;
+  for (const BoundStep& s : p.steps) {
+    const auto start = std::chrono::steady_clock::now();
+    Impl::execute(s, p.context);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    const Node& node = p.plan.graph.nodes()[static_cast<std::size_t>(s.step->node)];
+    StepProfile profile{s.step->name, std::string(name_of(s.step->op)), s.step->kernel_name,
+                        elapsed.count(), 0, 0};
+    if (s.step->reorder) {
+      profile.op = "reorder";
+      profile.bytes = 2.0 * static_cast<double>(
+                                p.plan.buffers[static_cast<std::size_t>(s.step->in[0])].bytes);
+    } else {
+      profile.flops = 2.0 * static_cast<double>(multiply_adds(p.plan.graph, node));
+      profile.bytes = static_cast<double>(bytes_moved(p.plan.graph, node));
+    }
+    profiles.push_back(std::move(profile));
+  }
+  if (p.plan.updates) p.variables->touch();
+  return profiles;
+}
+
+Tensor Program::output(std::string_view name) const {
+  Impl& p = *impl_;
+  const auto found = p.outputs.find(name);
+  if (found == p.outputs.end()) {
+    fail(ErrorCode::kInvalidArgument, "the program has no output {}", name);
+  }
+  const Buffer& b = p.plan.buffers[static_cast<std::size_t>(found->second)];
+  Tensor t(p.target->storage(b.type.dtype), b.type.shape);
+  if (t.empty()) return t;
+  void* from = p.address(found->second);
+  if (b.layout == kPlainLayout) {
+    std::memcpy(t.raw(), from, t.bytes());
+  } else {
+    KernelChoice choice = p.target->reorder(b.type, b.layout, kPlainLayout);
+    const Arena scratch(choice.scratch_bytes);
+    void* to = t.raw();
+    choice.kernel->run({{&from, 1}, {&to, 1}, scratch.data(), {}});
+  }
+  if (!p.wants_permutation(t.shape())) return t;
+  Tensor permuted(t.dtype(), nhwc(t.shape()));
+  if (t.dtype() == DType::kF64) {
+    permute(t.as<double>().data(), permuted.as<double>().data(), t.shape(), false);
+  } else if (t.dtype() == DType::kF32) {
+    permute(t.as<float>().data(), permuted.as<float>().data(), t.shape(), false);
+  } else {
+    permute(t.as<std::uint8_t>().data(), permuted.as<std::uint8_t>().data(), t.shape(), false);
+  }
+  return permuted;
+}
+
+double Program::scalar(std::string_view name) const {
+  const Tensor t = output(name).cast(DType::kF64);
+  return t.as<double>()[0];
+}
+
+const ProgramStats& Program::stats() const { return impl_->stats; }
+Variables& Program::variables() const { return *impl_->variables; }
+
+std::string Program::describe() const {
+  const Impl& p = *impl_;
+  std::string text;
+  const auto operand = [&](std::int32_t id) {
+    const Buffer& b = p.plan.buffers[static_cast<std::size_t>(id)];
+    const char* kind = b.storage == Storage::kArena    ? "@"
+                       : b.storage == Storage::kPacked ? "packed@"
+                                                       : "";
+    return fmt::format("%{}{}:{}[{}{}]", b.value.node,
+                       b.value.output > 0 ? fmt::format(".{}", b.value.output) : "",
+                       p.target->describe(b.layout), kind,
+                       *kind != 0 ? fmt::format("{}", b.offset) : b.name);
+  };
+  const auto list = [&](const std::vector<Step>& steps, std::string_view title) {
+    text += fmt::format("{}: {} steps\n", title, steps.size());
+    for (const Step& s : steps) {
+      text += fmt::format("  {} \"{}\" {}", s.reorder ? "reorder" : name_of(s.op), s.name,
+                          s.kernel_name);
+      for (const std::int32_t b : s.in) text += " " + operand(b);
+      text += " ->";
+      for (const std::int32_t b : s.out) text += " " + operand(b);
+      if (s.scratch_bytes > 0) text += fmt::format(" scratch {}", s.scratch_bytes);
+      text += "\n";
+    }
+  };
+  list(p.plan.packing, "packing");
+  list(p.plan.steps, "run");
+  text += fmt::format("arena {} bytes (without sharing {}), packed {} bytes\n", p.plan.arena_bytes,
+                      p.plan.unplanned_bytes, p.plan.packed_bytes);
+  return text;
+}
+
+}  // namespace resnet
