@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -55,23 +56,47 @@ std::vector<std::byte> read_entry(archive* a, const std::string& file, const std
   }
 }
 
+/// Makes the thread's character set UTF-8 while it lives. In the C locale, which a library may not
+/// change, libarchive gives no names but ASCII ones.
+class Utf8Names {
+ public:
+  Utf8Names() : utf8_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", locale_t{})) {
+    if (utf8_ != locale_t{}) before_ = ::uselocale(utf8_);
+  }
+  ~Utf8Names() {
+    if (utf8_ == locale_t{}) return;
+    ::uselocale(before_);
+    ::freelocale(utf8_);
+  }
+  Utf8Names(const Utf8Names&) = delete;
+  Utf8Names& operator=(const Utf8Names&) = delete;
+
+ private:
+  locale_t utf8_;
+  locale_t before_{};
+};
+
 void read_entries(archive* a, const std::string& name, const ChooseFile& choose,
                   const TakeFile& take, const ArchiveLimits& limits) {
+  const Utf8Names names;
   std::uint64_t total = 0;
   for (std::uint64_t entries = 0;; ++entries) {
     archive_entry* entry = nullptr;
     const int status = archive_read_next_header(a, &entry);
-    if (status == ARCHIVE_EOF) {
-      if (entries == 0 && archive_filter_bytes(a, 0) == 0) damaged(a, name);
-      return;
-    }
-    if (status < ARCHIVE_WARN) damaged(a, name);
+    if (status == ARCHIVE_EOF) return;
+    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) damaged(a, name);
     if (entries >= limits.max_entries) {
       fail(ErrorCode::kBadData, "{}: the archive has more than the limit of {} entries", name,
            limits.max_entries);
     }
+    if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr) {
+      continue;
+    }
     const char* path = archive_entry_pathname(entry);
-    if (path == nullptr || archive_entry_filetype(entry) != AE_IFREG) continue;
+    if (path == nullptr) {
+      fail(ErrorCode::kBadData, "{}: a file in it has a name that cannot be read; pack it again",
+           name);
+    }
     const std::string file = path;
     const ArchiveAction action = choose(file);
     if (action == ArchiveAction::kStop) return;

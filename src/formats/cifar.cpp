@@ -151,40 +151,49 @@ std::vector<std::string> class_names(const Files& files, std::string_view file, 
 
 CifarSplit read_split(Files& files, std::span<const std::string_view> names, const Layout& layout,
                       const std::string& where) {
-  CifarRecords records;
+  const auto label = [&](std::string_view name) { return fmt::format("{}: {}", where, name); };
+  std::size_t count = 0;
   for (const std::string_view name : names) {
     const auto it = files.find(name);
     if (it == files.end()) {
       fail(ErrorCode::kNotFound, "{}: {} needs the file {}, which is missing; fetch it again",
            where, layout.name, name);
     }
-    parse_cifar_batch(it->second, fmt::format("{}: {}", where, name), layout.kind, records);
-    files.erase(it);  // the data set is large: do not hold it twice
+    count += count_cifar_records(it->second, label(name), layout.kind);
   }
   CifarSplit split;
-  split.images = Tensor(DType::kU8, {static_cast<std::int64_t>(records.labels.size()), 3, 32, 32});
-  std::copy(records.pixels.begin(), records.pixels.end(), split.images.as<std::uint8_t>().begin());
-  split.labels = std::move(records.labels);
-  split.coarse_labels = std::move(records.coarse_labels);
+  split.images = Tensor(DType::kU8, {static_cast<std::int64_t>(count), 3, 32, 32});
+  for (const std::string_view name : names) {
+    const auto it = files.find(name);
+    parse_cifar_batch(it->second, label(name), layout.kind, split);
+    files.erase(it);  // the data set is large: do not hold it twice
+  }
   return split;
 }
 
+std::size_t label_bytes(const Layout& layout) { return layout.coarse_classes > 0 ? 2 : 1; }
+
 }  // namespace
 
-void parse_cifar_batch(std::span<const std::byte> bytes, const std::string& name, CifarKind kind,
-                       CifarRecords& records) {
+std::size_t count_cifar_records(std::span<const std::byte> bytes, const std::string& name,
+                                CifarKind kind) {
   const Layout& layout = layout_of(kind);
-  const bool coarse = layout.coarse_classes > 0;
-  const std::size_t label_bytes = coarse ? 2 : 1;
-  const std::size_t record = label_bytes + kPixels;
+  const std::size_t record = label_bytes(layout) + kPixels;
   if (bytes.empty() || bytes.size() % record != 0) {
     fail(ErrorCode::kBadData,
          "{}: expected {} records of {} bytes each, found {} bytes; fetch the file again", name,
          layout.name, record, bytes.size());
   }
-  const std::size_t count = bytes.size() / record;
-  records.pixels.reserve(records.pixels.size() + count * kPixels);
-  records.labels.reserve(records.labels.size() + count);
+  return bytes.size() / record;
+}
+
+void parse_cifar_batch(std::span<const std::byte> bytes, const std::string& name, CifarKind kind,
+                       CifarSplit& split) {
+  const Layout& layout = layout_of(kind);
+  const std::size_t count = count_cifar_records(bytes, name, kind);
+  const std::size_t record = bytes.size() / count;
+  RESNET_CHECK((split.labels.size() + count) * kPixels <= split.images.bytes());
+  std::byte* pixels = split.images.raw() + split.labels.size() * kPixels;
   const auto label = [&](std::size_t index, std::byte value, int classes) {
     const int l = std::to_integer<int>(value);
     if (l >= classes) {
@@ -193,12 +202,13 @@ void parse_cifar_batch(std::span<const std::byte> bytes, const std::string& name
     }
     return l;
   };
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < count; ++i, pixels += kPixels) {
     const auto r = bytes.subspan(i * record, record);
-    if (coarse) records.coarse_labels.push_back(label(i, r[0], layout.coarse_classes));
-    records.labels.push_back(label(i, r[label_bytes - 1], layout.classes));
-    const auto* pixels = reinterpret_cast<const std::uint8_t*>(r.data() + label_bytes);
-    records.pixels.insert(records.pixels.end(), pixels, pixels + kPixels);
+    if (layout.coarse_classes > 0) {
+      split.coarse_labels.push_back(label(i, r[0], layout.coarse_classes));
+    }
+    split.labels.push_back(label(i, r[label_bytes(layout) - 1], layout.classes));
+    std::copy_n(r.begin() + static_cast<std::ptrdiff_t>(record - kPixels), kPixels, pixels);
   }
 }
 

@@ -38,13 +38,12 @@ Cifar read_cifar(const std::filesystem::path& path);
 /// names. An archive without one is read to its end.
 bool is_cifar(const std::filesystem::path& path);
 
-/// Adds the records of one .bin file to the vectors. `name` is only for messages.
-struct CifarRecords {
-  std::vector<std::uint8_t> pixels;  ///< n * 3072
-  std::vector<std::int32_t> labels;
-  std::vector<std::int32_t> coarse_labels;
-};
+/// Number of records of one .bin file. `name` is only for messages.
+std::size_t count_cifar_records(std::span<const std::byte> bytes, const std::string& name,
+                                CifarKind kind);
+/// Puts the records of one .bin file behind the `split.labels.size()` that `split` holds; its
+/// images tensor must have room for them.
 void parse_cifar_batch(std::span<const std::byte> bytes, const std::string& name, CifarKind kind,
-                       CifarRecords& records);
+                       CifarSplit& split);
 
 }  // namespace resnet

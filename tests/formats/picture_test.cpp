@@ -1,0 +1,270 @@
+#include "formats/picture.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "formats/support.h"
+
+namespace resnet {
+namespace {
+
+struct TestPicture {
+  const char* name;
+  int width;
+  int height;
+  const char* file;
+  const char* rgb;
+  const char* grey;
+};
+
+constexpr TestPicture kPictures[] = {
+#include "formats/pictures.inc"
+};
+
+const TestPicture& picture(std::string_view name) {
+  const auto* it = std::find_if(std::begin(kPictures), std::end(kPictures),
+                                [&](const TestPicture& p) { return p.name == name; });
+  if (it == std::end(kPictures)) throw std::runtime_error(std::string(name));
+  return *it;
+}
+
+ByteVector file_of(std::string_view name) { return from_hex(picture(name).file); }
+
+Image decode(const ByteVector& bytes, ColorMode mode = ColorMode::kRgb,
+             const PictureOptions& options = {}) {
+  return decode_picture(bytes, "x.pic", mode, options);
+}
+
+std::vector<std::uint8_t> pixels_of(const char* hex) {
+  const ByteVector bytes = from_hex(hex);
+  std::vector<std::uint8_t> out(bytes.size());
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+  return out;
+}
+
+class Pictures : public testing::TestWithParam<TestPicture> {};
+
+TEST_P(Pictures, EqualPillowToTheBit) {
+  const TestPicture& p = GetParam();
+  const ByteVector file = from_hex(p.file);
+  for (const auto& [mode, channels, expected] :
+       {std::tuple{ColorMode::kRgb, 3, p.rgb}, std::tuple{ColorMode::kGrey, 1, p.grey}}) {
+    const Image image = decode(file, mode);
+    EXPECT_EQ(image.width, p.width);
+    EXPECT_EQ(image.height, p.height);
+    EXPECT_EQ(image.channels, channels);
+    EXPECT_EQ(image.pixels, pixels_of(expected));
+  }
+}
+
+TEST_P(Pictures, EveryTruncationIsRefused) {
+  const ByteVector file = from_hex(GetParam().file);
+  for (std::size_t length = 0; length < file.size(); ++length) {
+    EXPECT_THROW(decode({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)}), Error)
+        << length << " of " << file.size() << " bytes";
+  }
+}
+
+TEST_P(Pictures, DamageIsAnErrorOrAPictureOfTheDeclaredSize) {
+  const ByteVector file = from_hex(GetParam().file);
+  PictureOptions options;
+  options.max_pixels = 1 << 20;
+  std::size_t refused = 0;
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    ByteVector damaged = file;
+    damaged[i] ^= std::byte{0xff};
+    try {
+      const Image image = decode(damaged, ColorMode::kRgb, options);
+      EXPECT_EQ(image.pixels.size(), static_cast<std::size_t>(image.width * image.height * 3));
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Pictures, testing::ValuesIn(kPictures), [](const auto& test) {
+  std::string name = test.param.name;
+  std::replace(name.begin(), name.end(), '.', '_');
+  return name;
+});
+
+TEST(Picture, OrientationCanBeLeftAlone) {
+  PictureOptions as_stored;
+  as_stored.apply_orientation = false;
+  const auto stored = pixels_of(picture("exif_1.jpg").rgb);
+  for (int o = 1; o <= 8; ++o) {
+    const std::string name = "exif_" + std::to_string(o) + ".jpg";
+    EXPECT_EQ(decode(file_of(name), ColorMode::kRgb, as_stored).pixels, stored) << name;
+    if (o > 1) {
+      EXPECT_NE(decode(file_of(name)).pixels, stored) << name;
+    }
+  }
+}
+
+TEST(Picture, BrokenExifIsIgnored) {
+  const std::string exif("Exif\0\0", 6);
+  const ByteVector original = file_of("exif_6.jpg");
+  const auto tiff = static_cast<std::size_t>(
+      std::search(original.begin(), original.end(), reinterpret_cast<const std::byte*>(exif.data()),
+                  reinterpret_cast<const std::byte*>(exif.data()) + exif.size()) -
+      original.begin() + 6);
+  ASSERT_LT(tiff, original.size());
+  const auto stored = pixels_of(picture("exif_1.jpg").rgb);
+  // The byte order, the magic, a directory beyond the end, the value 0 (the file is big-endian).
+  for (const auto& [offset, value] :
+       {std::pair{0, 'X'}, std::pair{3, '+'}, std::pair{4, '\xff'}, std::pair{19, '\0'}}) {
+    ByteVector broken = original;
+    broken[tiff + static_cast<std::size_t>(offset)] = static_cast<std::byte>(value);
+    EXPECT_EQ(decode(broken).pixels, stored) << offset;
+  }
+}
+
+TEST(Picture, Grey16KeepsItsHighByteOnRequest) {
+  PictureOptions options;
+  options.scale_grey16 = true;
+  const Image clipped = decode(file_of("grey_16.png"), ColorMode::kGrey);
+  const Image scaled = decode(file_of("grey_16.png"), ColorMode::kGrey, options);
+  EXPECT_GT(std::count(clipped.pixels.begin(), clipped.pixels.end(), 255), 70);
+  EXPECT_LT(std::count(scaled.pixels.begin(), scaled.pixels.end(), 255), 10);
+}
+
+TEST(Picture, NamesWhatItCannotRead) {
+  using namespace std::string_view_literals;
+  for (const auto& [magic, kind] :
+       {std::pair{"GIF89a\1\0\1\0"sv, "GIF"}, std::pair{"BM\x46\0\0\0"sv, "BMP"},
+        std::pair{"II*\0\x08\0\0\0"sv, "TIFF"}, std::pair{"MM\0*\0\0\0\x08"sv, "TIFF"},
+        std::pair{"\0\0\0\x18"
+                  "ftypheic\0\0\0\0"sv,
+                  "HEIC"},
+        std::pair{"\0\0\0\x18"
+                  "ftypavif\0\0\0\0"sv,
+                  "AVIF"},
+        std::pair{"%PDF-1.4"sv, "PDF"}, std::pair{"<!DOCTYPE html>"sv, "a web page"}}) {
+    expect_error(ErrorCode::kUnsupported,
+                 {"x.pic: ", kind, " is not supported; convert it to PNG or JPEG"},
+                 [&, m = magic] { decode(bytes_of(m)); });
+  }
+  expect_error(ErrorCode::kBadData, {"x.pic: the file is empty"}, [] { decode({}); });
+  expect_error(ErrorCode::kBadData, {"x.pic", "expected a JPEG, PNG or WebP"},
+               [] { decode(bytes_of("hello")); });
+}
+
+/// The file with the big-endian 16- or 32-bit sizes at `offset` replaced.
+ByteVector with_size(ByteVector file, std::size_t offset, std::size_t width_bytes,
+                     std::uint32_t value) {
+  for (std::size_t i = 0; i < width_bytes; ++i) {
+    file[offset + i] = static_cast<std::byte>(value >> (8 * (width_bytes - 1 - i)));
+  }
+  return file;
+}
+
+std::size_t find_bytes(const ByteVector& file, std::string_view what) {
+  const ByteVector needle = bytes_of(what);
+  return static_cast<std::size_t>(
+      std::search(file.begin(), file.end(), needle.begin(), needle.end()) - file.begin());
+}
+
+long peak_kilobytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+TEST(Picture, LyingSizesAreRefusedBeforeAnythingIsAllocated) {
+  const long before = peak_kilobytes();
+  const ByteVector jpeg = file_of("baseline_444.jpg");
+  const std::size_t frame = find_bytes(jpeg, "\xff\xc0") + 5;  // height, width
+  expect_error(ErrorCode::kBadData, {"13000 x 13000 pixels, which its ", "cannot hold"},
+               [&] { decode(with_size(with_size(jpeg, frame, 2, 13000), frame + 2, 2, 13000)); });
+  expect_error(ErrorCode::kBadData, {"60000 x 60000 pixels, above the limit of 178956970"},
+               [&] { decode(with_size(with_size(jpeg, frame, 2, 60000), frame + 2, 2, 60000)); });
+
+  // PNG guards its header with a checksum: a liar has one that fits. 13000 x 13000, 8-bit RGB.
+  ByteVector png = file_of("rgb_8.png");
+  png = with_size(with_size(png, 16, 4, 13000), 20, 4, 13000);
+  std::uint32_t crc = 0xffffffffU;
+  for (std::size_t i = 12; i < 29; ++i) {
+    crc ^= std::to_integer<std::uint32_t>(png[i]);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1U) != 0 ? 0xedb88320U : 0U);
+  }
+  png = with_size(png, 29, 4, ~crc);
+  expect_error(ErrorCode::kBadData, {"13000 x 13000 pixels, which its ", "cannot hold"},
+               [&] { decode(png); });
+
+  // Lossless WebP: 14 bits each of width - 1 and height - 1 behind the signature 0x2f.
+  ByteVector webp = file_of("lossless.webp");
+  const std::size_t size = find_bytes(webp, "VP8L") + 9;
+  const std::uint32_t bits = 12999U | 12999U << 14;
+  for (std::size_t i = 0; i < 4; ++i) webp[size + i] = static_cast<std::byte>(bits >> (8 * i));
+  expect_error(ErrorCode::kBadData, {"13000 x 13000 pixels, which its ", "cannot hold"},
+               [&] { decode(webp); });
+  EXPECT_LT(peak_kilobytes() - before, 50'000);  // the pixels alone would take 495 MiB
+}
+
+TEST(Picture, LimitIsTheCallers) {
+  PictureOptions options;
+  options.max_pixels = 76;  // the picture has 11 x 7
+  expect_error(ErrorCode::kBadData, {"above the limit of 76"},
+               [&] { decode(file_of("lossy.webp"), ColorMode::kRgb, options); });
+  options.max_pixels = 77;
+  EXPECT_EQ(decode(file_of("lossy.webp"), ColorMode::kRgb, options).width, 11);
+}
+
+TEST(Picture, ManyScansForFewBytesAreRefused) {
+  const ByteVector file = file_of("grey_progressive.jpg");
+  const std::size_t first = find_bytes(file, "\xff\xda");
+  const std::size_t end = file.size() - 2;
+  std::size_t next = first + 2;
+  while (!(file[next] == std::byte{0xff} && file[next + 1] != std::byte{0})) ++next;
+  ByteVector bomb(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(first));
+  for (int i = 0; i < 3000; ++i) {
+    bomb.insert(bomb.end(), file.begin() + static_cast<std::ptrdiff_t>(first),
+                file.begin() + static_cast<std::ptrdiff_t>(next));
+  }
+  bomb.insert(bomb.end(), file.begin() + static_cast<std::ptrdiff_t>(end), file.end());
+  expect_error(ErrorCode::kBadData, {"too many scans"}, [&] { decode(bomb); });
+}
+
+TEST(Picture, PathsOfPictures) {
+  for (const char* name : {"a.jpg", "b/c.JPEG", "d.Png", "e.webp", "f.gif", "g.BMP", "h.tiff"}) {
+    EXPECT_TRUE(is_picture_path(name)) << name;
+  }
+  for (const char* name : {"a.txt", "jpg", ".jpg", "b.jpg.part", "c.npz", ""}) {
+    EXPECT_FALSE(is_picture_path(name)) << name;
+  }
+}
+
+TEST(Png, WritesWhatItReads) {
+  for (const int channels : {1, 3, 4}) {
+    Image image(19, 5, channels);
+    for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+      image.pixels[i] = static_cast<std::uint8_t>(i * 37);
+    }
+    const ByteVector file = encode_png(image);
+    EXPECT_EQ(file, encode_png(image));
+    const Image back = decode(file, channels == 1 ? ColorMode::kGrey : ColorMode::kRgb);
+    ASSERT_EQ(back.width, 19);
+    ASSERT_EQ(back.height, 5);
+    for (std::size_t i = 0; i < 19 * 5; ++i) {
+      for (int c = 0; c < back.channels; ++c) {
+        ASSERT_EQ(back.pixels[i * static_cast<std::size_t>(back.channels) + std::size_t(c)],
+                  image.pixels[i * static_cast<std::size_t>(channels) + std::size_t(c)]);
+      }
+    }
+  }
+}
+
+TEST(Png, RefusesToWriteNonsense) {
+  Image short_of_pixels(4, 4, 3);
+  short_of_pixels.pixels.pop_back();
+  for (const Image& image : {Image(), Image(4, 4, 2), short_of_pixels}) {
+    expect_error(ErrorCode::kInvalidArgument, {"encode_png"}, [&] { encode_png(image); });
+  }
+}
+
+}  // namespace
+}  // namespace resnet
