@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "resnet/graph.h"
+#include "resnet/variables.h"
 
 namespace resnet {
 
@@ -30,6 +31,11 @@ enum class Shortcut : std::uint8_t {
   kC,        ///< a projection everywhere
   kNone,     ///< no skips: the plain network
 };
+
+/// "default", "A", "B", "C", "none".
+std::string_view name_of(Shortcut shortcut);
+/// Throws kInvalidArgument for another name, listing these.
+Shortcut parse_shortcut(std::string_view name);
 
 /// Which network, and the choices that change its shape. Stored in the model file.
 struct ModelConfig {
@@ -51,6 +57,10 @@ struct ModelConfig {
 /// Throws kInvalidArgument for an unknown architecture, naming the nearest known one, and for
 /// settings that the architecture cannot have.
 Value build_model(Graph& graph, const ModelConfig& config, Value image);
+
+/// Fills every parameter of `graph` that `variables` lacks, as its Init says. Each tensor is a
+/// function of (seed, its name) alone.
+void initialise(const Graph& graph, Variables& variables, std::uint64_t seed);
 
 /// The same as a whole graph: input "image", outputs "logits" and "probabilities".
 Graph inference_graph(const ModelConfig& config, std::int64_t batch);

@@ -77,6 +77,26 @@ void check_config(const Graph& graph, const ModelConfig& c, Value image) {
 
 }  // namespace
 
+std::string_view name_of(Shortcut shortcut) {
+  switch (shortcut) {
+    case Shortcut::kDefault: return "default";
+    case Shortcut::kA: return "A";
+    case Shortcut::kB: return "B";
+    case Shortcut::kC: return "C";
+    case Shortcut::kNone: return "none";
+  }
+  return "?";
+}
+
+Shortcut parse_shortcut(std::string_view name) {
+  for (const auto s :
+       {Shortcut::kDefault, Shortcut::kA, Shortcut::kB, Shortcut::kC, Shortcut::kNone}) {
+    if (name == name_of(s)) return s;
+  }
+  fail(ErrorCode::kInvalidArgument, "unknown shortcut '{}'; expected default, A, B, C or none",
+       name);
+}
+
 Value build_model(Graph& graph, const ModelConfig& config, Value image) {
   const Family& family = family_of(config.architecture);
   check_config(graph, config, image);

@@ -244,6 +244,14 @@ TEST(Settings, Shortcuts) {
   EXPECT_EQ(with("resnet50v2", Shortcut::kC), (Skips{0, 16, 16}));
 }
 
+TEST(Settings, ShortcutNames) {
+  for (const auto s :
+       {Shortcut::kDefault, Shortcut::kA, Shortcut::kB, Shortcut::kC, Shortcut::kNone}) {
+    EXPECT_EQ(parse_shortcut(name_of(s)), s);
+  }
+  EXPECT_THROW(parse_shortcut("D"), Error);
+}
+
 TEST(Settings, LayersPerSkip) {
   const auto with = [](const char* name, int layers) {
     ModelConfig config = config_of(name);

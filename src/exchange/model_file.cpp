@@ -1,0 +1,421 @@
+#include "resnet/model_file.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "core/check.h"
+#include "data/transform.h"
+#include "formats/safetensors.h"
+
+namespace resnet {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::string_view kVersion = "1";
+constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
+constexpr std::int64_t kMaxSide = 4096;    // of a network's input
+constexpr std::int64_t kMaxChannels = 3;
+
+// What is wrong with a model, said in one way whether it is being written (the caller's mistake) or
+// read (the file's).
+class Complaint {
+ public:
+  Complaint(ErrorCode code, const std::filesystem::path& path, std::string_view advice)
+      : code_(code), file_(path.string()), advice_(advice) {}
+
+  template <class... Args>
+  [[noreturn]] void raise(fmt::format_string<Args...> format, Args&&... args) const {
+    fail(code_, "{}: {}; {}", file_, fmt::format(format, std::forward<Args>(args)...), advice_);
+  }
+  // Runs a check that throws without knowing the file.
+  template <class F>
+  auto run(F&& check) const {
+    try {
+      return check();
+    } catch (const Error& e) {
+      fail(code_, "{}: {}", file_, e.what());
+    }
+  }
+
+ private:
+  ErrorCode code_;
+  std::string file_;
+  std::string_view advice_;
+};
+
+Complaint on_read(const std::filesystem::path& path) {
+  return {ErrorCode::kBadData, path, "the file is damaged; fetch it or train the model again"};
+}
+Complaint on_write(const std::filesystem::path& path) {
+  return {ErrorCode::kInvalidArgument, path, "nothing was written"};
+}
+
+// ------------------------------------------------------------------------------------- the checks
+
+void check_description(const ModelFile& m, const Complaint& bad) {
+  const ModelConfig& c = m.config;
+  const Preprocessing& p = m.preprocessing;
+  bad.run([&] { check_architecture(c.architecture); });
+  bad.run([&] { check_preprocessing(p); });
+  const auto finite = [](float x) { return std::isfinite(x); };
+  if (!std::ranges::all_of(p.mean, finite) || !std::ranges::all_of(p.std, finite)) {
+    bad.raise("mean and std of the preprocessing must be finite numbers");
+  }
+  if (p.height > kMaxSide || p.width > kMaxSide || c.image_size < 1 || c.image_size > kMaxSide) {
+    bad.raise("pictures of {} x {} and an image size of {} were expected to have sides of 1 to {}",
+              p.width, p.height, c.image_size, kMaxSide);
+  }
+  if (c.channels < 1 || c.channels > kMaxChannels || c.channels != p.channels) {
+    bad.raise("the network takes pictures of {} channels, the preprocessing makes {}", c.channels,
+              p.channels);
+  }
+  if (c.classes < 1 || m.class_names.size() != static_cast<std::size_t>(c.classes)) {
+    bad.raise("{} has {} classes, but {} class names were found", c.architecture, c.classes,
+              m.class_names.size());
+  }
+}
+
+std::vector<std::pair<std::string, Shape>> expected_tensors(const ModelConfig& config) {
+  const Graph graph = inference_graph(config, 1);
+  std::vector<std::pair<std::string, Shape>> result;
+  for (const Value v : graph.parameters()) result.emplace_back(graph.node(v).name, graph.shape(v));
+  return result;
+}
+
+// PyTorch counts batches beside its running statistics; nothing depends on the number.
+bool is_batch_counter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
+
+bool is_floating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kF16 ||
+         dtype == DType::kBF16;
+}
+
+// `found` maps names to {dtype, shape}. Complains of the first tensor that does not fit the
+// network.
+void check_tensors(const ModelConfig& config, const std::map<std::string, TensorType>& found,
+                   const Complaint& bad) {
+  std::set<std::string_view> known;
+  const auto expected = bad.run([&] { return expected_tensors(config); });
+  for (const auto& [name, shape] : expected) {
+    const auto it = found.find(name);
+    if (it == found.end()) {
+      bad.raise("{} needs a tensor '{}' {}, none was found among {}", config.architecture, name,
+                to_string(shape), found.size());
+    }
+    if (it->second.shape != shape) {
+      bad.raise(
+          "tensor '{}' of {} with {} classes and {} channels must have the shape {}, found {}",
+          name, config.architecture, config.classes, config.channels, to_string(shape),
+          to_string(it->second.shape));
+    }
+    if (!is_floating(it->second.dtype)) {
+      bad.raise("tensor '{}' must hold floating-point numbers, found {}", name,
+                name_of(it->second.dtype));
+    }
+    known.insert(name);
+  }
+  for (const auto& [name, type] : found) {
+    if (!known.contains(name) && !is_batch_counter(name)) {
+      bad.raise("tensor '{}' {} is not part of {}", name, to_string(type.shape),
+                config.architecture);
+    }
+  }
+}
+
+// --------------------------------------------------------------------------- metadata: JSON texts
+
+// The shortest decimal that reads back as `x`, so that 0.485f is not written as
+// 0.48500001430511475.
+double shortest(float x) {
+  const std::string text = fmt::format("{}", x);
+  double result = 0;
+  std::from_chars(text.data(), text.data() + text.size(), result);
+  return result;
+}
+
+Json to_json(const std::array<float, 3>& values) {
+  return {shortest(values[0]), shortest(values[1]), shortest(values[2])};
+}
+
+std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complaint& bad) {
+  const ModelConfig& c = m.config;
+  const Preprocessing& p = m.preprocessing;
+  std::map<std::string, Json> texts;
+  texts["classes"] = m.class_names;
+  texts["options"] = {{"channels", c.channels},
+                      {"image_size", c.image_size},
+                      {"shortcut", name_of(c.shortcut)},
+                      {"layers_per_skip", c.layers_per_skip},
+                      {"stride_on_first_1x1", c.stride_on_first_1x1},
+                      {"zero_gamma", c.zero_gamma},
+                      {"dropout", c.dropout}};
+  texts["preprocessing"] = {{"height", p.height},     {"width", p.width},
+                            {"resize", p.resize},     {"interpolation", name_of(p.interpolation)},
+                            {"channels", p.channels}, {"mean", to_json(p.mean)},
+                            {"std", to_json(p.std)}};
+  texts["provenance"] = m.provenance;
+  // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
+  std::map<std::string, std::string> metadata = {
+      {"format", "pt"}, {"resnet.format", std::string(kVersion)}, {"architecture", c.architecture}};
+  for (const auto& [key, json] : texts) {
+    try {
+      metadata[key] = json.dump();
+    } catch (const Json::type_error&) {
+      bad.raise("a name among the {} is not UTF-8", key);
+    }
+    if (metadata[key].size() > kMaxText) {
+      bad.raise("the {} take {} bytes of text, above the limit of {}", key, metadata[key].size(),
+                kMaxText);
+    }
+  }
+  return metadata;
+}
+
+const std::string& text_of(const std::map<std::string, std::string>& metadata,
+                           const std::string& key, const Complaint& bad) {
+  const auto it = metadata.find(key);
+  if (it == metadata.end()) bad.raise("its metadata have no key '{}'", key);
+  if (it->second.size() > kMaxText) {
+    bad.raise("its metadata '{}' has {} bytes, above the limit of {}", key, it->second.size(),
+              kMaxText);
+  }
+  return it->second;
+}
+
+// The JSON text under a key. Deeper values than an array in an object are dropped while they are
+// parsed, so that a hostile text makes no tall tree; their absence is found later.
+Json json_of(const std::map<std::string, std::string>& metadata, const std::string& key,
+             Json::value_t type, const Complaint& bad) {
+  const std::string& text = text_of(metadata, key, bad);
+  const Json json = Json::parse(
+      text, [](int depth, Json::parse_event_t, const Json&) { return depth <= 2; }, false);
+  if (json.type() != type) {
+    bad.raise("its metadata '{}' is not a JSON {}", key,
+              type == Json::value_t::array ? "array" : "object");
+  }
+  return json;
+}
+
+// The members of one object, each taken once; `finish` complains of members that nobody took.
+class Fields {
+ public:
+  Fields(const std::map<std::string, std::string>& metadata, std::string key, const Complaint& bad)
+      : bad_(bad),
+        key_(std::move(key)),
+        json_(json_of(metadata, key_, Json::value_t::object, bad)) {}
+
+  std::int64_t integer(const char* name, std::int64_t low, std::int64_t high) {
+    const Json value = take(name);
+    // Written so that neither 1e30 nor 2^63 is converted before it is compared.
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(high) &&
+                                static_cast<std::int64_t>(value.get<std::uint64_t>()) >= low
+                          : value.is_number_integer() && value.get<std::int64_t>() >= low &&
+                                value.get<std::int64_t>() <= high;
+    if (!fits) wrong(name, fmt::format("a whole number from {} to {}", low, high), value);
+    return value.get<std::int64_t>();
+  }
+  double number(const char* name) {
+    const Json value = take(name);
+    if (!value.is_number()) wrong(name, "a number", value);
+    return value.get<double>();
+  }
+  bool boolean(const char* name) {
+    const Json value = take(name);
+    if (!value.is_boolean()) wrong(name, "true or false", value);
+    return value.get<bool>();
+  }
+  std::string string(const char* name) {
+    const Json value = take(name);
+    if (!value.is_string()) wrong(name, "a text", value);
+    return value.get<std::string>();
+  }
+  std::array<float, 3> triple(const char* name) {
+    const Json value = take(name);
+    std::array<float, 3> result{};
+    const auto fits = [](const Json& x) {
+      return x.is_number() && std::abs(x.get<double>()) <= std::numeric_limits<float>::max();
+    };
+    if (!value.is_array() || value.size() != 3 || !std::ranges::all_of(value, fits)) {
+      wrong(name, "three numbers", value);
+    }
+    for (std::size_t i = 0; i < 3; ++i) result[i] = static_cast<float>(value[i].get<double>());
+    return result;
+  }
+  std::map<std::string, std::string> all_strings() {
+    std::map<std::string, std::string> result;
+    for (const auto& [name, value] : json_.items()) {
+      if (!value.is_string()) wrong(name, "a text", value);
+      result.emplace(name, value.get<std::string>());
+    }
+    return result;
+  }
+  // A member that we do not know may change what the model means.
+  void finish() const {
+    if (!json_.empty()) {
+      bad_.raise("its metadata '{}' has the unknown member '{}'", key_,
+                 json_.begin().key().substr(0, kShown));
+    }
+  }
+
+ private:
+  static constexpr std::size_t kShown = 80;  // characters of a hostile value in a message
+
+  Json take(const char* name) {
+    const auto it = json_.find(name);
+    if (it == json_.end()) bad_.raise("its metadata '{}' lacks '{}'", key_, name);
+    Json value = std::move(*it);
+    json_.erase(it);
+    return value;
+  }
+  [[noreturn]] void wrong(std::string_view name, std::string_view expected,
+                          const Json& found) const {
+    const std::string text = found.dump(-1, ' ', true, Json::error_handler_t::replace);
+    bad_.raise("its metadata '{}' must give {} for '{}', found {}", key_, expected,
+               name.substr(0, kShown), text.substr(0, kShown));
+  }
+
+  const Complaint& bad_;
+  const std::string key_;
+  Json json_;
+};
+
+ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
+                        const std::filesystem::path& path, const Complaint& bad) {
+  const auto version = metadata.find("resnet.format");
+  if (version == metadata.end()) {
+    fail(ErrorCode::kBadData,
+         "{}: a safetensors file, but not a model file: its metadata have no key 'resnet.format', "
+         "so "
+         "architecture, classes and preprocessing are unknown; use a model.safetensors that "
+         "`resnet train` wrote, or write these weights with save_model()",
+         path.string());
+  }
+  if (version->second != kVersion) {
+    fail(ErrorCode::kUnsupported,
+         "{}: a model file of format version '{}', this program reads version {}; use a newer "
+         "program",
+         path.string(), version->second.substr(0, 20), kVersion);
+  }
+
+  ModelFile m;
+  m.config.architecture = text_of(metadata, "architecture", bad);
+  for (const Json& name : json_of(metadata, "classes", Json::value_t::array, bad)) {
+    if (!name.is_string()) bad.raise("its metadata 'classes' hold something that is no text");
+    m.class_names.push_back(name.get<std::string>());
+  }
+  m.config.classes = static_cast<std::int64_t>(m.class_names.size());
+
+  Fields options(metadata, "options", bad);
+  m.config.channels = options.integer("channels", 1, kMaxChannels);
+  m.config.image_size = options.integer("image_size", 1, kMaxSide);
+  m.config.shortcut = bad.run([&] { return parse_shortcut(options.string("shortcut")); });
+  m.config.layers_per_skip = static_cast<int>(options.integer("layers_per_skip", 0, 10000));
+  m.config.stride_on_first_1x1 = options.boolean("stride_on_first_1x1");
+  m.config.zero_gamma = options.boolean("zero_gamma");
+  m.config.dropout = options.number("dropout");
+  options.finish();
+
+  Fields preprocessing(metadata, "preprocessing", bad);
+  constexpr int kMaxResize = 1 << 15;
+  m.preprocessing.height = static_cast<int>(preprocessing.integer("height", 1, kMaxSide));
+  m.preprocessing.width = static_cast<int>(preprocessing.integer("width", 1, kMaxSide));
+  m.preprocessing.resize = static_cast<int>(preprocessing.integer("resize", 0, kMaxResize));
+  m.preprocessing.interpolation =
+      bad.run([&] { return parse_interpolation(preprocessing.string("interpolation")); });
+  m.preprocessing.channels = static_cast<int>(preprocessing.integer("channels", 1, kMaxChannels));
+  m.preprocessing.mean = preprocessing.triple("mean");
+  m.preprocessing.std = preprocessing.triple("std");
+  preprocessing.finish();
+
+  m.provenance = Fields(metadata, "provenance", bad).all_strings();
+  return m;
+}
+
+// ------------------------------------------------------------------------------------------ files
+
+std::filesystem::path resolve(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return path;
+  const auto file = path / "model.safetensors";
+  if (!std::filesystem::exists(file, ignored)) {
+    fail(ErrorCode::kNotFound,
+         "{}: a folder without a model.safetensors; give the folder of a run of `resnet train`, or "
+         "a model file",
+         path.string());
+  }
+  return file;
+}
+
+ModelFile read_description(const std::filesystem::path& path) {
+  const Complaint bad = on_read(path);
+  const SafetensorsHeader header = read_safetensors_header(path);
+  ModelFile model = from_metadata(header.metadata, path, bad);
+  check_description(model, bad);
+  std::map<std::string, TensorType> found;
+  for (const SafetensorsEntry& e : header.entries) found[e.name] = {e.dtype, e.shape};
+  check_tensors(model.config, found, bad);
+  return model;
+}
+
+std::map<std::string, TensorType> types_of(const std::map<std::string, Tensor>& tensors) {
+  std::map<std::string, TensorType> types;
+  for (const auto& [name, tensor] : tensors) types[name] = {tensor.dtype(), tensor.shape()};
+  return types;
+}
+
+}  // namespace
+
+void save_model(const std::filesystem::path& path, const ModelFile& model) {
+  const Complaint bad = on_write(path);
+  check_description(model, bad);
+  check_tensors(model.config, types_of(model.weights), bad);
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [name, tensor] : model.weights) {
+    if (is_batch_counter(name)) continue;
+    tensors[name] = tensor.dtype() == DType::kF32 ? tensor : tensor.cast(DType::kF32);
+  }
+  write_safetensors(path, tensors, to_metadata(model, bad));
+}
+
+ModelFile load_model_description(const std::filesystem::path& path) {
+  return read_description(resolve(path));
+}
+
+ModelFile load_model(const std::filesystem::path& path) {
+  const std::filesystem::path file = resolve(path);
+  ModelFile model = read_description(file);
+  Safetensors content = read_safetensors(file);
+  // Again, since somebody may have put another file in its place.
+  check_tensors(model.config, types_of(content.tensors), on_read(file));
+  for (auto& [name, tensor] : content.tensors) {
+    if (is_batch_counter(name)) continue;
+    model.weights[name] = tensor.dtype() == DType::kF32 ? tensor : tensor.cast(DType::kF32);
+  }
+  return model;
+}
+
+std::shared_ptr<Variables> to_variables(const ModelFile& model) {
+  auto variables = std::make_shared<Variables>();
+  for (const auto& [name, tensor] : model.weights) variables->set(name, tensor);
+  return variables;
+}
+
+std::map<std::string, Tensor> from_variables(const Variables& variables,
+                                             const ModelConfig& config) {
+  std::map<std::string, Tensor> weights;
+  for (const auto& [name, shape] : expected_tensors(config)) {
+    weights[name] = variables.at(name).cast(DType::kF32).clone();
+  }
+  return weights;
+}
+
+}  // namespace resnet
