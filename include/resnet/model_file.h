@@ -17,7 +17,7 @@
 
 #include "resnet/data.h"
 #include "resnet/models.h"
-#include "resnet/program.h"
+#include "resnet/variables.h"
 #include "resnet/tensor.h"
 
 namespace resnet {

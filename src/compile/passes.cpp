@@ -70,6 +70,7 @@ void fuse_norm(Rewrite& g, std::int32_t relu, std::int32_t sum, std::int32_t nor
     g.set_inputs(norm_backward, std::move(inputs));
     g.set_attributes(norm_backward, a);
     if (a.residual) g.replace(t, {norm_backward, 3});
+    g.remove(relu_backward);
   }
   std::vector<Value> inputs = g.node(norm).inputs;
   if (a.residual) inputs.push_back(residual);
@@ -77,6 +78,8 @@ void fuse_norm(Rewrite& g, std::int32_t relu, std::int32_t sum, std::int32_t nor
   g.set_attributes(norm, a);
   g.set_position(norm, g.position(relu));
   g.replace(y, {norm, 0});
+  g.remove(relu);
+  if (a.residual) g.remove(sum);
 }
 
 void fuse_relu(Rewrite& g, std::int32_t relu) {
@@ -98,6 +101,7 @@ void fuse_relu(Rewrite& g, std::int32_t relu) {
     a.relu = true;
     g.set_attributes(x.node, a);
     g.replace({relu, 0}, x);
+    g.remove(relu);
   }
 }
 
@@ -112,6 +116,7 @@ void fuse_gradient_sum(Rewrite& g, std::int32_t id) {
   a.second_gradient = true;
   g.set_inputs(id, std::move(inputs));
   g.set_attributes(id, a);
+  g.remove(dy.node);
 }
 
 }  // namespace
@@ -222,7 +227,8 @@ Graph schedule_updates(const Graph& graph) {
     double after = 0;
     const auto& inputs = g.node(id).inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-      after = std::max(after, g.position(inputs[i].node));
+      // Inputs and parameters are there from the start, wherever they were declared.
+      if (!g.node(inputs[i]).inputs.empty()) after = std::max(after, g.position(inputs[i].node));
       for (const std::int32_t other : touched[inputs[i]]) {
         const int writes = updated_inputs(g.node(other).op);
         const auto& theirs = g.node(other).inputs;

@@ -31,6 +31,8 @@ class Rewrite {
   void set_attributes(std::int32_t id, Attributes attributes);
   /// A change that adds outputs, e.g. a residual gradient.
   void add_output(std::int32_t id, TensorType type);
+  /// Drops a node that nobody reads any more: it no longer counts as a reader itself.
+  void remove(std::int32_t id) { set_inputs(id, {}); }
   /// Every reader of `from`, and the host, reads `to` instead.
   void replace(Value from, Value to);
   /// A new node at a position, with output types taken from the op's shape rule.

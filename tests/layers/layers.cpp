@@ -30,7 +30,7 @@ constexpr Room kRooms[] = {
 constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
     {"error.h", "core"},      {"tensor.h", "core"},         {"image.h", "core"},
     {"graph.h", "graph"},     {"models.h", "models"},       {"data.h", "data"},
-    {"program.h", "runtime"}, {"model_file.h", "exchange"}, {"train.h", "train"},
+    {"variables.h", "core"}, {"program.h", "runtime"}, {"model_file.h", "exchange"}, {"train.h", "train"},
 };
 
 // Libraries that show in one place only: what the include starts with, and the folder.
