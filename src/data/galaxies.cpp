@@ -21,6 +21,9 @@
 namespace resnet {
 namespace {
 
+// Every random number is drawn in a statement of its own where order matters: the order in which a
+// compiler evaluates arguments must not change a picture.
+
 constexpr float kPi = std::numbers::pi_v<float>;
 
 /// Light in the three bands (red, green, blue).
@@ -120,7 +123,7 @@ float sersic_b(float n) { return 2 * n - 1.0F / 3 + 4 / (405 * n) + 46 / (25515 
 Profile sersic(float n, float re, float reach, float soft) {
   const float b = sersic_b(n);
   const float total =
-      2 * kPi * n * re * re * std::exp(b - 2 * n * std::log(b) + std::lgamma(2 * n));
+      2 * kPi * n * re * re * std::exp(b) * std::pow(b, -2 * n) * std::tgamma(2 * n);
   return Profile(reach, [=](float r) {
     const float x = std::sqrt(r * r + soft * soft) / re;
     return std::exp(-b * (std::pow(x, 1 / n) - 1)) / total;
@@ -375,16 +378,15 @@ void draw_elliptical(Canvas& canvas, Random& rng, const Setting& at) {
   add(canvas, body, 1, mix(kOld, kMiddle, uniform(rng, 0, 0.8)));
 }
 
-/// A disc of old stars, `share` of the light, with young arms; `inner` is where the arms begin and
-/// `cot` the cotangent of their pitch angle.
+/// A disc with arms. Lengths as everywhere in half frames, light as shares of the galaxy's.
 struct SpiralShape {
-  float scale = 0.2F;
-  float inner = 0.1F;
-  float outer = 0.8F;
-  float cot = 3;
-  float old_light = 0.3F;
-  float young_light = 0.5F;
-  float contrast = 0.9F;
+  float scale = 0.2F;        ///< scale length h of the old disc
+  float inner = 0.1F;        ///< where the arms begin
+  float outer = 0.8F;        ///< where they end
+  float cot = 3;             ///< cotangent of the pitch angle
+  float old_light = 0.3F;    ///< smooth disc
+  float young_light = 0.5F;  ///< disc with arms
+  float contrast = 0.9F;     ///< share of the young light that is in the arms
   int arms = 2;
   int knots = 20;
 };
@@ -402,20 +404,19 @@ void add_spiral(Canvas& canvas, Random& rng, const Plane& plane, const SpiralSha
   const Profile exponential = sersic(1, 1.678F * shape.scale, reach, soft);
   const float outer = shape.outer;
   const float inner = shape.inner;
+  const auto radial = [&](float r) -> std::array<float, 5> {
+    // The young disc is flatter than the old one and ends with the arms.
+    const float flat = 2.2F * shape.scale;
+    const float edge = 1 / (1 + std::exp((r - outer) / (0.07F * outer)));
+    const float hole = r * r / (r * r + 0.5F * inner * inner);
+    const float young =
+        shape.young_light * edge * hole * std::exp(-r / flat) / (2 * kPi * flat * shape.scale);
+    const float t = std::clamp((r / inner - 0.7F) / 0.5F, 0.0F, 1.0F);
+    return {shape.old_light * exponential(r), young, shape.contrast * t * t * (3 - 2 * t),
+            std::cos(phase(r)), std::sin(phase(r))};
+  };
   const Disc disc{
-      .radial = Profiles<5>(reach,
-                            [&](float r) -> std::array<float, 5> {
-                              // The young disc is flatter than the old one and ends with the arms.
-                              const float edge = 1 / (1 + std::exp((r - outer) / (0.07F * outer)));
-                              const float hole = r * r / (r * r + 0.5F * inner * inner);
-                              const float young = shape.young_light * edge * hole *
-                                                  std::exp(-r / (2.2F * shape.scale)) /
-                                                  (2 * kPi * 2.2F * shape.scale * shape.scale);
-                              const float t = std::clamp((r / inner - 0.7F) / 0.5F, 0.0F, 1.0F);
-                              return {shape.old_light * exponential(r), young,
-                                      shape.contrast * t * t * (3 - 2 * t), std::cos(phase(r)),
-                                      std::sin(phase(r))};
-                            }),
+      .radial = Profiles<5>(reach, radial),
       .arms = shape.arms,
       .sharpness = uniform(rng, 1.4, 2.8),
       .dust = uniform(rng, 0, 0.6),
@@ -436,13 +437,15 @@ void add_spiral(Canvas& canvas, Random& rng, const Plane& plane, const SpiralSha
   }
 }
 
+/// A range of pitch angles, in degrees.
 struct Winding {
   double pitch_low;
   double pitch_high;
 };
 
-/// Pitch angles in degrees for `arms` arms: between two neighbouring arms the radius grows by
-/// exp(2 pi tan(pitch) / arms), so more arms need more pitch to look equally wound.
+/// An unbarred pattern with the pitch angles given for two and for three arms: between two
+/// neighbouring arms the radius grows by exp(2 pi tan(pitch) / arms), so more arms need more pitch
+/// to look equally wound.
 SpiralShape wound(Random& rng, const Setting& at, Winding two, Winding three) {
   SpiralShape shape;
   shape.arms = rng.bernoulli(0.7) ? 2 : 3;
@@ -484,8 +487,9 @@ void draw_barred(Canvas& canvas, Random& rng, const Setting& at) {
   const Rgb old_colour = mix(kOld, kMiddle, uniform(rng, 0, 0.6));
   const Rgb young_colour = mix(kMiddle, kYoung, uniform(rng, 0.2, 1));
   add_spiral(canvas, rng, plane, shape, old_colour, young_colour);
-  add_bar(canvas, plane, length, length * uniform(rng, 0.2, 0.32), uniform(rng, 2, 3.5), bar,
-          old_colour);
+  const float width = length * uniform(rng, 0.2, 0.32);
+  const float boxiness = uniform(rng, 2, 3.5);
+  add_bar(canvas, plane, length, width, boxiness, bar, old_colour);
   add_bulge(canvas, rng, plane, cos_i, bulge, at.size * uniform(rng, 0.06, 0.1), old_colour);
 }
 
@@ -501,24 +505,26 @@ void draw_ring(Canvas& canvas, Random& rng, const Setting& at) {
   const Profile exponential = sersic(1, 1.678F * 0.4F * at.size, reach, 0.4F * canvas.step());
   const Rgb old_colour = mix(kOld, kMiddle, uniform(rng, 0, 0.6));
   const Rgb young_colour = mix(kMiddle, kYoung, uniform(rng, 0.2, 1));
+  const auto radial = [&](float r) -> std::array<float, 5> {
+    const float t = (r - radius) / width;
+    const float peak = ring / (std::pow(2 * kPi, 1.5F) * radius * width);
+    return {disc_light * exponential(r), peak * std::exp(-0.5F * t * t), 0, 1, 0};
+  };
   const Disc disc{
-      .radial = Profiles<5>(reach,
-                            [&](float r) -> std::array<float, 5> {
-                              const float t = (r - radius) / width;
-                              const float light = ring * std::exp(-0.5F * t * t) /
-                                                  (std::pow(2 * kPi, 1.5F) * radius * width);
-                              return {disc_light * exponential(r), light, 0, 1, 0};
-                            }),
+      .radial = Profiles<5>(reach, radial),
       .lopsided = uniform(rng, 0, 0.35),
       .old_colour = old_colour,
       .young_colour = young_colour,
   };
   add(canvas, plane, disc);
   const int knots = 6 + static_cast<int>(rng.below(24));
-  for (int i = 0; i < knots; ++i)
-    add_blob(canvas, plane.to_picture(radius + normal(rng, 0.5 * width), angle(rng)),
-             uniform(rng, 0.012, 0.03), ring * 0.008F * log_uniform(rng, 0.3, 2),
-             mix(young_colour, kKnot, 0.8F));
+  for (int i = 0; i < knots; ++i) {
+    const float r = radius + normal(rng, 0.5 * width);
+    const float theta = angle(rng);
+    const float sigma = uniform(rng, 0.012, 0.03);
+    const float light = ring * 0.008F * log_uniform(rng, 0.3, 2);
+    add_blob(canvas, plane.to_picture(r, theta), sigma, light, mix(young_colour, kKnot, 0.8F));
+  }
   add_bulge(canvas, rng, plane, cos_i, core, at.size * uniform(rng, 0.1, 0.17), old_colour);
 }
 
@@ -632,10 +638,9 @@ void draw_merger(Canvas& canvas, Random& rng, const Setting& at) {
   // The bridge between the two, and debris around them.
   for (int i = 0; i < 6; ++i) {
     const float t = uniform(rng, -0.5, 0.5) * apart;
-    add_blob(canvas,
-             {at.centre.x + t * axis.x + normal(rng, 0.03),
-              at.centre.y + t * axis.y + normal(rng, 0.03)},
-             uniform(rng, 0.05, 0.1), 0.008F, debris);
+    const Vec p = {at.centre.x + t * axis.x + normal(rng, 0.03),
+                   at.centre.y + t * axis.y + normal(rng, 0.03)};
+    add_blob(canvas, p, uniform(rng, 0.05, 0.1), 0.008F, debris);
   }
 }
 
@@ -666,9 +671,12 @@ void draw_irregular(Canvas& canvas, Random& rng, const Setting& at) {
     add_blob(canvas, place(u, v), at.size * uniform(rng, 0.1, 0.18), 0.55F * light,
              mix(body_colour, knot_colour, 0.5F));
     const int knots = 3 + static_cast<int>(rng.below(6));
-    for (int j = 0; j < knots; ++j)
-      add_blob(canvas, place(u + normal(rng, 0.1) * at.size, v + normal(rng, 0.1) * at.size),
-               uniform(rng, 0.015, 0.045), 0.45F * light / static_cast<float>(knots), knot_colour);
+    for (int j = 0; j < knots; ++j) {
+      const float du = normal(rng, 0.1) * at.size;
+      const float dv = normal(rng, 0.1) * at.size;
+      add_blob(canvas, place(u + du, v + dv), uniform(rng, 0.015, 0.045),
+               0.45F * light / static_cast<float>(knots), knot_colour);
+    }
   }
 }
 
@@ -798,8 +806,8 @@ Image draw_galaxy(int cls, int size, std::uint64_t seed, std::uint64_t index) {
     other.q = uniform(rng, 0.35, 1);
     other.n = rng.bernoulli(0.5) ? 1.0F : 2.5F;
     other.re = log_uniform(rng, 0.02, 0.06);
-    add(canvas, other, std::min(unit * 0.06F, log_uniform(rng, 0.05, 0.5)),
-        mix(kOld, kYoung, uniform(rng, -0.2, 1)));
+    const float power = std::min(unit * 0.06F, log_uniform(rng, 0.05, 0.5));
+    add(canvas, other, power, mix(kOld, kYoung, uniform(rng, -0.2, 1)));
   }
   const int stars = static_cast<int>(rng.below(4));
   for (int i = 0; i < stars; ++i) {
