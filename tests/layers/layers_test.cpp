@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 namespace resnet::layers {
 namespace {
 
@@ -12,6 +15,24 @@ TEST(Layers, TheTreeKeepsThem) {
   const Findings findings = check_tree(RESNET_SOURCE_DIR, &files);
   EXPECT_GT(files, 10);  // it did look at the sources
   for (const std::string& finding : findings) ADD_FAILURE() << finding;
+}
+
+TEST(Layers, FindsABadFileInATree) {
+  namespace fs = std::filesystem;
+  const fs::path root = fs::path(testing::TempDir()) / "layers_tree";
+  fs::remove_all(root);
+  fs::create_directories(root / "src/backends/cpu");
+  fs::create_directories(root / "include/resnet");
+  std::ofstream(root / "src/backends/cpu/conv.cpp") << "#include \"train/loop.h\"\n";
+  std::ofstream(root / "src/backends/cpu/notes.txt") << "#include \"train/loop.h\"\n";
+  std::ofstream(root / "include/resnet/tensor.h") << "#include <vector>\n";
+  int files = 0;
+  EXPECT_EQ(
+      check_tree(root, &files),
+      Findings{"src/backends/cpu/conv.cpp:1: backends (level 3) includes train/loop.h of train "
+               "(level 5)"});
+  EXPECT_EQ(files, 2);
+  fs::remove_all(root);
 }
 
 TEST(Layers, AcceptsWhatTheRulesAllow) {
@@ -25,6 +46,7 @@ TEST(Layers, AcceptsWhatTheRulesAllow) {
                        "#include \"resnet/program.h\"\n"),
             Findings{});
   EXPECT_EQ(check_file("src/data/kernels.cpp", "#include \"hwy/highway.h\"\n"), Findings{});
+  EXPECT_EQ(check_file("src/formats/events.cpp", "#include \"events.pb.h\"\n"), Findings{});
   EXPECT_EQ(check_file("src/backends/cpu/conv.cpp",
                        "#include <dnnl.hpp>\n"
                        "#include \"backends/backend.h\"\n"
@@ -63,6 +85,7 @@ TEST(Layers, KeepsLibrariesWhereTheyBelong) {
       1U);
   EXPECT_EQ(check_file("src/backends/cpu/conv.cpp", "#include <cuda_runtime.h>\n").size(), 1U);
   EXPECT_EQ(check_file("src/train/loop.cpp", "#include <mpi.h>\n").size(), 1U);
+  EXPECT_EQ(check_file("src/train/loop.cpp", "#include \"events.pb.h\"\n").size(), 1U);
   EXPECT_EQ(check_file("include/resnet/tensor.h", "#include <fmt/format.h>\n").size(), 1U);
   EXPECT_EQ(check_file("include/resnet/tensor.h", "#include <zlib.h>\n").size(), 1U);
   EXPECT_EQ(check_file("include/resnet/tensor.h", "#include \"core/check.h\"\n").size(), 1U);
