@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "formats/support.h"
+#include "formats/bytes.h"
 
 namespace resnet {
 

@@ -11,19 +11,6 @@
 namespace resnet {
 namespace {
 
-struct TestPicture {
-  const char* name;
-  int width;
-  int height;
-  const char* file;
-  const char* rgb;
-  const char* grey;
-};
-
-constexpr TestPicture kPictures[] = {
-#include "formats/pictures.inc"
-};
-
 const TestPicture& picture(std::string_view name) {
   const auto* it = std::find_if(std::begin(kPictures), std::end(kPictures),
                                 [&](const TestPicture& p) { return p.name == name; });

@@ -4,33 +4,17 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstddef>
 #include <filesystem>
 #include <initializer_list>
+#include <stdexcept>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/file.h"
+#include "formats/bytes.h"
 #include "resnet/error.h"
 
 namespace resnet {
-
-using ByteVector = std::vector<std::byte>;
-
-inline ByteVector bytes_of(std::string_view text) {
-  const auto* p = reinterpret_cast<const std::byte*>(text.data());
-  return {p, p + text.size()};
-}
-
-inline ByteVector from_hex(std::string_view hex) {
-  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-  ByteVector out;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
-    out.push_back(static_cast<std::byte>(digit(hex[i]) * 16 + digit(hex[i + 1])));
-  }
-  return out;
-}
 
 /// A folder that lives as long as the object.
 class TemporaryFolder {
