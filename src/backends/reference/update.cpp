@@ -48,8 +48,7 @@ Compute running_average(const Site& site) {
 /// w, velocity, gradient, lr [, gradient scale]. torch.optim.SGD with weight decay inside the
 /// gradient; momentum after Sutskever et al. 2013:
 ///   g = scale gradient + decay w,   v = momentum v + g,   w -= lr (nesterov ? g + momentum v : v)
-/// Velocities start at 0, which makes the first one g. Without momentum w -= lr g, and the velocity
-/// is neither read nor written.
+/// Velocities start at 0, which makes the first one g; without momentum this is w -= lr g.
 Compute sgd(const Site& site) {
   const auto a = site.attributes<UpdateAttributes>();
   const std::int64_t size = element_count(site.inputs[0]);
@@ -60,10 +59,6 @@ Compute sgd(const Site& site) {
     if (scale == 0) return;
     for (std::int64_t i = 0; i < size; ++i) {
       const double g = scale * input(args, 2)[i] + a.weight_decay * w[i];
-      if (a.momentum == 0) {
-        w[i] -= lr * g;
-        continue;
-      }
       v[i] = a.momentum * v[i] + g;
       w[i] -= lr * (a.nesterov ? g + a.momentum * v[i] : v[i]);
     }

@@ -1,0 +1,57 @@
+// The CPU device against the reference, on the whole table of op cases.
+#include "backends/cpu/cpu.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "support/device_check.h"
+
+namespace resnet::test {
+namespace {
+
+class Cpu : public ::testing::TestWithParam<OpCase> {};
+
+// Winograd has its own bounds and rounds integers, so the exact comparison goes without it.
+std::unique_ptr<Target> direct(int threads = 2) {
+  return make_cpu_target({.threads = threads, .winograd = false});
+}
+std::unique_ptr<Target> winograd() { return make_cpu_target({.threads = 2, .winograd = true}); }
+
+TEST_P(Cpu, IsExactOnIntegers) {
+  expect_matches_reference(*direct(), GetParam(), Numbers::kIntegers);
+}
+
+TEST_P(Cpu, StaysWithinTheErrorBounds) {
+  expect_matches_reference(*direct(), GetParam(), Numbers::kReals);
+}
+
+TEST_P(Cpu, StaysWithinTheErrorBoundsOnOneThread) {
+  expect_matches_reference(*direct(1), GetParam(), Numbers::kReals);
+}
+
+TEST_P(Cpu, StaysWithinTheErrorBoundsWithWinograd) {
+  expect_matches_reference(*winograd(), GetParam(), Numbers::kReals, true);
+}
+
+TEST_P(Cpu, IsRepeatable) { expect_repeatable(*winograd(), GetParam()); }
+
+const auto kName = [](const auto& info) { return info.param.name; };
+
+INSTANTIATE_TEST_SUITE_P(Ops, Cpu, ::testing::ValuesIn(op_cases()), kName);
+INSTANTIATE_TEST_SUITE_P(Networks, Cpu, ::testing::ValuesIn(network_cases()), kName);
+
+// Programs with different numbers of threads live side by side: each must keep to its own, when it
+// is compiled too, because kernels are shaped for it.
+TEST(CpuThreads, OfAnotherTargetDoNotMatter) {
+  const auto& cases = op_cases();
+  const auto c = std::find_if(cases.begin(), cases.end(),
+                              [](const OpCase& o) { return o.name == "conv_3x3_channels_5_64"; });
+  ASSERT_NE(c, cases.end());
+  const auto target = direct(2);
+  const auto other = direct(1);
+  expect_repeatable(*target, *c);
+}
+
+}  // namespace
+}  // namespace resnet::test

@@ -1,0 +1,67 @@
+// How far an f32 device may be from the reference: derived, never tuned.
+//
+// Model. Every f32 operation rounds once: fl(a op b) = (a op b)(1 + d), |d| <= u = 2^-24; fused
+// multiply-adds only leave roundings out. Inputs are numbers that f32 represents, so both devices
+// start from the same ones. gamma(k) = k u / (1 - k u) bounds the product of k factors (1 + d)^±1
+// (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., lemma 3.1).
+//
+// 1. Sums of products. Whatever the order of summation, a term passes through at most k roundings,
+//    where k counts the terms and the operations on one term (Higham, section 3.1), so
+//        |y' - y| <= gamma(k) sum |x_i| |w_i|.
+//    The sum on the right is the reference op itself on absolute values. This covers convolution,
+//    linear, pooling, their gradients, sums, updates and folding; where the formula subtracts, the
+//    signs of the absolute values are chosen so that it adds. ReLU is 1-Lipschitz and adds nothing.
+//    With integers whose sum of absolute values is below 2^24 nothing rounds: the bound is 0.
+//
+// 2. Batch statistics, m values per channel. |mean' - mean| <= dm = gamma(m + 2) sum|x| / m. The
+//    squares are around mean': their mean is var + (mean - mean')^2 before rounding, so
+//        |var' - var| <= dv = gamma(m + 5) (var + dm^2) + dm^2.
+//    A sum of squares that is not centred violates this, and should: it loses all digits when
+//    |mean| >> sqrt(var).
+//
+// 3. Normalising. r = (var + eps)^(-1/2) has relative error rr = (1 - dv / (var + eps))^(-1/2) - 1
+//    + 4u. Then, also if a device computes x (gamma r) + (beta - mean gamma r),
+//        |z' - z| <= |gamma| r (|x - mean| rr + dm (1 + rr))
+//                    + gamma(8) (|gamma| r (|x| + |mean|) + |beta| + |residual|).
+//
+// 4. Its gradient. With X = r (|x| + |mean|) >= |xhat| and g the masked gradient,
+//        dbeta:  db = gamma(m + 2) sum |g|          dgamma:  dg = gamma(m + 8) sum |g| X
+//        dx:     |gamma| r (gamma(12) (|g| + |dbeta|/m + X |dgamma|/m) + db/m + X dg/m)
+//    where |g| is |dy| + |dy2|. The mask itself must agree: sources keep away from the kink.
+//
+// 5. Softmax. d = z - max z has absolute error u |d|, so e^d relative error u |d| + E u, with E = 8
+//    for the exponential (libraries promise 1 to 4 ulp). The sum has relative error
+//    ds = sum p_j (u |d_j| + E u) + gamma(c), and p_k relative error u |d_k| + E u + ds + 2u.
+//    The loss adds up a (log S - d) with a = w t': its error is (gamma(n c + 8) sum a (|log S| +
+//    |d|) + sum a (ds + E u)) / D; the relative error gamma(n c + 2) of a computed D comes on top.
+//    Its gradient (p sum a - a) / D: gamma(n c + c + 8) times the same with a plus.
+//
+// 6. Norms. A sum of K squares has relative error gamma(K + 2), its root half of that: LARS and
+//    clipping add K + 8 roundings to their formulas.
+//
+// 7. Winograd. Y = A'[(G g G')(B' d B)]A has the elementwise bound gamma(c + 24) |A'|[(|G||g||G'|)
+//    (|B'||d||B|)]|A| (Barabasz et al., "Error analysis and improving the accuracy of Winograd
+//    convolution for deep neural networks", 2020), hence at most C = (|A'| |G| |B'|)^2 in infinity
+//    norms times sum_c max|x_c| max|w_c|. For F(4, 3) at the points 0, ±5/8, ±3/2 C is 3,700; for
+//    F(2, 3) it is 81. Such a worst case says little, so the root mean square is tested too.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "resnet/graph.h"
+#include "resnet/tensor.h"
+
+namespace resnet::test {
+
+inline constexpr double kUnit = 0x1p-24;  ///< u of f32
+constexpr double gamma_k(double k) { return k * kUnit / (1 - k * kUnit); }
+
+/// Largest error allowed of each element of each output of `node`, then of each updated input.
+/// `inputs` are f64 (row-major), `results` what the reference computed from them: outputs, then
+/// updated inputs. 0 means equal. `winograd` allows for rule 7 where it could be used.
+std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
+                                 const std::vector<Tensor>& inputs,
+                                 const std::vector<Tensor>& results, bool winograd = false);
+
+}  // namespace resnet::test
