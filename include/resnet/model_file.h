@@ -17,8 +17,8 @@
 
 #include "resnet/data.h"
 #include "resnet/models.h"
-#include "resnet/variables.h"
 #include "resnet/tensor.h"
+#include "resnet/variables.h"
 
 namespace resnet {
 

@@ -1,4 +1,4 @@
-#include "resnet/model_file.h"
+#include "exchange/model_file.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,6 @@
 
 #include "core/check.h"
 #include "data/transform.h"
-#include "formats/safetensors.h"
 
 namespace resnet {
 namespace {
@@ -355,15 +354,22 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
   return file;
 }
 
-ModelFile read_description(const std::filesystem::path& path) {
+// The checked description of a file that holds these tensors.
+ModelFile describe(const std::map<std::string, std::string>& metadata,
+                   const std::map<std::string, TensorType>& tensors,
+                   const std::filesystem::path& path) {
   const Complaint bad = on_read(path);
-  const SafetensorsHeader header = read_safetensors_header(path);
-  ModelFile model = from_metadata(header.metadata, path, bad);
+  ModelFile model = from_metadata(metadata, path, bad);
   check_description(model, bad);
-  std::map<std::string, TensorType> found;
-  for (const SafetensorsEntry& e : header.entries) found[e.name] = {e.dtype, e.shape};
-  check_tensors(model.config, found, bad);
+  check_tensors(model.config, tensors, bad);
   return model;
+}
+
+ModelFile read_description(const std::filesystem::path& file) {
+  const SafetensorsHeader header = read_safetensors_header(file);
+  std::map<std::string, TensorType> types;
+  for (const SafetensorsEntry& e : header.entries) types[e.name] = {e.dtype, e.shape};
+  return describe(header.metadata, types, file);
 }
 
 std::map<std::string, TensorType> types_of(const std::map<std::string, Tensor>& tensors) {
@@ -380,8 +386,7 @@ void save_model(const std::filesystem::path& path, const ModelFile& model) {
   check_tensors(model.config, types_of(model.weights), bad);
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : model.weights) {
-    if (is_batch_counter(name)) continue;
-    tensors[name] = tensor.dtype() == DType::kF32 ? tensor : tensor.cast(DType::kF32);
+    if (!is_batch_counter(name)) tensors[name] = tensor.cast(DType::kF32);
   }
   write_safetensors(path, tensors, to_metadata(model, bad));
 }
@@ -390,17 +395,18 @@ ModelFile load_model_description(const std::filesystem::path& path) {
   return read_description(resolve(path));
 }
 
-ModelFile load_model(const std::filesystem::path& path) {
-  const std::filesystem::path file = resolve(path);
-  ModelFile model = read_description(file);
-  Safetensors content = read_safetensors(file);
-  // Again, since somebody may have put another file in its place.
-  check_tensors(model.config, types_of(content.tensors), on_read(file));
+ModelFile to_model(Safetensors content, const std::filesystem::path& path) {
+  ModelFile model = describe(content.metadata, types_of(content.tensors), path);
   for (auto& [name, tensor] : content.tensors) {
-    if (is_batch_counter(name)) continue;
-    model.weights[name] = tensor.dtype() == DType::kF32 ? tensor : tensor.cast(DType::kF32);
+    if (!is_batch_counter(name)) model.weights[name] = tensor.cast(DType::kF32);
   }
   return model;
+}
+
+ModelFile load_model(const std::filesystem::path& path) {
+  const std::filesystem::path file = resolve(path);
+  read_description(file);  // before a tensor is read
+  return to_model(read_safetensors(file), file);
 }
 
 std::shared_ptr<Variables> to_variables(const ModelFile& model) {

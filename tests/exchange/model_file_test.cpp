@@ -121,7 +121,7 @@ TEST_F(ModelFileTest, ComesBackAsItWas) {
 
 TEST_F(ModelFileTest, EverySettingComesBack) {
   ModelFile model = small_model();
-  model.config = {.architecture = "resnet50",
+  model.config = {.architecture = "resnet11",
                   .classes = 2,
                   .channels = 1,
                   .image_size = 64,
@@ -294,7 +294,7 @@ TEST_F(ModelFileTest, WrongClasses) {
     s.metadata["classes"] = "[\"" + std::string(5 << 20, 'x') + "\"]";
   });
   EXPECT_DAMAGE("not a JSON array",
-                [](Safetensors& s) { s.metadata["classes"] = std::string(4 << 20, '['); });
+                [](Safetensors& s) { s.metadata["classes"] = std::string(1 << 18, '['); });
 }
 
 TEST_F(ModelFileTest, WrongPreprocessing) {
