@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "resnet/data.h"
+#include "resnet/error.h"
 #include "resnet/graph.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
@@ -40,11 +41,11 @@ enum class Optimizer : std::uint8_t {
 
 struct OptimizerOptions {
   Optimizer kind = Optimizer::kSgd;
-  std::optional<double> lr;            ///< Peak learning rate. Unset: the recipe's.
-  std::optional<double> weight_decay;  ///< Unset: the recipe's.
-  double momentum = 0.9;               ///< SGD, LARS.
-  bool nesterov = true;                ///< SGD.
-  double beta1 = 0.9;                  ///< AdamW.
+  std::optional<double> lr = {};            ///< Peak learning rate. Unset: the recipe's.
+  std::optional<double> weight_decay = {};  ///< Unset: the recipe's.
+  double momentum = 0.9;                    ///< SGD, LARS.
+  bool nesterov = true;                     ///< SGD.
+  double beta1 = 0.9;                       ///< AdamW.
   double beta2 = 0.999;
   double eps = 1e-8;
   double trust = 0.001;  ///< LARS: trust coefficient.
@@ -64,9 +65,9 @@ enum class Schedule : std::uint8_t {
 
 /// How the learning rate moves; it is set anew for every step. `lr` is the peak.
 struct ScheduleOptions {
-  std::optional<Schedule> kind;         ///< Unset: the recipe's.
-  std::optional<double> warmup_epochs;  ///< Linear rise before it, in epochs. Unset: the recipe's.
-  double warmup_start = 0.01;           ///< First rate of the warm-up as a share of `lr`.
+  std::optional<Schedule> kind = {};         ///< Unset: the recipe's.
+  std::optional<double> warmup_epochs = {};  ///< Linear rise before it. Unset: the recipe's.
+  double warmup_start = 0.01;                ///< First rate of the warm-up as a share of `lr`.
   double step_epochs = 30;
   double gamma = 0.1;
   std::vector<double> milestones = {};  ///< In epochs, rising.
@@ -84,8 +85,8 @@ enum class ClassWeighting : std::uint8_t {
   kGiven,     ///< `class_weights`
 };
 
-/// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`), and
-/// config.json in the run's folder holds the outcome.
+/// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`),
+/// and config.json in the run's folder holds the outcome.
 struct TrainOptions {
   DataSpec data;
   /// `classes`, `channels` and `image_size` follow from the data unless set: classes and channels
@@ -94,12 +95,12 @@ struct TrainOptions {
   ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
 
   int epochs = 10;
-  std::optional<int> batch_size;  ///< Unset: 128 for small pictures, 32 for large ones.
-  int accumulate = 1;             ///< Batches whose gradients are averaged for one step.
+  std::optional<int> batch_size = {};  ///< Unset: 128 for small pictures, 32 for large ones.
+  int accumulate = 1;                  ///< Batches whose gradients are averaged for one step.
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
-  double clip_norm = 0;                   ///< Largest global norm of the gradient; 0: no clipping.
-  std::optional<double> label_smoothing;  ///< Unset: the recipe's.
+  double clip_norm = 0;  ///< Largest global norm of the gradient; 0: no clipping.
+  std::optional<double> label_smoothing = {};  ///< Unset: the recipe's.
   /// Decay of the average of the weights that is evaluated and kept in place of the weights;
   /// 0: none. The average is exact from the first step (corrected for its start at 0).
   double ema_decay = 0;
@@ -107,10 +108,10 @@ struct TrainOptions {
   ClassWeighting class_weighting = ClassWeighting::kNone;
   std::vector<double> class_weights = {};  ///< One a class, for `kGiven`.
 
-  std::optional<Augmentation> augmentation;  ///< Unset: the recipe's.
+  std::optional<Augmentation> augmentation = {};  ///< Unset: the recipe's.
   /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training pictures.
-  std::optional<std::array<float, 3>> mean;
-  std::optional<std::array<float, 3>> std;
+  std::optional<std::array<float, 3>> mean = {};
+  std::optional<std::array<float, 3>> std = {};
   double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share end the run.
 
   std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.
@@ -119,16 +120,16 @@ struct TrainOptions {
   int threads = 0;                        ///< Of the network; 0: all processors.
   int loader_threads = 0;                 ///< 0: half the processors, at least one.
 
-  std::filesystem::path out;     ///< Folder of the run; created.
-  bool overwrite = false;        ///< Replace a run that `out` holds already.
-  bool resume = false;           ///< Continue from the last checkpoint in `out`.
-  int save_every = 0;            ///< Keep a checkpoint every that many epochs; 0: last and best only.
+  std::filesystem::path out;  ///< Folder of the run; created.
+  bool overwrite = false;     ///< Replace a run that `out` holds already.
+  bool resume = false;        ///< Continue from the last checkpoint in `out`.
+  int save_every = 0;         ///< Keep a checkpoint every that many epochs; 0: last and best only.
   double checkpoint_minutes = 10;  ///< Save in the middle of an epoch that often; 0: never.
   int checkpoint_steps = 0;        ///< The same by steps; 0: never.
 };
 
-std::string_view name_of(Optimizer optimizer);       ///< "sgd", "adamw", "lars"
-std::string_view name_of(Schedule schedule);         ///< "constant", "step", …, "onecycle", "poly"
+std::string_view name_of(Optimizer optimizer);  ///< "sgd", "adamw", "lars"
+std::string_view name_of(Schedule schedule);    ///< "constant", "step", …, "onecycle", "poly"
 std::string_view name_of(ClassWeighting weighting);  ///< "none", "balanced", "given"
 /// These throw kInvalidArgument with the nearest name.
 Optimizer parse_optimizer(std::string_view name);
@@ -158,16 +159,16 @@ struct RunInfo {
   std::vector<std::string> class_names;
   std::int64_t train_pictures = 0;
   std::int64_t val_pictures = 0;
-  std::int64_t parameters = 0;       ///< Trained ones.
+  std::int64_t parameters = 0;  ///< Trained ones.
   std::int64_t steps_per_epoch = 0;
-  std::int64_t first_step = 0;       ///< Above 0 when resumed.
-  std::size_t memory_bytes = 0;      ///< Planned for activations, weights and optimizer.
+  std::int64_t first_step = 0;   ///< Above 0 when resumed.
+  std::size_t memory_bytes = 0;  ///< Planned for activations, weights and optimizer.
 };
 
 /// After a step of training, or a batch of validation.
 struct Progress {
   bool validating = false;
-  int epoch = 0;           ///< From 1.
+  int epoch = 0;  ///< From 1.
   int epochs = 0;
   std::int64_t step = 0;   ///< In this epoch, from 1.
   std::int64_t steps = 0;  ///< In an epoch.
@@ -220,15 +221,15 @@ struct Observer {
 // ------------------------------------------------------------------------------------------- calls
 
 struct TrainResult {
-  std::filesystem::path model;  ///< The best model; empty if no epoch was finished.
-  int epochs = 0;               ///< Finished ones, those before a resume included.
-  int best_epoch = 0;           ///< From 1.
-  EvalResult best;              ///< On the val part.
+  std::filesystem::path model;   ///< The best model; empty if no epoch was finished.
+  int epochs = 0;                ///< Finished ones, those before a resume included.
+  int best_epoch = 0;            ///< From 1.
+  EvalResult best;               ///< On the val part.
   double images_per_second = 0;  ///< Of training, over this call.
   double data_wait_share = 0;
   double seconds = 0;
-  bool interrupted = false;     ///< By Observer::stop; `resume` continues.
-  bool stopped_early = false;   ///< `early_stop_patience` ran out.
+  bool interrupted = false;         ///< By Observer::stop; `resume` continues.
+  bool stopped_early = false;       ///< `early_stop_patience` ran out.
   std::vector<BadPicture> skipped;  ///< Training pictures that could not be read.
 };
 

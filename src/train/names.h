@@ -1,0 +1,72 @@
+// Names of the enumerations of options, and help with misspelt ones.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "resnet/train.h"
+
+namespace resnet {
+
+template <class E>
+struct Names;
+
+template <>
+struct Names<Optimizer> {
+  static constexpr std::string_view what = "optimizer";
+  static constexpr std::array<std::string_view, 3> list{"sgd", "adamw", "lars"};
+};
+template <>
+struct Names<Schedule> {
+  static constexpr std::string_view what = "schedule";
+  static constexpr std::array<std::string_view, 6> list{"constant", "step",     "multistep",
+                                                        "cosine",   "onecycle", "poly"};
+};
+template <>
+struct Names<ClassWeighting> {
+  static constexpr std::string_view what = "class weighting";
+  static constexpr std::array<std::string_view, 3> list{"none", "balanced", "given"};
+};
+template <>
+struct Names<Device> {
+  static constexpr std::string_view what = "device";
+  static constexpr std::array<std::string_view, 2> list{"cpu", "reference"};
+};
+template <>
+struct Names<DataLayout> {
+  static constexpr std::string_view what = "layout";
+  static constexpr std::array<std::string_view, 2> list{"nchw", "nhwc"};
+};
+
+/// The one of `known` with the smallest edit distance to `name`.
+std::string_view nearest_name(std::string_view name, std::span<const std::string_view> known);
+
+template <class E>
+std::string_view enum_name(E value) {
+  return Names<E>::list.at(static_cast<std::size_t>(value));
+}
+
+[[noreturn]] void unknown_name(std::string_view what, std::string_view name,
+                               std::span<const std::string_view> known);
+
+/// Throws kInvalidArgument with the nearest name.
+template <class E>
+E parse_enum(std::string_view name) {
+  constexpr auto& list = Names<E>::list;
+  const auto found = std::ranges::find(list, name);
+  if (found == list.end()) unknown_name(Names<E>::what, name, list);
+  return static_cast<E>(found - list.begin());
+}
+
+// Named by the networks themselves.
+inline std::string_view enum_name(Shortcut value) { return name_of(value); }
+template <>
+inline Shortcut parse_enum<Shortcut>(std::string_view name) {
+  return parse_shortcut(name);
+}
+
+}  // namespace resnet

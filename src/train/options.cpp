@@ -1,0 +1,312 @@
+// TrainOptions as JSON. One list of fields per struct serves reading and writing, so that the two
+// cannot disagree and every key is known in one place.
+#include <fmt/format.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <type_traits>
+
+#include "core/check.h"
+#include "resnet/train.h"
+#include "train/names.h"
+
+namespace resnet {
+
+using Json = nlohmann::ordered_json;
+
+std::string_view nearest_name(std::string_view name, std::span<const std::string_view> known) {
+  const auto distance = [](std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      std::size_t diagonal = row[0];
+      row[0] = i + 1;
+      for (std::size_t j = 0; j < b.size(); ++j) {
+        const std::size_t replace = diagonal + (a[i] == b[j] ? 0 : 1);
+        diagonal = row[j + 1];
+        row[j + 1] = std::min({replace, row[j] + 1, diagonal + 1});
+      }
+    }
+    return row.back();
+  };
+  std::string_view best;
+  std::size_t smallest = std::numeric_limits<std::size_t>::max();
+  for (const std::string_view candidate : known) {
+    const std::size_t d = distance(name, candidate);
+    if (d < smallest) {
+      smallest = d;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+void unknown_name(std::string_view what, std::string_view name,
+                  std::span<const std::string_view> known) {
+  fail(ErrorCode::kInvalidArgument, "unknown {} \"{}\"; did you mean \"{}\"? Known are: {}", what,
+       name, nearest_name(name, known), fmt::join(known, ", "));
+}
+
+std::string_view name_of(Optimizer optimizer) { return enum_name(optimizer); }
+std::string_view name_of(Schedule schedule) { return enum_name(schedule); }
+std::string_view name_of(ClassWeighting weighting) { return enum_name(weighting); }
+Optimizer parse_optimizer(std::string_view name) { return parse_enum<Optimizer>(name); }
+Schedule parse_schedule(std::string_view name) { return parse_enum<Schedule>(name); }
+
+namespace {
+
+template <class V>
+void fields(V& v, DataSpec& o) {
+  v("source", o.source);
+  v("seed", o.seed);
+  v("val_fraction", o.val_fraction);
+  v("image_size", o.image_size);
+}
+
+template <class V>
+void fields(V& v, ModelConfig& o) {
+  v("architecture", o.architecture);
+  v("classes", o.classes);
+  v("channels", o.channels);
+  v("image_size", o.image_size);
+  v("shortcut", o.shortcut);
+  v("layers_per_skip", o.layers_per_skip);
+  v("stride_on_first_1x1", o.stride_on_first_1x1);
+  v("zero_gamma", o.zero_gamma);
+  v("dropout", o.dropout);
+}
+
+template <class V>
+void fields(V& v, OptimizerOptions& o) {
+  v("kind", o.kind);
+  v("lr", o.lr);
+  v("weight_decay", o.weight_decay);
+  v("momentum", o.momentum);
+  v("nesterov", o.nesterov);
+  v("beta1", o.beta1);
+  v("beta2", o.beta2);
+  v("eps", o.eps);
+  v("trust", o.trust);
+  v("decay_norm_and_bias", o.decay_norm_and_bias);
+}
+
+template <class V>
+void fields(V& v, ScheduleOptions& o) {
+  v("kind", o.kind);
+  v("warmup_epochs", o.warmup_epochs);
+  v("warmup_start", o.warmup_start);
+  v("step_epochs", o.step_epochs);
+  v("gamma", o.gamma);
+  v("milestones", o.milestones);
+  v("final_factor", o.final_factor);
+  v("rise", o.rise);
+  v("start_divisor", o.start_divisor);
+  v("end_divisor", o.end_divisor);
+  v("power", o.power);
+}
+
+template <class V>
+void fields(V& v, Augmentation& o) {
+  v("random_resized_crop", o.random_resized_crop);
+  v("min_scale", o.min_scale);
+  v("max_scale", o.max_scale);
+  v("min_ratio", o.min_ratio);
+  v("max_ratio", o.max_ratio);
+  v("pad", o.pad);
+  v("reflect", o.reflect);
+  v("horizontal_flip", o.horizontal_flip);
+  v("vertical_flip", o.vertical_flip);
+  v("quarter_turns", o.quarter_turns);
+  v("rotation", o.rotation);
+  v("brightness", o.brightness);
+  v("contrast", o.contrast);
+  v("saturation", o.saturation);
+  v("hue", o.hue);
+  v("randaugment", o.randaugment);
+  v("randaugment_magnitude", o.randaugment_magnitude);
+  v("random_erasing", o.random_erasing);
+  v("mixup", o.mixup);
+  v("cutmix", o.cutmix);
+}
+
+template <class V>
+void fields(V& v, TrainOptions& o) {
+  v("data", o.data);
+  v("model", o.model);
+  v("epochs", o.epochs);
+  v("batch_size", o.batch_size);
+  v("accumulate", o.accumulate);
+  v("optimizer", o.optimizer);
+  v("schedule", o.schedule);
+  v("clip_norm", o.clip_norm);
+  v("label_smoothing", o.label_smoothing);
+  v("ema_decay", o.ema_decay);
+  v("early_stop_patience", o.early_stop_patience);
+  v("class_weighting", o.class_weighting);
+  v("class_weights", o.class_weights);
+  v("augmentation", o.augmentation);
+  v("mean", o.mean);
+  v("std", o.std);
+  v("max_bad_fraction", o.max_bad_fraction);
+  v("seed", o.seed);
+  v("device", o.device);
+  v("layout", o.layout);
+  v("threads", o.threads);
+  v("loader_threads", o.loader_threads);
+  v("out", o.out);
+  v("save_every", o.save_every);
+  v("checkpoint_minutes", o.checkpoint_minutes);
+  v("checkpoint_steps", o.checkpoint_steps);
+}
+
+template <class T>
+inline constexpr bool kIsOptional = false;
+template <class T>
+inline constexpr bool kIsOptional<std::optional<T>> = true;
+using Triple = std::array<float, 3>;
+
+struct Writer {
+  Json json = Json::object();
+
+  template <class T>
+  void operator()(const char* key, T& value) {
+    if constexpr (kIsOptional<T>) {
+      if (value) json[key] = encode(*value);
+    } else {
+      json[key] = encode(value);
+    }
+  }
+
+  template <class T>
+  static Json encode(T& value) {
+    if constexpr (std::is_enum_v<T>) {
+      return std::string(enum_name(value));
+    } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
+      return value.string();
+    } else if constexpr (std::is_same_v<T, Triple>) {
+      Json list = Json::array();
+      for (const float x : value) list.push_back(std::stod(fmt::format("{}", x)));  // 0.485
+      return list;
+    } else if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::string> &&
+                         !std::is_same_v<T, std::vector<double>>) {
+      Writer w;
+      fields(w, value);
+      return std::move(w.json);
+    } else {
+      return value;
+    }
+  }
+};
+
+struct Reader {
+  const Json& json;
+  std::string path;  // of this object, "optimizer."
+  std::vector<std::string_view> known = {};
+
+  template <class T>
+  void operator()(const char* key, T& value) {
+    known.emplace_back(key);
+    const auto found = json.find(key);
+    if (found == json.end()) return;
+    if constexpr (kIsOptional<T>) {
+      if (found->is_null()) {
+        value.reset();
+        return;
+      }
+      typename T::value_type inner = value.value_or(typename T::value_type{});
+      decode(key, *found, inner);
+      value = inner;
+    } else {
+      decode(key, *found, value);
+    }
+  }
+
+  [[noreturn]] void wrong(const char* key, const char* wanted, const Json& found) const {
+    fail(ErrorCode::kInvalidArgument, "option \"{}{}\" must be {}, found {}", path, key, wanted,
+         found.dump());
+  }
+
+  template <class T>
+  void decode(const char* key, const Json& in, T& value) const {
+    if constexpr (std::is_same_v<T, bool>) {
+      if (!in.is_boolean()) wrong(key, "true or false", in);
+      value = in.template get<bool>();
+    } else if constexpr (std::is_enum_v<T>) {
+      if (!in.is_string()) wrong(key, "a name", in);
+      value = parse_enum<T>(in.template get_ref<const std::string&>());
+    } else if constexpr (std::is_unsigned_v<T>) {
+      if (!in.is_number_unsigned()) wrong(key, "a whole number of at least 0", in);
+      value = in.template get<T>();
+    } else if constexpr (std::is_integral_v<T>) {
+      const bool fits =
+          in.is_number_unsigned()
+              ? std::in_range<T>(in.template get<std::uint64_t>())
+              : in.is_number_integer() && std::in_range<T>(in.template get<std::int64_t>());
+      if (!fits) wrong(key, "a whole number", in);
+      value = in.template get<T>();
+    } else if constexpr (std::is_floating_point_v<T>) {
+      if (!in.is_number()) wrong(key, "a number", in);
+      value = in.template get<T>();
+    } else if constexpr (std::is_same_v<T, std::string> ||
+                         std::is_same_v<T, std::filesystem::path>) {
+      if (!in.is_string()) wrong(key, "text", in);
+      value = in.template get<std::string>();
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      if (!in.is_array() || !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
+        wrong(key, "a list of numbers", in);
+      }
+      value = in.template get<T>();
+    } else if constexpr (std::is_same_v<T, Triple>) {
+      if (!in.is_array() || in.size() != 3 ||
+          !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
+        wrong(key, "a list of three numbers", in);
+      }
+      for (std::size_t i = 0; i < 3; ++i) value[i] = in[i].template get<float>();
+    } else {
+      if constexpr (std::is_same_v<T, Augmentation>) {
+        if (in.is_string()) {
+          value = augmentation_preset(in.template get_ref<const std::string&>());
+          return;
+        }
+      }
+      if (!in.is_object()) wrong(key, "an object { … }", in);
+      read(in, path + key + ".", value);
+    }
+  }
+
+  template <class T>
+  static void read(const Json& in, std::string path, T& value) {
+    Reader r{in, std::move(path)};
+    fields(r, value);
+    for (const auto& [key, unused] : in.items()) {
+      if (std::ranges::find(r.known, key) != r.known.end()) continue;
+      fail(ErrorCode::kInvalidArgument, "unknown option \"{}{}\"; did you mean \"{}{}\"?", r.path,
+           key, r.path, nearest_name(key, r.known));
+    }
+  }
+};
+
+}  // namespace
+
+std::string to_json(const TrainOptions& options) {
+  TrainOptions copy = options;
+  return Writer::encode(copy).dump(2) + "\n";
+}
+
+TrainOptions train_options_from_json(std::string_view text, TrainOptions base) {
+  Json json;
+  try {
+    json = Json::parse(text);
+  } catch (const Json::exception& e) {
+    fail(ErrorCode::kInvalidArgument, "the options are not valid JSON: {}", e.what());
+  }
+  if (!json.is_object()) {
+    fail(ErrorCode::kInvalidArgument, "the options must be a JSON object {{ … }}, found {}",
+         json.type_name());
+  }
+  Reader::read(json, "", base);
+  return base;
+}
+
+}  // namespace resnet

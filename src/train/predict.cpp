@@ -1,0 +1,108 @@
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "formats/picture.h"
+#include "resnet/model_file.h"
+#include "train/evaluator.h"
+
+namespace resnet {
+namespace {
+
+constexpr std::uint64_t kMaxPictureBytes = std::uint64_t{1} << 30;
+
+// Files without labels, so that the loader decodes them in the background.
+class Files final : public Dataset {
+ public:
+  explicit Files(std::vector<std::filesystem::path> paths) : paths_(std::move(paths)) {}
+  std::int64_t size() const override { return static_cast<std::int64_t>(paths_.size()); }
+  const std::vector<std::string>& class_names() const override { return classes_; }
+  int label(std::int64_t) const override { return 0; }
+  std::string name(std::int64_t i) const override { return path(i).string(); }
+  void read(std::int64_t i, Image& out) const override {
+    out = decode_picture(read_file(path(i), kMaxPictureBytes), name(i), ColorMode::kRgb);
+  }
+  const std::filesystem::path& path(std::int64_t i) const {
+    return paths_[static_cast<std::size_t>(i)];
+  }
+
+ private:
+  std::vector<std::filesystem::path> paths_;
+  std::vector<std::string> classes_{"picture"};
+};
+
+std::vector<ClassScore> best_classes(std::span<const float> probabilities, int top,
+                                     const std::vector<std::string>& names) {
+  std::vector<int> order(probabilities.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto p = [&](int c) { return probabilities[static_cast<std::size_t>(c)]; };
+  std::ranges::stable_sort(order, [&](int a, int b) { return p(a) > p(b); });
+  order.resize(std::min(order.size(), static_cast<std::size_t>(std::max(1, top))));
+  std::vector<ClassScore> scores;
+  for (const int c : order) scores.push_back({c, names[static_cast<std::size_t>(c)], p(c)});
+  return scores;
+}
+
+}  // namespace
+
+std::vector<Prediction> predict(const ModelFile& model,
+                                const std::vector<std::filesystem::path>& paths, int top,
+                                const EvalOptions& options,
+                                const std::function<void(const Prediction&)>& each) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& path : paths) {
+    const auto found = list_pictures(path);
+    if (found.empty()) {
+      fail(ErrorCode::kNotFound, "{}: there are no pictures in this folder", path.string());
+    }
+    files.insert(files.end(), found.begin(), found.end());
+  }
+  if (files.empty()) return {};
+  const auto data = std::make_shared<Files>(std::move(files));
+
+  const auto batch =
+      static_cast<int>(std::clamp<std::int64_t>(options.batch_size, 1, data->size()));
+  LoaderOptions load = evaluation_options(batch, loader_threads(options.loader_threads));
+  load.max_bad_fraction = 1;  // each one is reported in its place
+  Loader loader(data, model.preprocessing, Augmentation{}, load);
+  auto variables = to_variables(model);
+  if (variable_type(options.device) != DType::kF32) {
+    variables = std::make_shared<Variables>(variables->cast(variable_type(options.device)));
+  }
+  Evaluator evaluator(model.config, std::move(variables), batch,
+                      {.device = options.device, .threads = options.threads}, load.layout);
+
+  std::vector<Prediction> predictions;
+  const auto classes = static_cast<std::size_t>(model.config.classes);
+  Batch pictures;
+  loader.start_epoch(0);
+  while (loader.next(pictures)) {
+    const Tensor answers = evaluator.probabilities(pictures.images).cast(DType::kF32);
+    for (std::size_t row = 0; row < static_cast<std::size_t>(batch); ++row) {
+      const std::int64_t index = pictures.indices[row];
+      if (index < 0) continue;
+      Prediction prediction{.path = data->path(index), .classes = {}, .error = {}};
+      if (pictures.labels[row] >= 0) {
+        prediction.classes = best_classes(answers.as<float>().subspan(row * classes, classes), top,
+                                          model.class_names);
+      } else {
+        for (const BadPicture& bad : loader.bad_pictures()) {
+          if (bad.index == index) prediction.error = bad.reason;
+        }
+      }
+      if (each) each(prediction);
+      predictions.push_back(std::move(prediction));
+    }
+    if (options.progress) {
+      options.progress(static_cast<std::int64_t>(predictions.size()), data->size());
+    }
+    if (options.stop != nullptr && options.stop->load()) {
+      fail(ErrorCode::kInterrupted, "interrupted after {} of {} pictures", predictions.size(),
+           data->size());
+    }
+  }
+  return predictions;
+}
+
+}  // namespace resnet

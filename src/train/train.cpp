@@ -1,0 +1,477 @@
+// The training loop.
+//
+// The order in which files are written makes a run survive a kill at any moment: model.safetensors,
+// metrics.csv and the rest of an epoch first, last.safetensors at the end. A process that dies in
+// between repeats the epoch from the checkpoint before, bit for bit, and writes the same again.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/check.h"
+#include "resnet/model_file.h"
+#include "train/checkpoint.h"
+#include "train/evaluator.h"
+#include "train/metrics.h"
+#include "train/recipe.h"
+#include "train/run_folder.h"
+#include "train/training_graph.h"
+
+namespace resnet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool all_finite(const Tensor& tensor) {
+  const auto check = [](auto values) {
+    return std::ranges::all_of(values, [](auto x) { return std::isfinite(x); });
+  };
+  if (tensor.dtype() == DType::kF64) return check(tensor.as<double>());
+  return tensor.dtype() != DType::kF32 || check(tensor.as<float>());
+}
+
+StepOptions step_options(const TrainOptions& o) {
+  return {.optimizer = o.optimizer,
+          .label_smoothing = *o.label_smoothing,
+          .class_weights = o.class_weighting != ClassWeighting::kNone,
+          .clip_norm = o.clip_norm,
+          .ema_decay = o.ema_decay};
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainOptions& resolved, DataSplits data, const Observer& observer);
+  TrainResult run();
+
+ private:
+  enum class Outcome { kDone, kStopped };
+
+  void make_programs();
+  void resume();
+  Outcome train_epoch();
+  void step();
+  Outcome validate(EvalResult& result);
+  void finish_epoch(const EvalResult& val);
+  void save_last();
+  void save_best();
+  std::shared_ptr<Variables> evaluated_variables();
+  [[noreturn]] void fail_non_finite(const char* what);
+  void report_step(double lr, double loss);
+  void report_skipped();
+  bool stop_requested() const { return observer_.stop != nullptr && observer_.stop->load(); }
+  double lr() const {
+    return learning_rate(o_.schedule, *o_.optimizer.lr, std::max<std::int64_t>(0, state_.step),
+                         steps_per_epoch_, o_.epochs);
+  }
+
+  const TrainOptions o_;
+  const DataSplits data_;
+  const Observer& observer_;
+  const Preprocessing prep_;
+  const CompileOptions compile_;
+  Loader train_loader_;
+  Loader val_loader_;
+  const std::int64_t steps_per_epoch_;
+  std::shared_ptr<Variables> variables_ = std::make_shared<Variables>();
+  std::shared_ptr<Variables> ema_variables_;  // null without an average
+  std::optional<Program> network_;            // forward, backward and, without accumulation, update
+  std::optional<Program> apply_;              // the update, with accumulation
+  std::optional<Evaluator> evaluator_;
+  std::optional<RunFolder> folder_;
+  RunState state_;
+  Batch batch_;
+
+  // Of this call, for speed and estimates.
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point epoch_start_, last_save_ = Clock::now();
+  double last_val_seconds_ = 0;
+  double epoch_wait_start_ = 0;
+  std::int64_t epoch_images_ = 0;  // in this process
+  std::int64_t total_images_ = 0;
+  double training_seconds_ = 0;
+  double last_lr_ = 0;
+  std::size_t reported_skipped_ = 0;
+};
+
+LoaderOptions train_loading(const TrainOptions& o) {
+  return {.batch_size = *o.batch_size,
+          .shuffle = true,
+          .drop_last = true,
+          .replace_bad = true,
+          .max_bad_fraction = o.max_bad_fraction,
+          .threads = loader_threads(o.loader_threads),
+          .seed = o.seed,
+          .layout = o.layout};
+}
+
+LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
+  const auto batch = static_cast<int>(std::min<std::int64_t>(*o.batch_size, val.size()));
+  LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
+  load.max_bad_fraction = o.max_bad_fraction;
+  load.layout = o.layout;
+  return load;
+}
+
+Trainer::Trainer(const TrainOptions& resolved, DataSplits data, const Observer& observer)
+    : o_(resolved),
+      data_(std::move(data)),
+      observer_(observer),
+      prep_(preprocessing_of(o_, *data_.train)),
+      compile_{.device = o_.device, .threads = o_.threads},
+      train_loader_(data_.train, prep_, *o_.augmentation, train_loading(o_)),
+      val_loader_(data_.val, prep_, Augmentation{}, val_loading(o_, *data_.val)),
+      steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate) {
+  RESNET_CHECK(steps_per_epoch_ > 0);
+  make_programs();
+  folder_.emplace(o_.out, o_.overwrite, o_.resume);
+  if (o_.resume) resume();
+}
+
+void Trainer::make_programs() {
+  const StepOptions step = step_options(o_);
+  const std::int64_t batch = *o_.batch_size;
+  const NetworkBuilder network = network_of(o_.model);
+  std::vector<Graph> graphs;
+  if (o_.accumulate == 1) {
+    graphs.push_back(training_graph(network, batch, step));
+  } else {
+    graphs.push_back(accumulating_graph(network, batch, step, o_.accumulate));
+    graphs.push_back(applying_graph(network, step));
+  }
+  for (const Graph& graph : graphs) initialise(graph, *variables_, o_.seed);
+  const DType type = variable_type(o_.device);
+  if (type != DType::kF32) variables_ = std::make_shared<Variables>(variables_->cast(type));
+  if (step.class_weights) {
+    const std::vector<float> weights = class_weights_of(o_, *data_.train);
+    variables_->assign(kClassWeights, Tensor::from<float>({o_.model.classes}, std::span(weights)));
+  }
+  network_.emplace(graphs[0], variables_, compile_, o_.layout);
+  if (graphs.size() > 1) apply_.emplace(graphs[1], variables_, compile_, o_.layout);
+
+  std::shared_ptr<Variables> evaluated = variables_;
+  if (o_.ema_decay > 0) {
+    ema_variables_ = std::make_shared<Variables>();
+    const Graph graph = inference_graph(o_.model, 1);
+    initialise(graph, *ema_variables_, o_.seed);
+    *ema_variables_ = ema_variables_->cast(type);
+    evaluated = ema_variables_;
+  }
+  evaluator_.emplace(o_.model, evaluated, val_loader_.options().batch_size, compile_, o_.layout);
+}
+
+void Trainer::resume() {
+  const Checkpoint description = read_checkpoint(folder_->last());
+  check_resumable(description, o_, data_.train->class_names(), data_.train->size());
+  state_ = load_checkpoint(folder_->last(), *variables_).state;
+}
+
+TrainResult Trainer::run() {
+  folder_->write_config(o_);
+  folder_->begin_metrics(state_.epoch);
+  if (observer_.started) {
+    RunInfo info;
+    info.options = o_;
+    info.description = data_.description;
+    info.class_names = data_.train->class_names();
+    info.train_pictures = data_.train->size();
+    info.val_pictures = data_.val->size();
+    for (const LayerSummary& layer : summarise(inference_graph(o_.model, 1))) {
+      info.parameters += layer.parameters;
+    }
+    info.steps_per_epoch = steps_per_epoch_;
+    info.first_step = state_.step;
+    info.memory_bytes = network_->stats().arena_bytes + network_->stats().packed_bytes +
+                        network_->stats().variable_bytes + evaluator_->stats().arena_bytes +
+                        evaluator_->stats().packed_bytes;
+    observer_.started(info);
+  }
+
+  TrainResult result;
+  const auto patience_over = [&] {
+    return o_.early_stop_patience > 0 && state_.top1_epoch > 0 &&
+           state_.epoch - state_.top1_epoch >= o_.early_stop_patience;
+  };
+  while (state_.epoch < o_.epochs && !patience_over()) {
+    epoch_start_ = Clock::now();
+    epoch_wait_start_ = train_loader_.wait_seconds();
+    epoch_images_ = 0;
+    EvalResult val;
+    Outcome outcome = train_epoch();
+    training_seconds_ += seconds_since(epoch_start_);
+    if (outcome == Outcome::kDone) outcome = validate(val);
+    if (outcome == Outcome::kStopped) {
+      save_last();
+      result.interrupted = true;
+      break;
+    }
+    finish_epoch(val);
+  }
+  result.stopped_early = !result.interrupted && state_.epoch < o_.epochs;
+  folder_->flush_curves();
+  if (state_.best_epoch > 0) result.model = folder_->model();
+  result.epochs = state_.epoch;
+  result.best_epoch = state_.best_epoch;
+  result.best = state_.best;
+  if (training_seconds_ > 0) {
+    result.images_per_second = static_cast<double>(total_images_) / training_seconds_;
+    result.data_wait_share = std::min(1.0, train_loader_.wait_seconds() / training_seconds_);
+  }
+  result.seconds = seconds_since(start_);
+  result.skipped = train_loader_.bad_pictures();
+  return result;
+}
+
+// From wherever the state is to the end of the epoch.
+Trainer::Outcome Trainer::train_epoch() {
+  const std::int64_t batches = steps_per_epoch_ * o_.accumulate;
+  train_loader_.start_epoch(state_.epoch, state_.batch);
+  while (state_.batch < batches) {
+    step();
+    // After the last step of an epoch comes its own checkpoint.
+    if (state_.batch == batches) break;
+    if (stop_requested()) return Outcome::kStopped;
+    const bool due =
+        (o_.checkpoint_steps > 0 && state_.step % o_.checkpoint_steps == 0) ||
+        (o_.checkpoint_minutes > 0 && seconds_since(last_save_) > 60 * o_.checkpoint_minutes);
+    if (due) save_last();
+  }
+  report_skipped();
+  return stop_requested() ? Outcome::kStopped : Outcome::kDone;
+}
+
+// One update from `accumulate` batches.
+void Trainer::step() {
+  last_lr_ = lr();
+  Program& updating = apply_ ? *apply_ : *network_;
+  updating.set_input("lr", last_lr_);
+  if (o_.optimizer.kind == Optimizer::kAdamW) {
+    updating.set_input("step", static_cast<double>(state_.step + 1));
+  }
+  double loss = 0;
+  for (int part = 0; part < o_.accumulate; ++part) {
+    RESNET_CHECK(train_loader_.next(batch_));
+    network_->set_input("image", batch_.images);
+    network_->set_input("targets", batch_.targets);
+    // Dropout masks follow from the seed and the number of the batch in the run.
+    network_->set_random(
+        o_.seed, static_cast<std::uint64_t>(state_.epoch * train_loader_.batches_per_epoch() +
+                                            state_.batch));
+    network_->run();
+    const double part_loss = network_->scalar("loss");
+    if (!std::isfinite(part_loss)) fail_non_finite("the loss");
+    loss += part_loss / o_.accumulate;
+    state_.loss_sum += part_loss * batch_.count;
+    state_.right += count_right(network_->output("logits"), batch_.labels);
+    state_.seen += batch_.count;
+    state_.batch += 1;
+    epoch_images_ += batch_.count;
+    total_images_ += batch_.count;
+  }
+  if (apply_) apply_->run();
+  if (updating.scalar("gradient_scale") == 0) fail_non_finite("a gradient");
+  state_.step += 1;
+  report_step(last_lr_, loss);
+}
+
+void Trainer::report_step(double lr, double loss) {
+  const std::int64_t in_epoch = state_.batch / o_.accumulate;
+  const std::int64_t interval = std::max<std::int64_t>(1, steps_per_epoch_ / 50);
+  if (in_epoch % interval == 0) {
+    folder_->curve("train/loss_of_step", state_.step, loss);
+    folder_->curve("train/lr", state_.step, lr);
+  }
+  if (!observer_.progress) return;
+  Progress p;
+  p.epoch = state_.epoch + 1;
+  p.epochs = o_.epochs;
+  p.step = in_epoch;
+  p.steps = steps_per_epoch_;
+  p.loss = state_.loss_sum / static_cast<double>(state_.seen);
+  p.accuracy = static_cast<double>(state_.right) / static_cast<double>(state_.seen);
+  p.lr = lr;
+  const double elapsed = seconds_since(epoch_start_);
+  p.images_per_second = static_cast<double>(epoch_images_) / std::max(elapsed, 1e-9);
+  p.data_wait_share =
+      std::min(1.0, (train_loader_.wait_seconds() - epoch_wait_start_) / std::max(elapsed, 1e-9));
+  const auto steps_left =
+      static_cast<double>((o_.epochs - state_.epoch) * steps_per_epoch_ - in_epoch);
+  const double val_seconds = last_val_seconds_ > 0
+                                 ? last_val_seconds_  // a forward pass is a third of a step
+                                 : static_cast<double>(data_.val->size()) / 3 / p.images_per_second;
+  p.eta_seconds = steps_left * *o_.batch_size * o_.accumulate / p.images_per_second +
+                  (o_.epochs - state_.epoch) * val_seconds;
+  observer_.progress(p);
+}
+
+void Trainer::report_skipped() {
+  const std::vector<BadPicture> skipped = train_loader_.bad_pictures();
+  if (skipped.size() == reported_skipped_) return;
+  reported_skipped_ = skipped.size();
+  if (!observer_.warning) return;
+  for (const BadPicture& bad : skipped) {
+    observer_.warning(fmt::format("skipped {}: {}", bad.name, bad.reason));
+  }
+}
+
+std::shared_ptr<Variables> Trainer::evaluated_variables() {
+  if (ema_variables_ == nullptr) return variables_;
+  // The averages started at 0: what they lack of a full weight is decay^steps.
+  const double factor = 1 / (1 - std::pow(o_.ema_decay, static_cast<double>(state_.step)));
+  for (const auto& [name, old] : ema_variables_->all()) {
+    Tensor average = variables_->at(std::string(kEmaPrefix) + name).cast(DType::kF64).clone();
+    for (double& x : average.as<double>()) x *= factor;
+    ema_variables_->assign(name, average);
+  }
+  return ema_variables_;
+}
+
+Trainer::Outcome Trainer::validate(EvalResult& result) {
+  evaluated_variables();
+  Progress p;
+  p.validating = true;
+  p.epoch = state_.epoch + 1;
+  p.epochs = o_.epochs;
+  p.steps = val_loader_.batches_per_epoch();
+  p.lr = last_lr_;
+  const Clock::time_point start = Clock::now();
+  const auto progress = [&](std::int64_t done, double top1) {
+    if (!observer_.progress) return;
+    p.step += 1;
+    p.accuracy = top1;
+    p.images_per_second = static_cast<double>(done) / std::max(seconds_since(start), 1e-9);
+    p.eta_seconds = static_cast<double>(data_.val->size() - done) / p.images_per_second;
+    observer_.progress(p);
+  };
+  auto answers = evaluator_->run(val_loader_, observer_.stop, progress);
+  if (!answers) return Outcome::kStopped;
+  result = *std::move(answers);
+  if (result.images == 0) {
+    fail(ErrorCode::kBadData, "not one of the {} pictures for validation could be read",
+         data_.val->size());
+  }
+  last_val_seconds_ = result.seconds;
+  if (state_.epoch == 0 && observer_.warning) {
+    for (const BadPicture& bad : result.skipped) {
+      observer_.warning(fmt::format("skipped {}: {}", bad.name, bad.reason));
+    }
+  }
+  return Outcome::kDone;
+}
+
+void Trainer::finish_epoch(const EvalResult& val) {
+  EpochResult r;
+  r.epoch = state_.epoch + 1;
+  r.epochs = o_.epochs;
+  r.train_loss = state_.loss_sum / static_cast<double>(state_.seen);
+  r.train_accuracy = static_cast<double>(state_.right) / static_cast<double>(state_.seen);
+  r.val = val;
+  r.lr = last_lr_;
+  r.seconds = seconds_since(epoch_start_);
+  const double train_seconds = std::max(1e-9, r.seconds - val.seconds);
+  r.images_per_second = static_cast<double>(epoch_images_) / train_seconds;
+  r.data_wait_share =
+      std::min(1.0, (train_loader_.wait_seconds() - epoch_wait_start_) / train_seconds);
+  // Between equals the smaller loss wins.
+  r.best = state_.best_epoch == 0 || val.top1 > state_.best.top1 ||
+           (val.top1 == state_.best.top1 && val.loss < state_.best.loss);
+
+  state_.epoch += 1;
+  if (state_.best_epoch == 0 || val.top1 > state_.best.top1) state_.top1_epoch = state_.epoch;
+  state_.batch = 0;
+  state_.loss_sum = 0;
+  state_.right = state_.seen = 0;
+  if (r.best) {
+    state_.best_epoch = state_.epoch;
+    state_.best = val;
+    save_best();
+  }
+  folder_->add_metrics(r, state_.step);
+  for (const auto& [tag, value] : {std::pair{"train/loss", r.train_loss},
+                                   {"train/accuracy", r.train_accuracy},
+                                   {"train/images_per_second", r.images_per_second},
+                                   {"train/data_wait_share", r.data_wait_share},
+                                   {"val/loss", val.loss},
+                                   {"val/top1", val.top1},
+                                   {"val/top5", val.top5}}) {
+    folder_->curve(tag, state_.step, value);
+  }
+  folder_->flush_curves();
+  if (o_.save_every > 0 && state_.epoch % o_.save_every == 0) {
+    save_checkpoint(folder_->epoch(state_.epoch),
+                    {o_, state_, data_.train->class_names(), data_.train->size()}, *variables_);
+  }
+  save_last();
+  if (observer_.epoch) observer_.epoch(r);
+}
+
+void Trainer::save_last() {
+  save_checkpoint(folder_->last(), {o_, state_, data_.train->class_names(), data_.train->size()},
+                  *variables_);
+  last_save_ = Clock::now();
+}
+
+void Trainer::save_best() {
+  ModelFile model;
+  model.config = o_.model;
+  model.class_names = data_.train->class_names();
+  model.preprocessing = prep_;
+  model.provenance = {{"data", data_.description},
+                      {"epochs", std::to_string(state_.epoch)},
+                      {"top1", fmt::format("{:.6g}", state_.best.top1)},
+                      {"top5", fmt::format("{:.6g}", state_.best.top5)},
+                      {"loss", fmt::format("{:.6g}", state_.best.loss)},
+                      {"seed", std::to_string(o_.seed)}};
+  const Variables& variables = ema_variables_ != nullptr ? *ema_variables_ : *variables_;
+  model.weights = from_variables(variables, o_.model);
+  for (auto& [name, tensor] : model.weights) tensor = tensor.cast(DType::kF32);
+  save_model(folder_->model(), model);
+  folder_->write_confusion(state_.best);
+}
+
+// Finds where infinity or NaN came up, and ends the run. Nothing is saved: the last checkpoint is
+// from before. The forward pass has spoilt running statistics, averages and gradient sums, which
+// are not the cause and are not read by it: they are cleared, so that the search sees the cause.
+void Trainer::fail_non_finite(const char* what) {
+  Variables& variables = *variables_;
+  const Graph graph = inference_graph(o_.model, 1);
+  const auto is_cause = [&](const std::string& name) {
+    const Value v = graph.find(name);
+    return v && std::get<ParameterAttributes>(graph.node(v).attributes).role != Role::kBuffer;
+  };
+  for (const auto& [name, tensor] : variables.all()) {
+    if (!is_cause(name) && !all_finite(tensor)) {
+      variables.assign(name, Tensor::zeros(tensor.dtype(), tensor.shape()));
+    }
+  }
+  const std::optional<std::string> where = network_->find_non_finite();
+  std::error_code error;
+  const bool saved = std::filesystem::exists(folder_->last(), error);
+  fail(ErrorCode::kNumeric,
+       "{} became NaN or infinite in epoch {}, step {}, at learning rate {:.4g}, first in {}; {}; "
+       "try a smaller learning rate, a longer warm-up or clip_norm",
+       what, state_.epoch + 1, state_.step - state_.epoch * steps_per_epoch_ + 1, last_lr_,
+       where ? "layer " + *where : "an earlier batch of the same step",
+       saved ? "the last checkpoint is untouched" : "no checkpoint had been written yet");
+}
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, const Observer& observer) {
+  if (options.out.empty()) {
+    fail(ErrorCode::kInvalidArgument, "a run needs a folder for its results; set `out`");
+  }
+  if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
+  if (options.resume) read_checkpoint(options.out / "last.safetensors");  // fail early
+  DataSplits data = open_data(sized_data(options));
+  if (data.val == nullptr || data.val->size() == 0) {
+    fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
+         options.data.source);
+  }
+  const TrainOptions resolved = resolve(options, data);
+  return Trainer(resolved, std::move(data), observer).run();
+}
+
+}  // namespace resnet

@@ -1,0 +1,165 @@
+#include "train/training_graph.h"
+
+#include <limits>
+
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+constexpr ParameterAttributes kState{.role = Role::kOptimizer, .init = Init::kZeros};
+
+const std::string& name_of(const Graph& g, Value v) { return g.node(v).name; }
+
+Role role_of(const Graph& g, Value v) {
+  return std::get<ParameterAttributes>(g.node(v).attributes).role;
+}
+
+// A variable of the optimizer with the shape of `weight`.
+Value state_of(Graph& g, const std::string& prefix, Value weight) {
+  return g.parameter(prefix + name_of(g, weight), Shape(g.shape(weight)), kState);
+}
+
+struct Loss {
+  Value loss;
+  std::vector<Value> weights;    // all that is trained
+  std::vector<Value> gradients;  // of each; one that the loss does not reach is left out of both
+};
+
+Loss add_loss(Graph& g, Value logits, const StepOptions& o) {
+  if (g.mode() != Mode::kTraining) {
+    fail(ErrorCode::kInvalidArgument, "a step of training needs a graph of Mode::kTraining");
+  }
+  const Shape shape = g.shape(logits);  // [n, classes]
+  if (shape.size() != 2) {
+    fail(ErrorCode::kInvalidArgument, "the logits must be [n, classes], they are {}",
+         to_string(shape));
+  }
+  const Value targets = g.input("targets", shape);
+  Value class_weights;
+  if (o.class_weights) class_weights = g.parameter(std::string(kClassWeights), {shape[1]}, kState);
+  Loss result;
+  result.loss = g.softmax_cross_entropy(logits, targets, o.label_smoothing, class_weights);
+  g.mark_output("loss", result.loss);
+  g.mark_output("logits", logits);
+  const std::vector<Value> trainable = g.trainable();
+  const std::vector<Value> all = gradients(g, result.loss, trainable);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!all[i]) continue;
+    result.weights.push_back(trainable[i]);
+    result.gradients.push_back(all[i]);
+  }
+  if (result.weights.empty()) {
+    fail(ErrorCode::kInvalidArgument, "nothing to train: the logits depend on no weight");
+  }
+  return result;
+}
+
+void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale,
+                const OptimizerOptions& o) {
+  const bool decayed = o.decay_norm_and_bias || role_of(g, w) == Role::kWeight;
+  const bool is_weight = role_of(g, w) == Role::kWeight;
+  UpdateAttributes a{.momentum = o.momentum,
+                     .weight_decay = decayed ? o.weight_decay.value_or(0) : 0,
+                     .beta1 = o.beta1,
+                     .beta2 = o.beta2,
+                     .eps = o.eps,
+                     .trust = is_weight ? o.trust : 0};  // LARS leaves vectors alone
+  const std::string name = name_of(g, w) + ".update";
+  switch (o.kind) {
+    case Optimizer::kSgd:
+      a.nesterov = o.nesterov;
+      g.append(Op::kSgd, name, {w, state_of(g, "optimizer.momentum.", w), gradient, lr, scale}, a);
+      break;
+    case Optimizer::kAdamW: {
+      Value step = g.find("step");
+      if (!step) step = g.input("step", {1});
+      const Value first = state_of(g, "optimizer.moment1.", w);
+      const Value second = state_of(g, "optimizer.moment2.", w);
+      g.append(Op::kAdamW, name, {w, first, second, gradient, lr, step, scale}, a);
+      break;
+    }
+    case Optimizer::kLars:
+      g.append(Op::kLars, name, {w, state_of(g, "optimizer.momentum.", w), gradient, lr, scale}, a);
+      break;
+  }
+}
+
+void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<Value>& gradients,
+                 const StepOptions& o) {
+  // The scale guards the weights even without clipping: it is 0 when the global norm is not finite,
+  // and a scale of 0 turns the updates off.
+  const double max_norm = o.clip_norm > 0 ? o.clip_norm : std::numeric_limits<float>::max();
+  const Value scale =
+      g.append(Op::kClipScale, "gradient_scale", gradients, FillAttributes{.value = max_norm});
+  g.mark_output("gradient_scale", scale);
+  const Value lr = g.input("lr", {1});
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    add_update(g, weights[i], gradients[i], lr, scale, o.optimizer);
+  }
+  if (o.ema_decay <= 0) return;
+  // After the updates: the average is of the new values. It starts at 0; who reads it divides by
+  // 1 - decay^steps, as Adam does.
+  for (const Value v : g.parameters()) {
+    if (role_of(g, v) == Role::kOptimizer) continue;
+    g.append(Op::kRunningAverage, name_of(g, v) + ".ema",
+             {state_of(g, std::string(kEmaPrefix), v), v},
+             UpdateAttributes{.momentum = 1 - o.ema_decay});
+  }
+}
+
+}  // namespace
+
+void add_training_step(Graph& graph, Value logits, const StepOptions& options) {
+  const Loss l = add_loss(graph, logits, options);
+  add_updates(graph, l.weights, l.gradients, options);
+}
+
+NetworkBuilder network_of(const ModelConfig& config) {
+  return [config](Graph& g, std::int64_t batch) {
+    const Value image =
+        g.input("image", {batch, config.channels, config.image_size, config.image_size});
+    return build_model(g, config, image);
+  };
+}
+
+Graph training_graph(const NetworkBuilder& network, std::int64_t batch,
+                     const StepOptions& options) {
+  Graph g(Mode::kTraining);
+  add_training_step(g, network(g, batch), options);
+  return g;
+}
+
+Graph accumulating_graph(const NetworkBuilder& network, std::int64_t batch,
+                         const StepOptions& options, int parts) {
+  Graph g(Mode::kTraining);
+  const Loss l = add_loss(g, network(g, batch), options);
+  for (std::size_t i = 0; i < l.weights.size(); ++i) {
+    g.append(Op::kAccumulate, name_of(g, l.weights[i]) + ".accumulate",
+             {state_of(g, std::string(kGradientPrefix), l.weights[i]), l.gradients[i]},
+             UpdateAttributes{.scale = 1.0 / parts});
+  }
+  return g;
+}
+
+Graph applying_graph(const NetworkBuilder& network, const StepOptions& options) {
+  // The same analysis as above finds which weights have gradients; the batch does not matter.
+  Graph whole(Mode::kTraining);
+  const Loss l = add_loss(whole, network(whole, 2), options);
+  Graph g(Mode::kTraining);
+  for (const Value v : whole.parameters()) {
+    if (role_of(whole, v) == Role::kOptimizer) continue;
+    g.parameter(name_of(whole, v), whole.shape(v),
+                std::get<ParameterAttributes>(whole.node(v).attributes));
+  }
+  std::vector<Value> weights, sums;
+  for (const Value v : l.weights) {
+    weights.push_back(g.find(name_of(whole, v)));
+    sums.push_back(state_of(g, std::string(kGradientPrefix), weights.back()));
+  }
+  add_updates(g, weights, sums, options);
+  for (const Value sum : sums) g.append(Op::kClear, name_of(g, sum) + ".clear", {sum});
+  return g;
+}
+
+}  // namespace resnet

@@ -1,0 +1,30 @@
+// The graphs of training: network, loss, gradients and updates in one, or, for gradient
+// accumulation, split into one that adds up gradients and one that applies them.
+#pragma once
+
+#include "resnet/train.h"
+
+namespace resnet {
+
+/// Adds inputs and network for a batch of that size and returns the logits.
+using NetworkBuilder = std::function<Value(Graph& graph, std::int64_t batch)>;
+
+/// The network of `config` on an input "image" [n, channels, size, size].
+NetworkBuilder network_of(const ModelConfig& config);
+
+/// The network and `add_training_step`.
+Graph training_graph(const NetworkBuilder& network, std::int64_t batch, const StepOptions& options);
+
+/// The same up to the gradients, of which 1/`parts` is added to the variables "grad.<weight>".
+/// Outputs "loss" and "logits".
+Graph accumulating_graph(const NetworkBuilder& network, std::int64_t batch,
+                         const StepOptions& options, int parts);
+/// Updates from the variables "grad.<weight>", which it clears. Inputs "lr" and perhaps "step",
+/// output "gradient_scale".
+Graph applying_graph(const NetworkBuilder& network, const StepOptions& options);
+
+inline constexpr std::string_view kEmaPrefix = "ema.";
+inline constexpr std::string_view kGradientPrefix = "grad.";
+inline constexpr std::string_view kClassWeights = "loss.class_weights";
+
+}  // namespace resnet
