@@ -193,7 +193,7 @@ Augmentation augmentation_preset(std::string_view name);
 /// are zero.
 struct Batch {
   Tensor images;   ///< f32 [batch_size, c, h, w] or [batch_size, h, w, c]
-  Tensor targets;  ///< f32 [batch_size, classes]: one-hot, or mixed; each row sums to one
+  Tensor targets;  ///< f32 [batch_size, classes]: one-hot or mixed, sums to 1; zero for label −1
   std::vector<std::int32_t> labels;   ///< [batch_size]; −1 where there is no picture to be judged
   std::vector<std::int64_t> indices;  ///< [batch_size] into the data set; −1 in unused rows
   int count = 0;
