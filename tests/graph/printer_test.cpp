@@ -9,7 +9,7 @@ namespace {
 TEST(Printer, WritesOneLineANode) {
   Graph g(Mode::kTraining);
   Value x = g.input("image", {2, 3, 8, 8});
-  x = g.conv2d("conv1", x, {.filters = 4, .kernel = 3, .stride = 2, .pad = 1, .bias = true});
+  x = g.conv2d("conv1", x, {.filters = 4, .kernel = 3, .stride = 2, .bias = true});
   x = g.relu(g.batch_norm("bn1", x));
   x = g.max_pool(x, {.kernel = 2, .stride = 2});
   g.set_scope("head");

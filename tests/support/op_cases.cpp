@@ -633,7 +633,7 @@ void networks(Table& t) {
     Case c(t, "network_stem_pool");
     Graph& g = c.graph();
     const Value x = c.input("x", {1, 3, 14, 14});
-    Value y = g.conv2d("conv1", x, {.filters = 4, .kernel = 7, .stride = 2, .pad = 3});
+    Value y = g.conv2d("conv1", x, {.filters = 4, .kernel = 7, .stride = 2});
     y = g.relu(g.batch_norm("bn1", y));
     finish_classifier(c, g.max_pool(y, {.kernel = 3, .stride = 2, .pad = 1}), {x});
   }
@@ -653,8 +653,7 @@ void networks(Table& t) {
     const Value first = x;
     for (const std::string layer : {"l1", "l2"}) {
       const Value a = g.relu(g.batch_norm(layer + ".bn", x));
-      const Value parts[] = {x,
-                             g.conv2d(layer + ".conv", a, {.filters = 3, .kernel = 3, .pad = 1})};
+      const Value parts[] = {x, g.conv2d(layer + ".conv", a, {.filters = 3, .kernel = 3})};
       x = g.concat(parts);
     }
     finish_classifier(c, g.avg_pool(x, {.kernel = 2, .stride = 2}), {first});
