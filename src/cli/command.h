@@ -1,0 +1,43 @@
+// What the subcommands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <functional>
+#include <string>
+
+namespace resnet::cli {
+
+/// Set by Ctrl-C (SIGINT) and SIGTERM; a second signal ends the process at once.
+const std::atomic<bool>& stop_requested();
+void catch_signals();
+
+/// The work of the subcommand that was chosen, to be run after parsing.
+using Action = std::function<int()>;
+
+/// Each adds its subcommand to `app` and sets `action` when it is the one that was called.
+void add_train(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
+void add_predict(CLI::App& app, Action& action);
+void add_summary(CLI::App& app, Action& action);
+void add_data(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+
+/// A subcommand with a one-line description and examples in its help.
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
+                      const std::string& examples);
+
+/// Exit codes; docs/CLI.md lists them.
+enum Exit : int {
+  kSuccess = 0,
+  kInternalError = 1,
+  kUsage = 2,
+  kNotFound = 3,
+  kBadData = 4,
+  kIoError = 5,
+  kNumericError = 6,
+  kUnsupported = 7,
+  kInterrupted = 130,
+};
+
+}  // namespace resnet::cli

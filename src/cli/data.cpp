@@ -1,0 +1,158 @@
+// resnet data galaxies | stats | check
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "formats/picture.h"
+#include "resnet/data.h"
+
+namespace resnet::cli {
+namespace {
+
+struct Flags {
+  std::string source, out = "galaxies", part = "val";
+  std::int64_t count = 100;
+  int size = 64;
+  std::uint64_t seed = 0;
+  int threads = 2;
+  bool json = false;
+};
+
+int draw_galaxies(const Flags& f) {
+  namespace fs = std::filesystem;
+  if (f.part != "train" && f.part != "val") {
+    fail(ErrorCode::kInvalidArgument, "--part: expected train or val, got {}", f.part);
+  }
+  const DataSplits splits = open_data(
+      {.source = fmt::format("galaxies:{}={},size={},seed={}", f.part, f.count, f.size, f.seed)});
+  const Dataset& data = f.part == "train" ? *splits.train : *splits.val;
+  ProgressLine line;
+  for (std::int64_t i = 0; i < data.size() && !stop_requested(); ++i) {
+    const std::string& name = data.class_names()[static_cast<std::size_t>(data.label(i))];
+    const fs::path folder = fs::path(f.out) / name;
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) fail(ErrorCode::kIo, "cannot create {}: {}", folder.string(), error.message());
+    write_file_atomic(folder / fmt::format("galaxy-{:06}.png", i), encode_png(data.image(i)));
+    line.show(static_cast<double>(i + 1) / static_cast<double>(data.size()),
+              fmt::format("{}/{} galaxies", i + 1, data.size()));
+  }
+  line.clear();
+  if (stop_requested()) return kInterrupted;
+  fmt::print("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
+  return kSuccess;
+}
+
+int print_statistics(const Flags& f) {
+  const DataSplits splits = open_data({.source = f.source, .seed = f.seed});
+  const Statistics s = measure_statistics(*splits.train, f.threads);
+  if (f.json) {
+    const nlohmann::json object{{"mean", s.mean},
+                                {"std", s.std},
+                                {"pictures", s.pictures},
+                                {"unreadable", s.unreadable},
+                                {"classes", splits.train->class_names()},
+                                {"train", splits.train->size()},
+                                {"val", splits.val->size()}};
+    fmt::print("{}\n", object.dump());
+    return kSuccess;
+  }
+  fmt::print("{}\n", splits.description);
+  fmt::print("mean  {:.4f}, {:.4f}, {:.4f}\n", s.mean[0], s.mean[1], s.mean[2]);
+  fmt::print("std   {:.4f}, {:.4f}, {:.4f}\n", s.std[0], s.std[1], s.std[2]);
+  fmt::print("over the {} readable training pictures{}\n", s.pictures,
+             s.unreadable > 0 ? fmt::format("; {} cannot be read", s.unreadable) : "");
+  return kSuccess;
+}
+
+nlohmann::json part_json(const PartReport& r, const std::vector<std::string>& classes) {
+  nlohmann::json counts = nlohmann::json::object(), bad = nlohmann::json::array();
+  for (std::size_t c = 0; c < classes.size(); ++c) counts[classes[c]] = r.class_counts[c];
+  for (const BadPicture& b : r.bad) bad.push_back({{"name", b.name}, {"reason", b.reason}});
+  return {{"classes", counts},
+          {"unreadable", bad},
+          {"smallest", {r.smallest.width, r.smallest.height}},
+          {"largest", {r.largest.width, r.largest.height}}};
+}
+
+void print_part(const char* title, const PartReport& r, const std::vector<std::string>& classes) {
+  std::int64_t total = 0;
+  for (const std::int64_t n : r.class_counts) total += n;
+  fmt::print("{}: {} pictures, {}x{} to {}x{}\n", title, total, r.smallest.width, r.smallest.height,
+             r.largest.width, r.largest.height);
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    fmt::print("  {:>7}  {}\n", r.class_counts[c], classes[c]);
+  }
+  for (const BadPicture& b : r.bad) fmt::print("  unreadable: {}: {}\n", b.name, b.reason);
+}
+
+int check(const Flags& f) {
+  const DataSplits splits = open_data({.source = f.source, .seed = f.seed});
+  const DataReport r = check_data(splits, f.threads);
+  const std::vector<std::string>& classes = splits.train->class_names();
+  if (f.json) {
+    const nlohmann::json object{{"train", part_json(r.train, classes)},
+                                {"val", part_json(r.val, classes)},
+                                {"duplicates", r.duplicates}};
+    fmt::print("{}\n", object.dump());
+  } else {
+    fmt::print("{}\n", splits.description);
+    print_part("train", r.train, classes);
+    print_part("val", r.val, classes);
+    for (const auto& [train, val] : r.duplicates) {
+      fmt::print("  in both parts: {} and {}\n", train, val);
+    }
+    const std::size_t bad = r.train.bad.size() + r.val.bad.size();
+    fmt::print("{} unreadable, {} in both parts\n", bad, r.duplicates.size());
+  }
+  return r.train.bad.empty() && r.val.bad.empty() ? kSuccess : kBadData;
+}
+
+}  // namespace
+
+void add_data(CLI::App& app, Action& action) {
+  CLI::App* data = add_command(app, "data", "Draw galaxies, measure and check data sets",
+                               "  resnet data galaxies --out galaxies/ --count 700\n"
+                               "  resnet data stats flowers/\n"
+                               "  resnet data check flowers/");
+  data->require_subcommand(1);
+  auto f = std::make_shared<Flags>();
+  const auto on = [&](CLI::App* command, int (*work)(const Flags&)) {
+    command->callback([f, work, &action] { action = [f, work] { return work(*f); }; });
+  };
+
+  CLI::App* galaxies = add_command(*data, "galaxies", "Draw galaxies as PNG, one folder a class",
+                                   "  resnet data galaxies --out galaxies/ --count 700 --size 128");
+  galaxies->add_option("--out", f->out, "Folder")->capture_default_str();
+  galaxies->add_option("--count", f->count, "Pictures in all")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  galaxies->add_option("--size", f->size, "Side in pixels")->capture_default_str();
+  galaxies->add_option("--part", f->part, "The pictures that train would use: train or val")
+      ->capture_default_str();
+  galaxies->add_option("--seed", f->seed, "Other galaxies")->capture_default_str();
+  on(galaxies, draw_galaxies);
+
+  CLI::App* stats = add_command(*data, "stats", "Measure mean and standard deviation",
+                                "  resnet data stats flowers/ --json");
+  CLI::App* checks =
+      add_command(*data, "check",
+                  "Decode every picture; list what is unreadable or in both parts (exit 4 if any "
+                  "is unreadable)",
+                  "  resnet data check flowers/");
+  for (CLI::App* command : {stats, checks}) {
+    command->add_option("DATA", f->source, "As for train")->required();
+    command->add_option("--seed", f->seed, "Of the split")->capture_default_str();
+    command->add_option("--threads", f->threads, "")->capture_default_str();
+    command->add_flag("--json", f->json, "One JSON object");
+  }
+  on(stats, print_statistics);
+  on(checks, check);
+}
+
+}  // namespace resnet::cli

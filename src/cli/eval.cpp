@@ -1,0 +1,100 @@
+// resnet eval
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "resnet/train.h"
+
+namespace resnet::cli {
+namespace {
+
+struct Flags {
+  std::string model, data;
+  EvalOptions options;
+  bool json = false;
+};
+
+// The classes that are mixed up most often.
+void print_confusions(const EvalResult& r) {
+  const std::size_t n = r.class_names.size();
+  struct Pair {
+    std::int64_t count;
+    std::size_t truth, answer;
+  };
+  std::vector<Pair> pairs;
+  for (std::size_t t = 0; t < n; ++t) {
+    for (std::size_t a = 0; a < n; ++a) {
+      if (t != a && r.confusion[t * n + a] > 0) pairs.push_back({r.confusion[t * n + a], t, a});
+    }
+  }
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const Pair& x, const Pair& y) { return x.count > y.count; });
+  if (pairs.size() > 5) pairs.resize(5);
+  if (!pairs.empty()) fmt::print("most frequent mistakes:\n");
+  for (const Pair& p : pairs) {
+    fmt::print("  {:>5}  {} taken for {}\n", p.count, r.class_names[p.truth],
+               r.class_names[p.answer]);
+  }
+}
+
+void print_classes(const EvalResult& r) {
+  const std::size_t n = r.class_names.size();
+  if (n > 50) return;
+  std::size_t width = 5;
+  for (const std::string& name : r.class_names) width = std::max(width, name.size());
+  fmt::print("{:<{}}  {:>7}  {:>7}\n", "class", width, "images", "correct");
+  for (std::size_t t = 0; t < n; ++t) {
+    std::int64_t images = 0;
+    for (std::size_t a = 0; a < n; ++a) images += r.confusion[t * n + a];
+    if (images == 0) continue;
+    fmt::print("{:<{}}  {:>7}  {:>5.1f} %\n", r.class_names[t], width, images,
+               100.0 * static_cast<double>(r.confusion[t * n + t]) / static_cast<double>(images));
+  }
+}
+
+int run(Flags& f) {
+  const ModelFile model = load_model(f.model);
+  ProgressLine line;
+  f.options.stop = &stop_requested();
+  f.options.progress = [&](std::int64_t done, std::int64_t images) {
+    line.show(static_cast<double>(done) / static_cast<double>(images),
+              fmt::format("{}/{} images", done, images));
+  };
+  const EvalResult r = evaluate(model, DataSpec{.source = f.data}, f.options);
+  line.clear();
+  for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  if (f.json) {
+    fmt::print("{}\n", to_json(r));
+    return kSuccess;
+  }
+  fmt::print("{} images: top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} ({:.0f} images/s)\n", r.images,
+             100 * r.top1, 100 * r.top5, r.loss, static_cast<double>(r.images) / r.seconds);
+  print_classes(r);
+  print_confusions(r);
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, "eval", "Judge a model on labelled pictures",
+      "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
+      "  resnet eval model.safetensors flowers/val --json");
+  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command->add_option("DATA", f->data, "As for train; its val or test part where it has one")
+      ->required();
+  command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", f->options.threads, "Default: all processors");
+  command->add_option("--max-bad", f->options.max_bad_fraction,
+                      "End when more than this share of pictures is unreadable")
+      ->capture_default_str();
+  command->add_flag("--json", f->json,
+                    "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli

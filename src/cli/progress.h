@@ -1,0 +1,37 @@
+// Progress on standard error: one line that is drawn over on a terminal, else a line now and then.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace resnet::cli {
+
+class ProgressLine {
+ public:
+  ProgressLine();
+  ~ProgressLine() { clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  bool terminal() const { return terminal_; }
+  /// Shows how far it is, at most ten times a second on a terminal and every ten seconds elsewhere.
+  void show(double fraction, const std::string& text);
+  /// Takes the line away, so that something lasting can be printed.
+  void clear();
+  /// A lasting line on standard error.
+  void print(const std::string& text);
+
+ private:
+  bool terminal_;
+  bool shown_ = false;
+  std::chrono::steady_clock::time_point last_;
+};
+
+/// "1:02:03", "2:03"
+std::string format_seconds(double seconds);
+/// "12.3 GiB", "512 KiB"
+std::string format_bytes(double bytes);
+/// "11.69 M", "1.82 G"
+std::string format_count(double count);
+
+}  // namespace resnet::cli

@@ -1,0 +1,109 @@
+// resnet summary
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/network.h"
+#include "cli/progress.h"
+#include "resnet/program.h"
+#include "resnet/train.h"
+
+namespace resnet::cli {
+namespace {
+
+struct Flags {
+  NetworkFlags network;
+  std::int64_t batch = 32;
+  bool json = false;
+};
+
+std::size_t planned_bytes(const Graph& graph) {
+  auto variables = std::make_shared<Variables>();
+  for (const Value v : graph.parameters()) {
+    variables->set(graph.node(v).name, Tensor(DType::kF32, graph.shape(v)));
+  }
+  const ProgramStats& s = Program(graph, variables).stats();
+  return s.arena_bytes + s.packed_bytes + s.variable_bytes;
+}
+
+std::size_t training_bytes(const ModelConfig& config, std::int64_t batch) {
+  Graph g(Mode::kTraining);
+  const Value image = g.input("image", {batch, config.channels, config.image_size,
+                                        config.image_size});
+  add_training_step(g, build_model(g, config, image), {});
+  return planned_bytes(g);
+}
+
+int run(const Flags& f) {
+  const ModelConfig config = network_config(f.network);
+  const Graph graph = inference_graph(config, 1);
+  const std::vector<LayerSummary> layers = summarise(graph);
+  std::int64_t parameters = 0, multiply_adds = 0;
+  for (const LayerSummary& l : layers) {
+    parameters += l.parameters;
+    multiply_adds += l.multiply_adds;
+  }
+  const std::size_t inference = planned_bytes(graph);
+  const std::size_t training = training_bytes(config, f.batch);
+  if (f.json) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const LayerSummary& l : layers) {
+      list.push_back({{"name", l.name},
+                      {"op", l.op},
+                      {"output", l.output},
+                      {"parameters", l.parameters},
+                      {"multiply_adds", l.multiply_adds}});
+    }
+    const nlohmann::json object{{"architecture", config.architecture},
+                                {"image_size", config.image_size},
+                                {"classes", config.classes},
+                                {"parameters", parameters},
+                                {"multiply_adds", multiply_adds},
+                                {"inference_bytes", inference},
+                                {"training_bytes", training},
+                                {"training_batch", f.batch},
+                                {"layers", list}};
+    fmt::print("{}\n", object.dump());
+    return kSuccess;
+  }
+  std::size_t width = 5;
+  for (const LayerSummary& l : layers) width = std::max(width, l.name.size());
+  fmt::print("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", "layer", width, "op", "output", "parameters",
+             "multiply-adds");
+  for (const LayerSummary& l : layers) {
+    fmt::print("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", l.name, width, l.op, to_string(l.output),
+               l.parameters, l.multiply_adds);
+  }
+  fmt::print("\n{} for {}x{} pictures of {} channel(s), {} classes\n", config.architecture,
+             config.image_size, config.image_size, config.channels, config.classes);
+  fmt::print("parameters     {} ({})\n", parameters, format_count(static_cast<double>(parameters)));
+  fmt::print("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
+  fmt::print("memory         {} to predict one picture, {} to train with batches of {}\n",
+             format_bytes(static_cast<double>(inference)),
+             format_bytes(static_cast<double>(training)), f.batch);
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_summary(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  std::string names;
+  for (const std::string& name : architectures()) names += (names.empty() ? "" : ", ") + name;
+  CLI::App* command = add_command(app, "summary", "Show layers, shapes, parameters and memory",
+                                  "  resnet summary resnet50\n"
+                                  "  resnet summary resnet20 --shortcut B\n"
+                                  "  resnet summary runs/c10\n"
+                                  "Architectures: " + names);
+  command->add_option("ARCH|MODEL", f->network.name, "An architecture, a model file or a run")
+      ->required();
+  add_network_flags(command, f->network);
+  command->add_option("--batch-size", f->batch, "For the memory of training")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", f->json, "One JSON object");
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli

@@ -1,0 +1,411 @@
+// resnet train
+#include <fmt/format.h>
+
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "resnet/train.h"
+
+namespace resnet::cli {
+namespace {
+
+// Flags override the config file, so they are applied after it has been read.
+using Edits = std::vector<std::function<void(TrainOptions&)>>;
+
+struct Flags {
+  Edits edits;
+  std::string data, config, resume_from;
+  bool json = false;
+};
+
+// A flag with a value of type T whose effect on the options is `apply(options, value)`.
+template <class T, class Apply>
+CLI::Option* flag(CLI::App* app, Flags& flags, const std::string& name, const std::string& help,
+                  Apply apply) {
+  return app->add_option_function<T>(
+      name,
+      [&flags, apply](const T& value) {
+        flags.edits.push_back([apply, value](TrainOptions& o) { apply(o, value); });
+      },
+      help);
+}
+
+template <class Apply>
+CLI::Option* toggle(CLI::App* app, Flags& flags, const std::string& name, const std::string& help,
+                    Apply apply) {
+  return app->add_flag_callback(
+      name, [&flags, apply] { flags.edits.push_back([apply](TrainOptions& o) { apply(o); }); },
+      help);
+}
+
+// The augmentation to change: the one that was given, or the preset for the kind of data.
+Augmentation& augmentation(TrainOptions& o) {
+  if (!o.augmentation) o.augmentation = Augmentation{};
+  return *o.augmentation;
+}
+
+void add_data_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Data";
+  app->add_option("DATA", f.data,
+                  "A folder of pictures (one folder a class, or train/ and val/ of those), CIFAR in "
+                  "binary form (folder or .tar.gz), a folder of IDX files, or 'galaxies'")
+      ->group(group);
+  flag<double>(app, f, "--val-fraction", "Share held out for validation if the data has no val/",
+               [](TrainOptions& o, double v) { o.data.val_fraction = v; })
+      ->group(group);
+  flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
+                     [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })
+      ->group(group);
+  flag<std::string>(app, f, "--augment", "none, cifar, imagenet or galaxy; default: by the data",
+                    [](TrainOptions& o, const std::string& v) {
+                      o.augmentation = augmentation_preset(v);
+                    })
+      ->group(group);
+  const auto number = [&](const std::string& name, const std::string& help, auto member) {
+    flag<double>(app, f, name, help, [member](TrainOptions& o, double v) {
+      augmentation(o).*member = v;
+    })->group(group);
+  };
+  number("--mixup", "Beta parameter of mixup", &Augmentation::mixup);
+  number("--cutmix", "Beta parameter of CutMix", &Augmentation::cutmix);
+  number("--hflip", "Probability of a horizontal flip", &Augmentation::horizontal_flip);
+  number("--vflip", "Probability of a vertical flip", &Augmentation::vertical_flip);
+  number("--rotate", "Largest rotation, in degrees", &Augmentation::rotation);
+  number("--random-erasing", "Probability of erasing a rectangle", &Augmentation::random_erasing);
+  flag<std::vector<double>>(app, f, "--color-jitter", "Brightness, contrast, saturation, hue",
+                            [](TrainOptions& o, const std::vector<double>& v) {
+                              Augmentation& a = augmentation(o);
+                              a.brightness = v[0], a.contrast = v[1];
+                              a.saturation = v[2], a.hue = v[3];
+                            })
+      ->expected(4)
+      ->delimiter(',')
+      ->group(group);
+  flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
+            [](TrainOptions& o, int v) { augmentation(o).randaugment = v; })
+      ->group(group);
+  const auto colour = [&](const std::string& name, auto member) {
+    flag<std::vector<float>>(app, f, name, "Per channel, of values in 0 … 1; default: measured",
+                             [member](TrainOptions& o, const std::vector<float>& v) {
+                               o.*member = std::array<float, 3>{v[0], v[1], v[2]};
+                             })
+        ->expected(3)
+        ->delimiter(',')
+        ->group(group);
+  };
+  colour("--mean", &TrainOptions::mean);
+  colour("--std", &TrainOptions::std);
+  flag<double>(app, f, "--max-bad", "End when more than this share of pictures is unreadable",
+               [](TrainOptions& o, double v) { o.max_bad_fraction = v; })
+      ->group(group);
+}
+
+void add_network_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Network";
+  flag<std::string>(app, f, "--arch", "Architecture: resnet18, resnet50v2, resnet56, plain20, …",
+                    [](TrainOptions& o, const std::string& v) {
+                      check_architecture(v);
+                      o.model.architecture = v;
+                    })
+      ->group(group);
+  flag<std::string>(app, f, "--shortcut", "A, B, C or none (He et al. 2016)",
+                    [](TrainOptions& o, const std::string& v) {
+                      o.model.shortcut = parse_shortcut(v);
+                    })
+      ->group(group);
+  flag<int>(app, f, "--layers-per-skip", "Layers that a skip jumps over",
+            [](TrainOptions& o, int v) { o.model.layers_per_skip = v; })
+      ->group(group);
+  toggle(app, f, "--stride-on-first-1x1", "Bottlenecks with the paper's stride",
+         [](TrainOptions& o) { o.model.stride_on_first_1x1 = true; })
+      ->group(group);
+  toggle(app, f, "--zero-gamma", "Start the last γ of each block at 0",
+         [](TrainOptions& o) { o.model.zero_gamma = true; })
+      ->group(group);
+  flag<double>(app, f, "--dropout", "Before the last layer",
+               [](TrainOptions& o, double v) { o.model.dropout = v; })
+      ->group(group);
+}
+
+void add_training_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Training";
+  const auto real = [&](const std::string& name, const std::string& help, auto apply) {
+    flag<double>(app, f, name, help, apply)->group(group);
+  };
+  const auto whole = [&](const std::string& name, const std::string& help, auto apply) {
+    flag<int>(app, f, name, help, apply)->group(group);
+  };
+  whole("--epochs", "Passes over the training pictures (10)",
+        [](TrainOptions& o, int v) { o.epochs = v; });
+  whole("--batch-size", "Pictures a step; default: by the size of the pictures",
+        [](TrainOptions& o, int v) { o.batch_size = v; });
+  whole("--accumulate", "Batches whose gradients make one step",
+        [](TrainOptions& o, int v) { o.accumulate = v; });
+  flag<std::string>(app, f, "--optimizer", "sgd, adamw or lars",
+                    [](TrainOptions& o, const std::string& v) {
+                      o.optimizer.kind = parse_optimizer(v);
+                    })
+      ->group(group);
+  real("--lr", "Highest learning rate; default: the recipe's",
+       [](TrainOptions& o, double v) { o.optimizer.lr = v; });
+  real("--momentum", "Of SGD and LARS (0.9)",
+       [](TrainOptions& o, double v) { o.optimizer.momentum = v; });
+  toggle(app, f, "--no-nesterov", "Plain momentum",
+         [](TrainOptions& o) { o.optimizer.nesterov = false; })
+      ->group(group);
+  real("--weight-decay", "Default: the recipe's",
+       [](TrainOptions& o, double v) { o.optimizer.weight_decay = v; });
+  toggle(app, f, "--decay-norm-and-bias", "Decay batch norm and biases too",
+         [](TrainOptions& o) { o.optimizer.decay_norm_and_bias = true; })
+      ->group(group);
+  flag<std::string>(app, f, "--schedule", "constant, step, multistep, cosine, onecycle or poly",
+                    [](TrainOptions& o, const std::string& v) {
+                      o.schedule.kind = parse_schedule(v);
+                    })
+      ->group(group);
+  real("--warmup", "Epochs of rising learning rate",
+       [](TrainOptions& o, double v) { o.schedule.warmup_epochs = v; });
+  real("--step-epochs", "Step schedule: epochs between drops",
+       [](TrainOptions& o, double v) { o.schedule.step_epochs = v; });
+  flag<std::vector<double>>(app, f, "--milestones", "Multistep schedule: epochs of the drops",
+                            [](TrainOptions& o, const std::vector<double>& v) {
+                              o.schedule.milestones = v;
+                            })
+      ->delimiter(',')
+      ->group(group);
+  real("--gamma", "Step schedules: factor of a drop",
+       [](TrainOptions& o, double v) { o.schedule.gamma = v; });
+  real("--label-smoothing", "Default: the recipe's",
+       [](TrainOptions& o, double v) { o.label_smoothing = v; });
+  real("--clip-norm", "Largest global norm of the gradient",
+       [](TrainOptions& o, double v) { o.clip_norm = v; });
+  real("--ema", "Decay of an average of the weights that is evaluated and kept",
+       [](TrainOptions& o, double v) { o.ema_decay = v; });
+  whole("--early-stop", "End after that many epochs without a better top-1",
+        [](TrainOptions& o, int v) { o.early_stop_patience = v; });
+  flag<std::string>(app, f, "--class-weights", "none, balanced, or a number for each class",
+                    [](TrainOptions& o, const std::string& v) {
+                      if (v == "none" || v == "balanced") {
+                        o.class_weighting =
+                            v == "none" ? ClassWeighting::kNone : ClassWeighting::kBalanced;
+                        return;
+                      }
+                      o.class_weighting = ClassWeighting::kGiven;
+                      o.class_weights.clear();
+                      for (const std::string& word : CLI::detail::split(v, ',')) {
+                        double weight = 0;
+                        const auto [end, error] =
+                            std::from_chars(word.data(), word.data() + word.size(), weight);
+                        if (error != std::errc{} || end != word.data() + word.size()) {
+                          fail(ErrorCode::kInvalidArgument,
+                               "--class-weights: expected none, balanced or numbers such as 1,2.5, "
+                               "got {}",
+                               v);
+                        }
+                        o.class_weights.push_back(weight);
+                      }
+                    })
+      ->group(group);
+}
+
+void add_run_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Run";
+  flag<std::string>(app, f, "--out", "Folder of the run; default: a new one below runs/",
+                    [](TrainOptions& o, const std::string& v) { o.out = v; })
+      ->group(group);
+  app->add_option("--config", f.config,
+                  "Options from a file such as the config.json of a run; flags override it")
+      ->group(group);
+  app->add_option("--resume", f.resume_from, "Continue the run in this folder where it stopped")
+      ->group(group);
+  toggle(app, f, "--overwrite", "Replace a run that is in --out",
+         [](TrainOptions& o) { o.overwrite = true; })
+      ->group(group);
+  flag<std::uint64_t>(app, f, "--seed", "Of weights, order and augmentation (0)",
+                      [](TrainOptions& o, std::uint64_t v) { o.seed = o.data.seed = v; })
+      ->group(group);
+  flag<int>(app, f, "--threads", "Of the network; default: all processors",
+            [](TrainOptions& o, int v) { o.threads = v; })
+      ->group(group);
+  flag<int>(app, f, "--loader-threads", "Of the loader; default: half the processors",
+            [](TrainOptions& o, int v) { o.loader_threads = v; })
+      ->group(group);
+  flag<std::string>(app, f, "--device", "cpu or reference (slow, double precision)",
+                    [](TrainOptions& o, const std::string& v) {
+                      if (v != "cpu" && v != "reference") {
+                        fail(ErrorCode::kInvalidArgument,
+                             "--device: expected cpu or reference, got {}", v);
+                      }
+                      o.device = v == "cpu" ? Device::kCpu : Device::kReference;
+                    })
+      ->group(group);
+  flag<std::string>(app, f, "--layout", "Of the batches: nchw or nhwc",
+                    [](TrainOptions& o, const std::string& v) {
+                      if (v != "nchw" && v != "nhwc") {
+                        fail(ErrorCode::kInvalidArgument, "--layout: expected nchw or nhwc, got {}",
+                             v);
+                      }
+                      o.layout = v == "nchw" ? DataLayout::kNCHW : DataLayout::kNHWC;
+                    })
+      ->group(group);
+  flag<int>(app, f, "--save-every", "Keep a checkpoint every that many epochs",
+            [](TrainOptions& o, int v) { o.save_every = v; })
+      ->group(group);
+  flag<double>(app, f, "--checkpoint-minutes", "Save in the middle of an epoch that often (10)",
+               [](TrainOptions& o, double v) { o.checkpoint_minutes = v; })
+      ->group(group);
+  app->add_flag("--json", f.json, "Print the result as one JSON object")->group(group);
+}
+
+// runs/flowers-resnet18, runs/flowers-resnet18-2, …
+std::filesystem::path new_folder(const TrainOptions& o) {
+  namespace fs = std::filesystem;
+  std::string stem = o.data.source.substr(0, o.data.source.find(':'));
+  while (stem.size() > 1 && stem.back() == '/') stem.pop_back();
+  stem = fs::path(stem).filename().string();
+  stem = stem.substr(0, stem.find('.'));
+  if (stem.empty()) stem = "run";
+  if (!o.model.architecture.empty()) stem += "-" + o.model.architecture;
+  fs::path path = fs::path("runs") / stem;
+  for (int i = 2; fs::exists(path); ++i) path = fs::path("runs") / fmt::format("{}-{}", stem, i);
+  return path;
+}
+
+TrainOptions options_of(const Flags& f) {
+  TrainOptions o;
+  if (!f.resume_from.empty()) {
+    o = resume_options(f.resume_from);
+  } else if (!f.config.empty()) {
+    o = train_options_from_json(read_text_file(f.config, 1 << 20));
+  }
+  for (const auto& edit : f.edits) edit(o);
+  if (!f.data.empty()) o.data.source = f.data;
+  if (o.data.source.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "train needs data: a folder of pictures, CIFAR in binary form, or galaxies "
+         "(see resnet train --help)");
+  }
+  if (o.out.empty()) o.out = new_folder(o);
+  return o;
+}
+
+// What the run is, before it starts.
+void print_start(ProgressLine& line, const RunInfo& info) {
+  const TrainOptions& o = info.options;
+  line.print(info.description);
+  line.print(fmt::format(
+      "{} ({} parameters), pictures {}x{}, batch {}, {} for {} epochs, peak learning rate {:g}",
+      o.model.architecture, format_count(static_cast<double>(info.parameters)), o.model.image_size,
+      o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), o.epochs, *o.optimizer.lr));
+  line.print(fmt::format("memory {}, output {}{}",
+                         format_bytes(static_cast<double>(info.memory_bytes)), o.out.string(),
+                         info.first_step > 0 ? fmt::format(", resumed at step {}", info.first_step)
+                                             : ""));
+}
+
+Observer observer_of(ProgressLine& line) {
+  Observer observer;
+  observer.stop = &stop_requested();
+  observer.started = [&line](const RunInfo& info) { print_start(line, info); };
+  observer.progress = [&line](const Progress& p) {
+    const double fraction = static_cast<double>(p.step) / static_cast<double>(p.steps);
+    if (p.validating) {
+      line.show(fraction, fmt::format("epoch {}/{}  validating {}/{}", p.epoch, p.epochs, p.step,
+                                      p.steps));
+      return;
+    }
+    line.show(fraction, fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}  accuracy {:.1f} %  "
+                                    "{:.0f} images/s  ETA {}",
+                                    p.epoch, p.epochs, p.step, p.steps, p.loss, 100 * p.accuracy,
+                                    p.images_per_second, format_seconds(p.eta_seconds)));
+  };
+  observer.epoch = [&line](const EpochResult& e) {
+    line.print(fmt::format(
+        "epoch {:>{}}/{}  train loss {:.4f} accuracy {:5.2f} %   val loss {:.4f} top-1 {:5.2f} %{}"
+        "   {:.0f} images/s  waited for data {:.0f} %  {}",
+        e.epoch, std::to_string(e.epochs).size(), e.epochs, e.train_loss, 100 * e.train_accuracy,
+        e.val.loss, 100 * e.val.top1, e.best ? " *" : "  ", e.images_per_second,
+        100 * e.data_wait_share, format_seconds(e.seconds)));
+  };
+  observer.warning = [&line](const std::string& text) { line.print("warning: " + text); };
+  return observer;
+}
+
+void print_skipped(ProgressLine& line, const std::vector<BadPicture>& skipped) {
+  if (skipped.empty()) return;
+  constexpr std::size_t kShown = 20;
+  line.print(fmt::format("{} picture(s) could not be read and were skipped:", skipped.size()));
+  for (std::size_t i = 0; i < std::min(kShown, skipped.size()); ++i) {
+    line.print(fmt::format("  {}: {}", skipped[i].name, skipped[i].reason));
+  }
+  if (skipped.size() > kShown) {
+    line.print(fmt::format("  and {} more; resnet data check lists them", skipped.size() - kShown));
+  }
+}
+
+nlohmann::json to_json_object(const TrainResult& r, const std::filesystem::path& out) {
+  nlohmann::json skipped = nlohmann::json::array();
+  for (const BadPicture& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
+  nlohmann::json object{{"run", out.string()},
+                        {"model", r.model.string()},
+                        {"epochs", r.epochs},
+                        {"best_epoch", r.best_epoch},
+                        {"images_per_second", r.images_per_second},
+                        {"data_wait_share", r.data_wait_share},
+                        {"seconds", r.seconds},
+                        {"interrupted", r.interrupted},
+                        {"stopped_early", r.stopped_early},
+                        {"skipped", skipped}};
+  if (r.best_epoch > 0) {
+    object["top1"] = r.best.top1;
+    object["top5"] = r.best.top5;
+    object["loss"] = r.best.loss;
+    object["images"] = r.best.images;
+  }
+  return object;
+}
+
+int run(const Flags& flags) {
+  const TrainOptions options = options_of(flags);
+  ProgressLine line;
+  const TrainResult result = train(options, observer_of(line));
+  line.clear();
+  print_skipped(line, result.skipped);
+  if (flags.json) {
+    fmt::print("{}\n", to_json_object(result, options.out).dump());
+  } else if (result.interrupted) {
+    fmt::print("stopped; continue with: resnet train --resume {}\n", options.out.string());
+  } else {
+    fmt::print("best: epoch {}, top-1 {:.2f} % on {} pictures, {} in all\nmodel: {}\n",
+               result.best_epoch, 100 * result.best.top1, result.best.images,
+               format_seconds(result.seconds), result.model.string());
+  }
+  return result.interrupted ? kInterrupted : kSuccess;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, "train", "Train a network on labelled pictures",
+      "  resnet train galaxies\n"
+      "  resnet train flowers/ --arch resnet18 --image-size 128 --epochs 20\n"
+      "  resnet train cifar-10-binary.tar.gz --arch resnet20 --epochs 10 --out runs/c10\n"
+      "  resnet train flowers/ --optimizer adamw --lr 1e-3 --mixup 0.2 --ema 0.999\n"
+      "  resnet train --resume runs/c10\n"
+      "  resnet train --config runs/c10/config.json --seed 1 --out runs/c10-seed1");
+  add_data_flags(command, *flags);
+  add_network_flags(command, *flags);
+  add_training_flags(command, *flags);
+  add_run_flags(command, *flags);
+  command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace resnet::cli
