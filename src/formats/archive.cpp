@@ -2,12 +2,12 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <locale.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <clocale>
 #include <memory>
 #include <string_view>
 

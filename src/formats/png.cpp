@@ -103,6 +103,32 @@ class Decoder {
   png_infop info_ = nullptr;
 };
 
+/// libpng allocates as much as an EXIF chunk declares before it reads it: look at the lengths
+/// first. The chunks are length, kind, data, checksum; what follows IEND is no part of the picture.
+void check_chunks(Bytes bytes, const std::string& name) {
+  constexpr std::size_t kSignature = 8;
+  constexpr std::size_t kAround = 12;
+  const auto at = [&](std::size_t i) { return std::to_integer<std::uint64_t>(bytes[i]); };
+  for (std::size_t i = kSignature;;) {
+    if (bytes.size() - i < kAround) {
+      fail(ErrorCode::kBadData,
+           "{}: the PNG is cut short: it ends without its last chunk; replace "
+           "or remove it",
+           name);
+    }
+    const std::uint64_t length = at(i) << 24 | at(i + 1) << 16 | at(i + 2) << 8 | at(i + 3);
+    if (length > bytes.size() - i - kAround) {
+      fail(
+          ErrorCode::kBadData,
+          "{}: the PNG is damaged or cut short: a chunk declares {} bytes, {} are left; replace or "
+          "remove it",
+          name, length, bytes.size() - i - kAround);
+    }
+    if (std::memcmp(&bytes[i + 4], "IEND", 4) == 0) return;
+    i += kAround + static_cast<std::size_t>(length);
+  }
+}
+
 /// [height, width] of big-endian 16-bit samples to 8 bits.
 void narrow(const std::vector<std::uint8_t>& wide, std::vector<std::uint8_t>& out, bool scale) {
   for (std::size_t i = 0; i < out.size(); ++i) {
@@ -114,6 +140,7 @@ void narrow(const std::vector<std::uint8_t>& wide, std::vector<std::uint8_t>& ou
 }  // namespace
 
 Decoded decode_png(Bytes bytes, const std::string& name, const PictureOptions& options) {
+  check_chunks(bytes, name);
   Decoder decoder(bytes);
   const auto damaged = [&] {
     fail(ErrorCode::kBadData, "{}: the PNG is damaged or cut short ({}); replace or remove it",
@@ -161,6 +188,7 @@ bool write_png(const Image& image, std::vector<std::byte>& out, ErrorText& error
     png_destroy_write_struct(&png, &info);
     return false;
   }
+  // The signature is libpng's. NOLINTNEXTLINE(readability-non-const-parameter)
   const auto append = [](png_structp p, png_bytep data, std::size_t count) {
     auto* sink = static_cast<std::vector<std::byte>*>(png_get_io_ptr(p));
     bool full = false;

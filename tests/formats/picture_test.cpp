@@ -192,6 +192,22 @@ TEST(Picture, LyingSizesAreRefusedBeforeAnythingIsAllocated) {
   EXPECT_LT(peak_kilobytes() - before, 50'000);  // the pixels alone would take 495 MiB
 }
 
+TEST(Picture, LyingPngChunksAreRefusedBeforeLibpngAllocatesThem) {
+  const ByteVector png = file_of("exif_6.png");
+  const std::size_t length = find_bytes(png, "eXIf") - 4;
+  ASSERT_LT(length, png.size());
+  expect_error(ErrorCode::kBadData, {"x.pic", "a chunk declares 1885339648 bytes"},
+               [&] { decode(with_size(png, length, 4, 1885339648)); });
+}
+
+TEST(Picture, BytesBehindThePictureAreIgnored) {
+  for (const char* name : {"rgb_8.png", "baseline_420.jpg"}) {
+    ByteVector file = file_of(name);
+    file.insert(file.end(), 5, std::byte{0xff});
+    EXPECT_EQ(decode(file).pixels, pixels_of(picture(name).rgb)) << name;
+  }
+}
+
 TEST(Picture, LimitIsTheCallers) {
   PictureOptions options;
   options.max_pixels = 76;  // the picture has 11 x 7
