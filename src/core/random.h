@@ -64,7 +64,8 @@ class Random {
   /// [0, 1), 24 bits: exact in float.
   float uniform() { return static_cast<float>(next() >> 8) * 0x1p-24F; }
   double uniform(double low, double high) {
-    const std::uint64_t bits = (static_cast<std::uint64_t>(next()) << 21) ^ (next() >> 11);
+    const std::uint64_t first = next();  // in a statement of its own: the order must not vary
+    const std::uint64_t bits = (first << 21) ^ (next() >> 11);
     return low + (high - low) * (static_cast<double>(bits) * 0x1p-53);
   }
   /// [0, n), without bias (Lemire's method); n > 0.
@@ -80,7 +81,8 @@ class Random {
   /// Standard normal (Box–Muller).
   double normal() {
     const double u = 1.0 - uniform(0, 1);  // (0, 1]
-    return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * uniform(0, 1));
+    const double angle = 2 * std::numbers::pi * uniform(0, 1);
+    return std::sqrt(-2 * std::log(u)) * std::cos(angle);
   }
 
  private:

@@ -64,12 +64,12 @@ Problem problem_of(const NodeView& v) {
   return p;
 }
 
-// Where Winograd wins, by direction. A function of shapes alone, so that results repeat.
+// Where Winograd wins in all three directions: with 16 channels its transforms cost more than they
+// save. A function of shapes alone, so that results repeat.
 bool prefers_winograd(const Problem& p) {
-  const bool possible = p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
-                        p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
-                        p.x[1] % 16 == 0 && p.y[1] % 16 == 0;
-  return possible;
+  return p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
+         p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 && p.x[1] % 16 == 0 &&
+         p.y[1] % 16 == 0 && p.x[1] >= 32 && p.y[1] >= 32;
 }
 
 struct Candidate {
