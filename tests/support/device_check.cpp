@@ -56,6 +56,20 @@ bool mostly_zeros(const Tensor& t) {
   return zeros * 10 > t.size() * 9;
 }
 
+/// Root mean square of a - b over that of b.
+double relative_rms(const Tensor& a, const Tensor& b) {
+  double difference_sum = 0, size_sum = 0;
+  for (std::int64_t i = 0; i < b.size(); ++i) {
+    difference_sum += std::pow(element(a, i) - element(b, i), 2);
+    size_sum += std::pow(element(b, i), 2);
+  }
+  return std::sqrt(difference_sum / std::max(size_sum, 1e-300));
+}
+
+bool is_convolution(Op op) {
+  return op == Op::kConv2d || op == Op::kConv2dBackwardData || op == Op::kConv2dBackwardWeights;
+}
+
 Tensor round_to_f32(const Tensor& t) {
   return t.dtype() == DType::kF64 ? t.cast(DType::kF32).cast(DType::kF64) : t;
 }
@@ -111,6 +125,9 @@ void expect_matches_reference(Target& target, const OpCase& c, Numbers numbers, 
     for (std::size_t i = 0; i < actual.size(); ++i) {
       const std::string what = difference(actual[i], expected[i], bounds[i]);
       EXPECT_TRUE(what.empty()) << "result " << i << ": " << what;
+      if (winograd && is_convolution(node.op)) {
+        EXPECT_LE(relative_rms(actual[i], expected[i]), kWinogradRms) << "result " << i;
+      }
       if (!c.zeros_expected && numbers == Numbers::kReals && expected[i].dtype() == DType::kF64) {
         EXPECT_FALSE(mostly_zeros(expected[i])) << "mistrusted: result " << i << " is mostly zeros";
       }
