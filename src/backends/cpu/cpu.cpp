@@ -37,10 +37,8 @@ bool has_avx512() {
 
 }  // namespace
 
-CpuTarget::CpuTarget(const CpuOptions& options) : options_(options), block_(has_avx512() ? 16 : 8) {
-  // oneDNN shapes its primitives for the number of threads it sees when they are created.
-  begin_run();
-}
+CpuTarget::CpuTarget(const CpuOptions& options)
+    : options_(options), block_(has_avx512() ? 16 : 8) {}
 
 void CpuTarget::begin_run() {
   omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
@@ -77,6 +75,7 @@ std::string CpuTarget::describe(Layout layout) const {
 }
 
 KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) {
+  begin_run();  // oneDNN shapes a primitive for the number of threads it sees at its creation
   memory::desc source = describe_memory(type, from);
   memory::desc destination = describe_memory(type, to);
   // Grouped weights have five dimensions in oneDNN: [g, o/g, i/g, h, w] is plain [o, i/g, h, w].
@@ -96,6 +95,7 @@ KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) 
 }
 
 KernelChoice CpuTarget::choose(const Graph& graph, const Node& node, std::span<const Layout> have) {
+  begin_run();  // as for reorders
   const NodeView v{*this, graph, node, have};
   switch (node.op) {
     case Op::kConv2d:

@@ -33,6 +33,13 @@ class Workspace {
   float* data_;
 };
 
+// Results beyond this size have left the caches before anyone reads them.
+constexpr std::int64_t kStreamBytes = std::int64_t{24} << 20;
+
+simd::Store store_of(const BlockedShape& s) {
+  return s.size() * 4 >= kStreamBytes ? simd::Store::kStream : simd::Store::kCached;
+}
+
 // Total of a per-tile sum over the pictures, for channel c.
 double total(const BlockedShape& s, const float* sums, std::int64_t c) {
   double t = 0;
@@ -63,7 +70,7 @@ void apply(Workspace& w, const BlockedShape& s, const float* x, const float* res
   for (std::int64_t t = 0; t < s.tiles(); ++t) {
     const std::int64_t c = t % s.blocks * s.block, at = t * s.tile();
     simd::tile_normalize(x + at, residual != nullptr ? residual + at : nullptr, y + at, mean + c,
-                         scale + c, beta + c, relu, s.pixels(), s.block);
+                         scale + c, beta + c, relu, store_of(s), s.pixels(), s.block);
   }
 }
 
@@ -156,7 +163,7 @@ class NormBackward final : public Kernel {
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
       simd::tile_norm_gradient_sums(tile(t), a_.residual ? dresidual + t * s_.tile() : nullptr,
-                                    s_.pixels(), s_.block, w.first(t), w.second(t));
+                                    store_of(s_), s_.pixels(), s_.block, w.first(t), w.second(t));
     }
 
     // dx = scale (g - mean(g) - (x - mean) mean(g (x - mean)) / (var + eps)); the two means are
@@ -185,8 +192,8 @@ class NormBackward final : public Kernel {
         g.mask = simd::Mask::kNone;
       }
       const std::int64_t c = t % s_.blocks * s_.block;
-      simd::tile_norm_gradient(g, dx + t * s_.tile(), slope + c, offset + c, s_.pixels(),
-                               s_.block);
+      simd::tile_norm_gradient(g, dx + t * s_.tile(), slope + c, offset + c, store_of(s_),
+                               s_.pixels(), s_.block);
     }
   }
 

@@ -1,12 +1,14 @@
 #include "backends/cpu/simd.h"
 
 #include <cmath>
+#include <type_traits>
 
 // AVX2 and AVX-512 matter; anything older runs Highway's baseline.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/simd.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -57,7 +59,19 @@ void TileMoments(const float* x, const float* shift, std::int64_t pixels, std::i
   });
 }
 
-void TileNormalize(const float* x, const float* residual, float* y, const float* mean,
+// Streaming wants vectors as wide as the alignment of tiles allows; every target has that.
+template <Store kStore>
+HWY_INLINE void put(V v, float* to) {
+  const D d;
+  if (kStore == Store::kStream) {
+    hn::Stream(v, d, to);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
+template <Store kStore>
+void NormalizeWith(const float* x, const float* residual, float* y, const float* mean,
                    const float* scale, const float* beta, bool relu, std::int64_t pixels,
                    std::int64_t block) {
   const D d;
@@ -70,20 +84,29 @@ void TileNormalize(const float* x, const float* residual, float* y, const float*
     const std::int64_t end = pixels * block;
     if (residual != nullptr && relu) {
       for (std::int64_t i = lane; i < end; i += block) {
-        hn::StoreU(hn::Max(hn::Add(value(i), hn::LoadU(d, residual + i)), zero), d, y + i);
+        put<kStore>(hn::Max(hn::Add(value(i), hn::LoadU(d, residual + i)), zero), y + i);
       }
     } else if (residual != nullptr) {
       for (std::int64_t i = lane; i < end; i += block) {
-        hn::StoreU(hn::Add(value(i), hn::LoadU(d, residual + i)), d, y + i);
+        put<kStore>(hn::Add(value(i), hn::LoadU(d, residual + i)), y + i);
       }
     } else if (relu) {
       for (std::int64_t i = lane; i < end; i += block) {
-        hn::StoreU(hn::Max(value(i), zero), d, y + i);
+        put<kStore>(hn::Max(value(i), zero), y + i);
       }
     } else {
-      for (std::int64_t i = lane; i < end; i += block) hn::StoreU(value(i), d, y + i);
+      for (std::int64_t i = lane; i < end; i += block) put<kStore>(value(i), y + i);
     }
   });
+  if (kStore == Store::kStream) hwy::FlushStream();
+}
+
+void TileNormalize(const float* x, const float* residual, float* y, const float* mean,
+                   const float* scale, const float* beta, bool relu, Store store,
+                   std::int64_t pixels, std::int64_t block) {
+  const auto run = store == Store::kStream ? NormalizeWith<Store::kStream>
+                                           : NormalizeWith<Store::kCached>;
+  run(x, residual, y, mean, scale, beta, relu, pixels, block);
 }
 
 // The masked gradient at element i. The mask repeats the forward pass's arithmetic to the bit.
@@ -101,7 +124,7 @@ HWY_INLINE V masked_gradient(const NormGradientTile& t, std::int64_t i, V centre
   return g;
 }
 
-template <Mask kMask, bool kSecond>
+template <Mask kMask, bool kSecond, Store kStore>
 void GradientSums(const NormGradientTile& t, float* out, std::int64_t pixels, std::int64_t block,
                   float* sum, float* product) {
   const D d;
@@ -112,14 +135,15 @@ void GradientSums(const NormGradientTile& t, float* out, std::int64_t pixels, st
       const std::int64_t i = p * block + lane;
       const V centred = hn::Sub(hn::LoadU(d, t.x + i), mean);
       const V g = masked_gradient<kMask, kSecond>(t, i, centred, scale, beta);
-      if (out != nullptr) hn::StoreU(g, d, out + i);
+      if (out != nullptr) put<kStore>(g, out + i);
       a = hn::Add(a, g);
       b = hn::MulAdd(g, centred, b);
     });
   });
+  if (kStore == Store::kStream) hwy::FlushStream();
 }
 
-template <Mask kMask, bool kSecond>
+template <Mask kMask, bool kSecond, Store kStore>
 void Gradient(const NormGradientTile& t, float* dx, const float* slope, const float* offset,
               std::int64_t pixels, std::int64_t block) {
   const D d;
@@ -131,41 +155,48 @@ void Gradient(const NormGradientTile& t, float* dx, const float* slope, const fl
     for (std::int64_t i = lane; i < end; i += block) {
       const V centred = hn::Sub(hn::LoadU(d, t.x + i), mean);
       const V g = masked_gradient<kMask, kSecond>(t, i, centred, scale, beta);
-      hn::StoreU(hn::MulAdd(g, scale, hn::MulAdd(centred, k, o)), d, dx + i);
+      put<kStore>(hn::MulAdd(g, scale, hn::MulAdd(centred, k, o)), dx + i);
     }
+  });
+  if (kStore == Store::kStream) hwy::FlushStream();
+}
+
+// Calls f with mask, second gradient and store as compile-time constants.
+template <class F>
+HWY_INLINE void specialise(const NormGradientTile& t, Store store, const F& f) {
+  const auto with_store = [&](auto mask, auto second) HWY_ATTR {
+    if (store == Store::kStream) {
+      f(mask, second, std::integral_constant<Store, Store::kStream>());
+    } else {
+      f(mask, second, std::integral_constant<Store, Store::kCached>());
+    }
+  };
+  const auto with_second = [&](auto mask) HWY_ATTR {
+    if (t.dy2 != nullptr) {
+      with_store(mask, std::true_type());
+    } else {
+      with_store(mask, std::false_type());
+    }
+  };
+  switch (t.mask) {
+    case Mask::kNone: return with_second(std::integral_constant<Mask, Mask::kNone>());
+    case Mask::kFromX: return with_second(std::integral_constant<Mask, Mask::kFromX>());
+    case Mask::kFromY: return with_second(std::integral_constant<Mask, Mask::kFromY>());
+  }
+}
+
+void TileNormGradientSums(const NormGradientTile& t, float* g, Store store, std::int64_t pixels,
+                          std::int64_t block, float* sum, float* product) {
+  specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
+    GradientSums<mask(), second(), kept()>(t, g, pixels, block, sum, product);
   });
 }
 
-void TileNormGradientSums(const NormGradientTile& t, float* g, std::int64_t pixels,
-                          std::int64_t block, float* sum, float* product) {
-  const bool second = t.dy2 != nullptr;
-  switch (t.mask) {
-    case Mask::kNone:
-      return second ? GradientSums<Mask::kNone, true>(t, g, pixels, block, sum, product)
-                    : GradientSums<Mask::kNone, false>(t, g, pixels, block, sum, product);
-    case Mask::kFromX:
-      return second ? GradientSums<Mask::kFromX, true>(t, g, pixels, block, sum, product)
-                    : GradientSums<Mask::kFromX, false>(t, g, pixels, block, sum, product);
-    case Mask::kFromY:
-      return second ? GradientSums<Mask::kFromY, true>(t, g, pixels, block, sum, product)
-                    : GradientSums<Mask::kFromY, false>(t, g, pixels, block, sum, product);
-  }
-}
-
 void TileNormGradient(const NormGradientTile& t, float* dx, const float* slope,
-                      const float* offset, std::int64_t pixels, std::int64_t block) {
-  const bool second = t.dy2 != nullptr;
-  switch (t.mask) {
-    case Mask::kNone:
-      return second ? Gradient<Mask::kNone, true>(t, dx, slope, offset, pixels, block)
-                    : Gradient<Mask::kNone, false>(t, dx, slope, offset, pixels, block);
-    case Mask::kFromX:
-      return second ? Gradient<Mask::kFromX, true>(t, dx, slope, offset, pixels, block)
-                    : Gradient<Mask::kFromX, false>(t, dx, slope, offset, pixels, block);
-    case Mask::kFromY:
-      return second ? Gradient<Mask::kFromY, true>(t, dx, slope, offset, pixels, block)
-                    : Gradient<Mask::kFromY, false>(t, dx, slope, offset, pixels, block);
-  }
+                      const float* offset, Store store, std::int64_t pixels, std::int64_t block) {
+  specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
+    Gradient<mask(), second(), kept()>(t, dx, slope, offset, pixels, block);
+  });
 }
 
 void TileSum(const float* x, std::int64_t pixels, std::int64_t block, float* sum) {
@@ -310,18 +341,18 @@ void tile_moments(const float* x, const float* shift, std::int64_t pixels, std::
   HWY_DYNAMIC_DISPATCH(TileMoments)(x, shift, pixels, block, sum, square);
 }
 void tile_normalize(const float* x, const float* residual, float* y, const float* mean,
-                    const float* scale, const float* beta, bool relu, std::int64_t pixels,
-                    std::int64_t block) {
+                    const float* scale, const float* beta, bool relu, Store store,
+                    std::int64_t pixels, std::int64_t block) {
   HWY_DYNAMIC_DISPATCH(TileNormalize)
-  (x, residual, y, mean, scale, beta, relu, pixels, block);
+  (x, residual, y, mean, scale, beta, relu, store, pixels, block);
 }
-void tile_norm_gradient_sums(const NormGradientTile& t, float* g, std::int64_t pixels,
+void tile_norm_gradient_sums(const NormGradientTile& t, float* g, Store store, std::int64_t pixels,
                              std::int64_t block, float* sum, float* product) {
-  HWY_DYNAMIC_DISPATCH(TileNormGradientSums)(t, g, pixels, block, sum, product);
+  HWY_DYNAMIC_DISPATCH(TileNormGradientSums)(t, g, store, pixels, block, sum, product);
 }
 void tile_norm_gradient(const NormGradientTile& t, float* dx, const float* slope,
-                        const float* offset, std::int64_t pixels, std::int64_t block) {
-  HWY_DYNAMIC_DISPATCH(TileNormGradient)(t, dx, slope, offset, pixels, block);
+                        const float* offset, Store store, std::int64_t pixels, std::int64_t block) {
+  HWY_DYNAMIC_DISPATCH(TileNormGradient)(t, dx, slope, offset, store, pixels, block);
 }
 void tile_sum(const float* x, std::int64_t pixels, std::int64_t block, float* sum) {
   HWY_DYNAMIC_DISPATCH(TileSum)(x, pixels, block, sum);
