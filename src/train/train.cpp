@@ -58,13 +58,13 @@ class Trainer {
   void save_last();
   void save_best();
   std::shared_ptr<Variables> evaluated_variables();
-  [[noreturn]] void fail_non_finite(const char* what);
+  void check_finite();
+  [[noreturn]] void fail_non_finite(std::string_view what);
   void report_step(double lr, double loss);
   void report_skipped();
   bool stop_requested() const { return observer_.stop != nullptr && observer_.stop->load(); }
-  double lr() const {
-    return learning_rate(o_.schedule, *o_.optimizer.lr, std::max<std::int64_t>(0, state_.step),
-                         steps_per_epoch_, o_.epochs);
+  double lr_of(std::int64_t step) const {
+    return learning_rate(o_.schedule, *o_.optimizer.lr, step, steps_per_epoch_, o_.epochs);
   }
 
   const TrainOptions o_;
@@ -92,7 +92,6 @@ class Trainer {
   std::int64_t epoch_images_ = 0;  // in this process
   std::int64_t total_images_ = 0;
   double training_seconds_ = 0;
-  double last_lr_ = 0;
   std::size_t reported_skipped_ = 0;
 };
 
@@ -244,9 +243,9 @@ Trainer::Outcome Trainer::train_epoch() {
 
 // One update from `accumulate` batches.
 void Trainer::step() {
-  last_lr_ = lr();
+  const double lr = lr_of(state_.step);
   Program& updating = apply_ ? *apply_ : *network_;
-  updating.set_input("lr", last_lr_);
+  updating.set_input("lr", lr);
   if (o_.optimizer.kind == Optimizer::kAdamW) {
     updating.set_input("step", static_cast<double>(state_.step + 1));
   }
@@ -273,7 +272,7 @@ void Trainer::step() {
   if (apply_) apply_->run();
   if (updating.scalar("gradient_scale") == 0) fail_non_finite("a gradient");
   state_.step += 1;
-  report_step(last_lr_, loss);
+  report_step(lr, loss);
 }
 
 void Trainer::report_step(double lr, double loss) {
@@ -329,13 +328,14 @@ std::shared_ptr<Variables> Trainer::evaluated_variables() {
 }
 
 Trainer::Outcome Trainer::validate(EvalResult& result) {
+  check_finite();
   evaluated_variables();
   Progress p;
   p.validating = true;
   p.epoch = state_.epoch + 1;
   p.epochs = o_.epochs;
   p.steps = val_loader_.batches_per_epoch();
-  p.lr = last_lr_;
+  p.lr = lr_of(state_.step - 1);
   const Clock::time_point start = Clock::now();
   const auto progress = [&](std::int64_t done, double top1) {
     if (!observer_.progress) return;
@@ -352,6 +352,7 @@ Trainer::Outcome Trainer::validate(EvalResult& result) {
     fail(ErrorCode::kBadData, "not one of the {} pictures for validation could be read",
          data_.val->size());
   }
+  if (!std::isfinite(result.loss)) fail_non_finite("the validation's loss");
   last_val_seconds_ = result.seconds;
   if (state_.epoch == 0 && observer_.warning) {
     for (const BadPicture& bad : result.skipped) {
@@ -368,7 +369,7 @@ void Trainer::finish_epoch(const EvalResult& val) {
   r.train_loss = state_.loss_sum / static_cast<double>(state_.seen);
   r.train_accuracy = static_cast<double>(state_.right) / static_cast<double>(state_.seen);
   r.val = val;
-  r.lr = last_lr_;
+  r.lr = lr_of(state_.step - 1);
   r.seconds = seconds_since(epoch_start_);
   const double train_seconds = std::max(1e-9, r.seconds - val.seconds);
   r.images_per_second = static_cast<double>(epoch_images_) / train_seconds;
@@ -408,6 +409,7 @@ void Trainer::finish_epoch(const EvalResult& val) {
 }
 
 void Trainer::save_last() {
+  check_finite();
   save_checkpoint(folder_->last(), {o_, state_, data_.train->class_names(), data_.train->size()},
                   *variables_);
   last_save_ = Clock::now();
@@ -431,10 +433,17 @@ void Trainer::save_best() {
   folder_->write_confusion(state_.best);
 }
 
+// What is kept must be usable. Loss and gradients do not tell alone: ReLU turns NaN into 0.
+void Trainer::check_finite() {
+  for (const auto& [name, tensor] : variables_->all()) {
+    if (!all_finite(tensor)) fail_non_finite(name);
+  }
+}
+
 // Finds where infinity or NaN came up, and ends the run. Nothing is saved: the last checkpoint is
 // from before. The forward pass has spoilt running statistics, averages and gradient sums, which
 // are not the cause and are not read by it: they are cleared, so that the search sees the cause.
-void Trainer::fail_non_finite(const char* what) {
+void Trainer::fail_non_finite(std::string_view what) {
   Variables& variables = *variables_;
   const Graph graph = inference_graph(o_.model, 1);
   const auto is_cause = [&](const std::string& name) {
@@ -452,8 +461,8 @@ void Trainer::fail_non_finite(const char* what) {
   fail(ErrorCode::kNumeric,
        "{} became NaN or infinite in epoch {}, step {}, at learning rate {:.4g}, first in {}; {}; "
        "try a smaller learning rate, a longer warm-up or clip_norm",
-       what, state_.epoch + 1, state_.step - state_.epoch * steps_per_epoch_ + 1, last_lr_,
-       where ? "layer " + *where : "an earlier batch of the same step",
+       what, state_.epoch + 1, state_.step - state_.epoch * steps_per_epoch_ + 1,
+       lr_of(state_.step), where ? "layer " + *where : "a batch before the last",
        saved ? "the last checkpoint is untouched" : "no checkpoint had been written yet");
 }
 

@@ -1,0 +1,255 @@
+// Options as text, and what the recipe makes of them.
+#include <gtest/gtest.h>
+
+#include "resnet/train.h"
+#include "train/recipe.h"
+
+namespace resnet {
+namespace {
+
+std::string error_of(const std::function<void()>& f, ErrorCode code = ErrorCode::kInvalidArgument) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), code) << e.what();
+    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
+
+bool mentions(const std::string& text, std::string_view what) {
+  return text.find(what) != std::string::npos;
+}
+
+TrainOptions unusual_options() {
+  TrainOptions o;
+  o.data = {.source = "some/fol\"der",
+            .seed = 18446744073709551615ULL,
+            .val_fraction = 0.125,
+            .image_size = 40};
+  o.model = {.architecture = "resnet14",
+             .classes = 7,
+             .channels = 1,
+             .image_size = 40,
+             .shortcut = Shortcut::kC,
+             .layers_per_skip = 3,
+             .stride_on_first_1x1 = true,
+             .zero_gamma = true,
+             .dropout = 0.1};
+  o.epochs = 3;
+  o.batch_size = 17;
+  o.accumulate = 4;
+  o.optimizer = {.kind = Optimizer::kLars,
+                 .lr = 0.3,
+                 .weight_decay = 1e-3,
+                 .momentum = 0.8,
+                 .nesterov = false,
+                 .beta1 = 0.7,
+                 .beta2 = 0.99,
+                 .eps = 1e-7,
+                 .trust = 0.02,
+                 .decay_norm_and_bias = true};
+  o.schedule = {.kind = Schedule::kMultiStep,
+                .warmup_epochs = 0.5,
+                .warmup_start = 0.2,
+                .step_epochs = 4,
+                .gamma = 0.5,
+                .milestones = {1, 2.5},
+                .final_factor = 0.1,
+                .rise = 0.4,
+                .start_divisor = 10,
+                .end_divisor = 100,
+                .power = 1.5};
+  o.clip_norm = 2;
+  o.label_smoothing = 0.1;
+  o.ema_decay = 0.999;
+  o.early_stop_patience = 2;
+  o.class_weighting = ClassWeighting::kGiven;
+  o.class_weights = {1, 2, 3, 4, 5, 6, 1.0 / 3};
+  o.augmentation = augmentation_preset("imagenet");
+  o.augmentation->mixup = 0.2;
+  o.mean = {0.485F, 0.456F, 0.406F};
+  o.std = {0.229F, 0.1F, 1.0F / 3};
+  o.max_bad_fraction = 0.05;
+  o.seed = 9007199254740993ULL;  // not a double
+  o.device = Device::kReference;
+  o.layout = DataLayout::kNHWC;
+  o.threads = 3;
+  o.loader_threads = 2;
+  o.out = "runs/x";
+  o.save_every = 5;
+  o.checkpoint_minutes = 1.5;
+  o.checkpoint_steps = 100;
+  return o;
+}
+
+TEST(Options, JsonRoundTrip) {
+  for (const TrainOptions& o : {TrainOptions{}, unusual_options()}) {
+    const TrainOptions back = train_options_from_json(to_json(o));
+    EXPECT_EQ(to_json(back), to_json(o));
+    EXPECT_EQ(back.data.source, o.data.source);
+    EXPECT_EQ(back.data.seed, o.data.seed);
+    EXPECT_EQ(back.seed, o.seed);
+    EXPECT_EQ(back.model, o.model);
+    EXPECT_EQ(back.optimizer, o.optimizer);
+    EXPECT_EQ(back.schedule, o.schedule);
+    EXPECT_EQ(back.augmentation, o.augmentation);
+    EXPECT_EQ(back.batch_size, o.batch_size);
+    EXPECT_EQ(back.mean, o.mean);
+    EXPECT_EQ(back.std, o.std);
+    EXPECT_EQ(back.class_weights, o.class_weights);
+    EXPECT_EQ(back.layout, o.layout);
+    EXPECT_EQ(back.device, o.device);
+  }
+}
+
+TEST(Options, JsonKeepsWhatItDoesNotName) {
+  TrainOptions base;
+  base.epochs = 7;
+  base.optimizer.momentum = 0.5;
+  const TrainOptions o = train_options_from_json(
+      R"({"optimizer": {"lr": 0.25}, "augmentation": "cifar", "batch_size": null})", base);
+  EXPECT_EQ(o.epochs, 7);
+  EXPECT_EQ(o.optimizer.momentum, 0.5);
+  EXPECT_EQ(o.optimizer.lr, 0.25);
+  EXPECT_EQ(o.augmentation, augmentation_preset("cifar"));
+  EXPECT_FALSE(o.batch_size);
+}
+
+TEST(Options, JsonErrorsSayWhatAndWhere) {
+  const auto error = [](const char* text) {
+    return error_of([&] { train_options_from_json(text); });
+  };
+  EXPECT_TRUE(mentions(error(R"({"epoch": 3})"), "did you mean \"epochs\""));
+  const std::string nested = error(R"({"optimizer": {"weight_decy": 1}})");
+  EXPECT_TRUE(mentions(nested, "optimizer.weight_decy") &&
+              mentions(nested, "\"optimizer.weight_decay\""))
+      << nested;
+  EXPECT_TRUE(mentions(error(R"({"epochs": "three"})"), "\"epochs\" must be a whole number"));
+  EXPECT_TRUE(mentions(error(R"({"epochs": 1e3})"), "whole number"));
+  EXPECT_TRUE(mentions(error(R"({"epochs": 5000000000})"), "whole number"));
+  EXPECT_TRUE(mentions(error(R"({"seed": -1})"), "at least 0"));
+  EXPECT_TRUE(mentions(error(R"({"clip_norm": true})"), "a number"));
+  EXPECT_TRUE(mentions(error(R"({"mean": [1, 2]})"), "three"));
+  EXPECT_TRUE(mentions(error(R"({"class_weights": [1, "a"]})"), "list of numbers"));
+  EXPECT_TRUE(mentions(error(R"({"optimizer": 3})"), "object"));
+  EXPECT_TRUE(mentions(error(R"({"schedule": {"kind": "cosin"}})"), "did you mean \"cosine\""));
+  EXPECT_TRUE(mentions(error("{"), "JSON"));
+  EXPECT_TRUE(mentions(error("[]"), "object"));
+}
+
+TEST(Options, NamesRoundTripAndSuggest) {
+  for (const auto kind : {Optimizer::kSgd, Optimizer::kAdamW, Optimizer::kLars}) {
+    EXPECT_EQ(parse_optimizer(name_of(kind)), kind);
+  }
+  for (const auto kind : {Schedule::kConstant, Schedule::kStep, Schedule::kMultiStep,
+                          Schedule::kCosine, Schedule::kOneCycle, Schedule::kPoly}) {
+    EXPECT_EQ(parse_schedule(name_of(kind)), kind);
+  }
+  EXPECT_TRUE(mentions(error_of([] { parse_optimizer("adam"); }), "did you mean \"adamw\""));
+}
+
+// Pictures of one colour each; `sizes` are their sides.
+DataSplits data_of(int size, int count, std::vector<int> labels, int classes) {
+  std::vector<Image> pictures;
+  for (int i = 0; i < count; ++i) {
+    Image image(size, size, 3);
+    std::ranges::fill(image.pixels, static_cast<std::uint8_t>(i % 2 == 0 ? 51 : 204));
+    pictures.push_back(std::move(image));
+  }
+  std::vector<std::string> names;
+  for (int c = 0; c < classes; ++c) names.push_back("class" + std::to_string(c));
+  DataSplits splits;
+  splits.train = make_dataset(std::move(pictures), std::move(labels), std::move(names));
+  splits.val = splits.train;
+  return splits;
+}
+
+DataSplits two_classes(int size, int count = 10) {
+  std::vector<int> labels;
+  for (int i = 0; i < count; ++i) labels.push_back(i % 2);
+  return data_of(size, count, labels, 2);
+}
+
+TEST(Recipe, FollowsTheSizeOfThePictures) {
+  const TrainOptions small = resolve({}, two_classes(32, 300));
+  EXPECT_EQ(small.model.architecture, "resnet20");
+  EXPECT_EQ(small.model.image_size, 32);
+  EXPECT_EQ(small.model.classes, 2);
+  EXPECT_EQ(small.model.channels, 3);
+  EXPECT_EQ(small.batch_size, 128);
+  EXPECT_EQ(small.augmentation, augmentation_preset("cifar"));
+  const TrainOptions large = resolve({}, two_classes(200, 40));
+  EXPECT_EQ(large.model.architecture, "resnet18");
+  EXPECT_EQ(large.model.image_size, 224);
+  EXPECT_EQ(large.batch_size, 32);
+  EXPECT_LT(*large.optimizer.lr, *small.optimizer.lr);
+  EXPECT_EQ(large.augmentation, augmentation_preset("imagenet"));
+}
+
+TEST(Recipe, MeasuresMeanAndStd) {
+  const TrainOptions o = resolve({}, two_classes(8));  // half 0.2, half 0.8
+  for (int c = 0; c < 3; ++c) {
+    EXPECT_FLOAT_EQ((*o.mean)[static_cast<std::size_t>(c)], 0.5F);
+    EXPECT_FLOAT_EQ((*o.std)[static_cast<std::size_t>(c)], 0.3F);
+  }
+}
+
+TEST(Recipe, IsAFixedPoint) {
+  const DataSplits data = two_classes(16);
+  const TrainOptions once = resolve({}, data);
+  EXPECT_EQ(to_json(resolve(once, data)), to_json(once));
+  EXPECT_EQ(to_json(resolve(train_options_from_json(to_json(once)), data)), to_json(once));
+}
+
+TEST(Recipe, LearningRateGrowsWithTheBatch) {
+  const DataSplits data = two_classes(16, 64);
+  TrainOptions o;
+  o.batch_size = 8;
+  const double lr = *resolve(o, data).optimizer.lr;
+  o.accumulate = 4;
+  EXPECT_DOUBLE_EQ(*resolve(o, data).optimizer.lr, 4 * lr);
+}
+
+TEST(Recipe, BatchFitsSmallData) { EXPECT_EQ(resolve({}, two_classes(16, 10)).batch_size, 10); }
+
+TEST(Recipe, BalancedClassWeights) {
+  const DataSplits data = data_of(8, 8, {0, 0, 0, 0, 0, 0, 2, 2}, 3);
+  TrainOptions o;
+  o.class_weighting = ClassWeighting::kBalanced;
+  const std::vector<float> w = class_weights_of(resolve(o, data), *data.train);
+  ASSERT_EQ(w.size(), 3U);
+  EXPECT_FLOAT_EQ(w[0], 8.0F / (3 * 6));
+  EXPECT_EQ(w[1], 0);
+  EXPECT_FLOAT_EQ(w[2], 8.0F / (3 * 2));
+}
+
+TEST(Recipe, RefusesContradictions) {
+  const DataSplits data = two_classes(16);
+  const auto error = [&](const std::function<void(TrainOptions&)>& change) {
+    TrainOptions o;
+    change(o);
+    return error_of([&] { resolve(o, data); });
+  };
+  EXPECT_TRUE(mentions(error([](auto& o) { o.epochs = 0; }), "epochs"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.optimizer.lr = -1; }), "lr"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.ema_decay = 1; }), "ema_decay"));
+  EXPECT_TRUE(
+      mentions(error([](auto& o) { o.schedule.kind = Schedule::kMultiStep; }), "milestones"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.schedule.milestones = {3, 1}; }), "rising"));
+  EXPECT_TRUE(mentions(error([](auto& o) {
+                         o.schedule.kind = Schedule::kOneCycle;
+                         o.schedule.warmup_epochs = 1;
+                       }),
+                       "onecycle"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.model.classes = 3; }), "2 classes"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.batch_size = 11; }), "smaller batch"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.class_weighting = ClassWeighting::kGiven; }),
+                       "class_weights must be 2 numbers"));
+  EXPECT_TRUE(mentions(error([](auto& o) { o.model.architecture = "resnet2o"; }), "resnet20"));
+}
+
+}  // namespace
+}  // namespace resnet
