@@ -95,7 +95,7 @@ struct TrainOptions {
   ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
 
   int epochs = 10;
-  std::optional<int> batch_size = {};  ///< Unset: 128 for small pictures, 32 for large ones.
+  std::optional<int> batch_size = {};  ///< Unset: 128, large pictures 32, little data less.
   int accumulate = 1;                  ///< Batches whose gradients are averaged for one step.
   OptimizerOptions optimizer;
   ScheduleOptions schedule;

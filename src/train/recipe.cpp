@@ -1,6 +1,7 @@
 #include "train/recipe.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "core/check.h"
@@ -75,6 +76,15 @@ void measure(TrainOptions& o, const DatasetPtr& train) {
   }
   if (!o.mean) o.mean = mean;
   if (!o.std) o.std = std;
+}
+
+// Small data takes small batches: an epoch should have some 16 steps, for the sake of the optimizer
+// and of the running averages of batch norm.
+int default_batch(std::int64_t pictures, bool small) {
+  const auto steps = static_cast<std::uint64_t>(std::max<std::int64_t>(pictures / 16, 1));
+  const auto batch = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(steps)), 16,
+                                              small ? 128 : 32);
+  return static_cast<int>(std::max<std::int64_t>(1, std::min(batch, pictures)));
 }
 
 void fill_optimizer(TrainOptions& o, bool small) {
@@ -162,10 +172,7 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
   o.data.image_size = sized_data(o).image_size;
 
   const bool small = o.model.image_size <= kSmallPicture;
-  if (!o.batch_size) {
-    const std::int64_t most = std::max<std::int64_t>(1, train.size() / o.accumulate);
-    o.batch_size = static_cast<int>(std::min<std::int64_t>(small ? 128 : 32, most));
-  }
+  if (!o.batch_size) o.batch_size = default_batch(train.size() / o.accumulate, small);
   if (train.size() / *o.batch_size < o.accumulate) {
     fail(ErrorCode::kInvalidArgument,
          "{} training pictures do not fill one step of {} batch(es) of {}; choose a smaller batch",

@@ -174,14 +174,14 @@ DataSplits two_classes(int size, int count = 10) {
 }
 
 TEST(Recipe, FollowsTheSizeOfThePictures) {
-  const TrainOptions small = resolve({}, two_classes(32, 300));
+  const TrainOptions small = resolve({}, two_classes(32, 3000));
   EXPECT_EQ(small.model.architecture, "resnet20");
   EXPECT_EQ(small.model.image_size, 32);
   EXPECT_EQ(small.model.classes, 2);
   EXPECT_EQ(small.model.channels, 3);
   EXPECT_EQ(small.batch_size, 128);
   EXPECT_EQ(small.augmentation, augmentation_preset("cifar"));
-  const TrainOptions large = resolve({}, two_classes(200, 40));
+  const TrainOptions large = resolve({}, two_classes(200, 1000));
   EXPECT_EQ(large.model.architecture, "resnet18");
   EXPECT_EQ(large.model.image_size, 224);
   EXPECT_EQ(large.batch_size, 32);
@@ -213,7 +213,11 @@ TEST(Recipe, LearningRateGrowsWithTheBatch) {
   EXPECT_DOUBLE_EQ(*resolve(o, data).optimizer.lr, 4 * lr);
 }
 
-TEST(Recipe, BatchFitsSmallData) { EXPECT_EQ(resolve({}, two_classes(16, 10)).batch_size, 10); }
+TEST(Recipe, BatchFitsSmallData) {
+  EXPECT_EQ(resolve({}, two_classes(16, 10)).batch_size, 10);
+  EXPECT_EQ(resolve({}, two_classes(16, 200)).batch_size, 16);
+  EXPECT_EQ(resolve({}, two_classes(16, 600)).batch_size, 32);
+}
 
 TEST(Recipe, BalancedClassWeights) {
   const DataSplits data = data_of(8, 8, {0, 0, 0, 0, 0, 0, 2, 2}, 3);
