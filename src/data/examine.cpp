@@ -53,7 +53,7 @@ Examined examine(const Dataset& dataset, int threads) {
     result.hashes[index] = hash;
     result.readable[index] = ok;
     if (!ok) {
-      report.bad.push_back({i, dataset.name(i), reason});
+      report.bad.push_back({i, dataset.name(i), without_name(reason, dataset.name(i))});
       return;
     }
     PictureSize& low = report.smallest;

@@ -404,7 +404,8 @@ std::vector<BadPicture> Loader::bad_pictures() const {
   const std::lock_guard lock(state_->bad_mutex);
   std::vector<BadPicture> list;
   for (const auto& [index, reason] : state_->bad) {
-    list.push_back({index, state_->dataset->name(index), reason});
+    const std::string name = state_->dataset->name(index);
+    list.push_back({index, name, without_name(reason, name)});
   }
   return list;
 }

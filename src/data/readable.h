@@ -25,4 +25,10 @@ bool try_picture(std::string& reason, const UsePicture& use_picture) {
   }
 }
 
+/// An error's message without the name in front, for lists that show the name themselves.
+inline std::string without_name(const std::string& message, const std::string& name) {
+  const std::string prefix = name + ": ";
+  return message.rfind(prefix, 0) == 0 ? message.substr(prefix.size()) : message;
+}
+
 }  // namespace resnet

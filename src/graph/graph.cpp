@@ -24,7 +24,44 @@ Pad resolve_padding(Padding mode, std::int64_t pad, std::int64_t size, std::int6
   return {total / 2, total - total / 2};
 }
 
+// A value that some node has: `find` and updates return others.
+void expect_value(const Graph& g, std::string_view name, Value v) {
+  if (v.node < 0 || v.node >= static_cast<std::int32_t>(g.nodes().size()) || v.output < 0 ||
+      v.output >= std::ssize(g.node(v).outputs)) {
+    fail(ErrorCode::kInvalidArgument, "{}: there is no value {}.{} to read", name, v.node,
+         v.output);
+  }
+}
+
+// Sizes and attributes come from files too. Below these bounds no product of a few overflows.
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 40;
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 20;
+
+void expect_size(std::string_view name, const Shape& s) {
+  std::int64_t count = 1;
+  bool fits = true;
+  for (const std::int64_t d : s) {
+    fits = fits && d > 0 && !__builtin_mul_overflow(count, d, &count) && count <= kMaxElements;
+  }
+  if (!fits) {
+    fail(ErrorCode::kInvalidArgument, "{}: shape {} must have between 1 and 2^40 elements", name,
+         to_string(s));
+  }
+}
+
+template <class Options>
+void expect_extents(const std::string& name, const Options& o) {
+  const auto good = [](std::int64_t v, std::int64_t least) { return v >= least && v <= kMaxExtent; };
+  if (!good(o.kernel, 1) || !good(o.stride, 1) || !good(o.pad, 0)) {
+    fail(ErrorCode::kInvalidArgument,
+         "layer {}: kernel {} and stride {} must be at least 1, padding {} at least 0, all at most "
+         "2^20",
+         name, o.kernel, o.stride, o.pad);
+  }
+}
+
 const Shape& expect_4d(const Graph& g, const std::string& name, Value x) {
+  expect_value(g, name, x);
   const Shape& s = g.shape(x);
   if (s.size() != 4) {
     fail(ErrorCode::kInvalidArgument, "layer {}: needs data [n, c, h, w], got {}", name,
@@ -44,20 +81,21 @@ Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attribut
   std::vector<TensorType> types;
   types.reserve(inputs.size());
   for (const Value v : inputs) {
-    RESNET_CHECK(v.node >= 0 && v.node < static_cast<std::int32_t>(nodes_.size()));
+    expect_value(*this, name, v);
     types.push_back(type(v));
   }
   const auto count = static_cast<int>(inputs.size());
   RESNET_CHECK(count >= info.min_inputs && (info.max_inputs < 0 || count <= info.max_inputs));
   Node node{op, std::move(name), std::move(inputs), std::move(attributes), {}};
   node.outputs = info.infer({node.name, op, types, node.attributes});
+  for (const TensorType& t : node.outputs) expect_size(node.name, t.shape);
   nodes_.push_back(std::move(node));
   return {static_cast<std::int32_t>(nodes_.size()) - 1, 0};
 }
 
 Value Graph::input(std::string name, Shape shape, DType dtype) {
   if (find(name)) fail(ErrorCode::kInvalidArgument, "two inputs are called {}", name);
-  element_count(shape);
+  expect_size(name, shape);
   const Value v = append(Op::kInput, std::move(name), {});
   sources_[nodes_.back().name] = v.node;
   nodes_.back().outputs = {{dtype, std::move(shape)}};
@@ -69,7 +107,7 @@ Value Graph::parameter(std::string name, Shape shape, const ParameterAttributes&
     fail(ErrorCode::kInvalidArgument, "two parameters are called {}; give each layer its own name",
          name);
   }
-  element_count(shape);
+  expect_size(name, shape);
   const Value v = append(Op::kParameter, std::move(name), {}, attributes);
   sources_[nodes_.back().name] = v.node;
   nodes_.back().outputs = {{DType::kF32, std::move(shape)}};
@@ -100,10 +138,16 @@ std::vector<Value> Graph::trainable() const {
 
 Value Graph::conv2d(const std::string& name, Value x, const ConvOptions& o) {
   const Shape& s = expect_4d(*this, name, x);
-  if (o.filters <= 0 || o.kernel <= 0 || o.groups <= 0 || s[1] % o.groups != 0) {
+  expect_extents(name, o);
+  if (o.filters <= 0 || o.filters > kMaxExtent || o.groups <= 0 || s[1] % o.groups != 0 ||
+      o.dilation <= 0 || o.dilation > kMaxExtent) {
     fail(ErrorCode::kInvalidArgument,
-         "layer {}: {} filters of size {} in {} group(s) do not fit data {}", name, o.filters,
-         o.kernel, o.groups, to_string(s));
+         "layer {}: {} filters of size {} in {} group(s) with dilation {} do not fit data {}", name,
+         o.filters, o.kernel, o.groups, o.dilation, to_string(s));
+  }
+  if (o.pad != 0 && o.padding != Padding::kExplicit) {
+    fail(ErrorCode::kInvalidArgument,
+         "layer {}: pad = {} counts with Padding::kExplicit only; set .padding too", name, o.pad);
   }
   const Pad h = resolve_padding(o.padding, o.pad, s[2], o.kernel, o.stride, o.dilation);
   const Pad w = resolve_padding(o.padding, o.pad, s[3], o.kernel, o.stride, o.dilation);
@@ -148,6 +192,7 @@ Value Graph::batch_norm(const std::string& name, Value x, const NormOptions& o) 
 }
 
 Value Graph::linear(const std::string& name, Value x, std::int64_t features, bool bias) {
+  expect_value(*this, name, x);
   const Shape& s = shape(x);
   if (s.size() != 2 || features <= 0) {
     fail(ErrorCode::kInvalidArgument,
@@ -184,17 +229,20 @@ PoolAttributes pool_attributes(const Shape& s, const PoolOptions& o) {
 
 Value Graph::max_pool(Value x, const PoolOptions& o) {
   const std::string name = scoped("maxpool");
+  expect_extents(name, o);
   return append(Op::kMaxPool, name, {x}, pool_attributes(expect_4d(*this, name, x), o));
 }
 
 Value Graph::avg_pool(Value x, const PoolOptions& o) {
   const std::string name = scoped("avgpool");
+  expect_extents(name, o);
   return append(Op::kAvgPool, name, {x}, pool_attributes(expect_4d(*this, name, x), o));
 }
 
 Value Graph::global_avg_pool(Value x) { return append(Op::kGlobalAvgPool, scoped("avgpool"), {x}); }
 
 Value Graph::flatten(Value x) {
+  expect_value(*this, "flatten", x);
   const Shape& s = shape(x);
   if (s.empty()) fail(ErrorCode::kInvalidArgument, "cannot flatten a scalar");
   const std::int64_t rest = element_count(Shape(s.begin() + 1, s.end()));
@@ -232,8 +280,7 @@ Value Graph::softmax_cross_entropy(Value logits, Value targets, double label_smo
 }
 
 void Graph::mark_output(std::string name, Value v) {
-  RESNET_CHECK(v.node >= 0 && v.node < static_cast<std::int32_t>(nodes_.size()));
-  RESNET_CHECK(v.output < static_cast<std::int32_t>(node(v).outputs.size()));
+  expect_value(*this, name, v);
   for (const auto& [other, value] : outputs_) {
     if (other == name) fail(ErrorCode::kInvalidArgument, "two outputs are called {}", name);
   }

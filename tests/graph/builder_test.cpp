@@ -207,6 +207,8 @@ TEST(ShapeErrors, OfOperationsNameTheirScope) {
   expect_contains(error_of([&] { g.add(x, y); }), "layer2.1.add");
   expect_contains(error_of([&] { g.mul(x, flat); }), "layer2.1.mul");
   expect_contains(error_of([&] { g.max_pool(x, {.kernel = 9, .stride = 1}); }), "layer2.1.maxpool");
+  expect_contains(error_of([&] { g.conv2d("conv", x, {.filters = 4, .kernel = 3, .pad = 2}); }),
+                  "kExplicit");
   expect_contains(error_of([&] { g.max_pool(x, {.kernel = 2, .stride = 2, .pad = 2}); }),
                   "padding must be smaller");
   expect_contains(error_of([&] { g.max_pool(x, {.kernel = 16, .stride = 1, .pad = 8}); }), "256");
