@@ -96,6 +96,7 @@ int run(Flags& f) {
   if (f.mode != "train" && f.mode != "infer") {
     fail(ErrorCode::kInvalidArgument, "--mode: expected train or infer, got {}", f.mode);
   }
+  catch_signals();
   f.compile.winograd = !f.no_winograd;
   f.compile.recompute = !f.no_recompute;
   f.compile.passes = !f.no_passes;
@@ -104,13 +105,13 @@ int run(Flags& f) {
   auto variables = std::make_shared<Variables>();
   initialise(graph, *variables, 0);
   Program program(graph, variables, f.compile);
-  program.set_input("image",
-                    normal_tensor({f.batch, config.channels, config.image_size, config.image_size}));
+  program.set_input(
+      "image", normal_tensor({f.batch, config.channels, config.image_size, config.image_size}));
   if (f.mode == "train") {
     program.set_input("targets", one_hot(f.batch, config.classes));
     program.set_input("lr", 0.01);
   }
-  for (int i = 0; i < f.warmup; ++i) program.run();
+  for (int i = 0; i < f.warmup && !stop_requested(); ++i) program.run();
   std::vector<double> seconds;
   for (int i = 0; i < f.steps && !stop_requested(); ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -118,7 +119,9 @@ int run(Flags& f) {
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  if (seconds.empty()) return kInterrupted;
+  if (stop_requested()) {
+    fail(ErrorCode::kInterrupted, "interrupted after {} of {} steps", seconds.size(), f.steps);
+  }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
   const auto batch = static_cast<double>(f.batch);
@@ -144,11 +147,12 @@ int run(Flags& f) {
     return kSuccess;
   }
   if (f.layers) print_layers(profile);
-  fmt::print("{} {}, batch {}, {}x{}: {:.1f} images/s (median of {}; best {:.1f}), {:.1f} ms, "
-             "{:.1f} GFLOP/s, peak memory {}\n",
-             config.architecture, f.mode, f.batch, config.image_size, config.image_size,
-             batch / median, seconds.size(), batch / seconds.front(), 1e3 * median,
-             flops / median * 1e-9, format_bytes(static_cast<double>(peak_rss())));
+  fmt::print(
+      "{} {}, batch {}, {}x{}: {:.1f} images/s (median of {}; best {:.1f}), {:.1f} ms, "
+      "{:.1f} GFLOP/s, peak memory {}\n",
+      config.architecture, f.mode, f.batch, config.image_size, config.image_size, batch / median,
+      seconds.size(), batch / seconds.front(), 1e3 * median, flops / median * 1e-9,
+      format_bytes(static_cast<double>(peak_rss())));
   return kSuccess;
 }
 
@@ -158,21 +162,24 @@ void add_bench(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
   CLI::App* command =
       add_command(app, "bench", "Time training or inference on synthetic pictures",
-                  "  resnet bench --arch resnet50 --batch 32\n"
-                  "  resnet bench --arch resnet20 --batch 128 --threads 2 --layers\n"
-                  "  resnet bench --arch runs/c10 --mode infer --batch 1 --json");
+                  "  resnet bench --arch resnet50 --batch-size 32\n"
+                  "  resnet bench --arch resnet20 --batch-size 128 --threads 2 --layers\n"
+                  "  resnet bench --arch runs/c10 --mode infer --batch-size 1 --json");
   command->add_option("--arch", f->network.name, "An architecture, a model file or a run")
       ->capture_default_str();
   add_network_flags(command, f->network);
   command->add_option("--mode", f->mode, "train or infer")->capture_default_str();
-  command->add_option("--batch", f->batch, "Pictures a step")
+  command->add_option("--batch-size,--batch", f->batch, "Pictures a step")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_option("--steps", f->steps, "Steps that are timed")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--warmup", f->warmup, "Steps before them")->capture_default_str();
-  command->add_option("--threads", f->compile.threads, "Default: all processors");
+      ->check(at_least(1));
+  command->add_option("--warmup", f->warmup, "Steps before them")
+      ->capture_default_str()
+      ->check(at_least(0));
+  command->add_option("--threads", f->compile.threads, "Default: all processors")
+      ->check(at_least(0));
   command->add_flag("--no-winograd", f->no_winograd, "Direct convolutions only");
   command->add_flag("--no-recompute", f->no_recompute, "Keep every activation");
   command->add_flag("--no-passes", f->no_passes, "No fusion and folding");

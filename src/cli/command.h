@@ -4,11 +4,13 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <string>
 
 namespace resnet::cli {
 
-/// Set by Ctrl-C (SIGINT) and SIGTERM; a second signal ends the process at once.
+/// Set by Ctrl-C (SIGINT), SIGTERM and SIGHUP after `catch_signals`, which only work that heeds it
+/// calls; a second signal ends the process at once.
 const std::atomic<bool>& stop_requested();
 void catch_signals();
 
@@ -26,6 +28,9 @@ void add_bench(CLI::App& app, Action& action);
 /// A subcommand with a one-line description and examples in its help.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& examples);
+
+/// A check of a flag's number, with a message that says what is expected.
+CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());
 
 /// Exit codes; docs/CLI.md lists them.
 enum Exit : int {

@@ -18,6 +18,7 @@ struct Flags {
   std::string source, out = "galaxies", part = "val";
   std::int64_t count = 100;
   int size = 64;
+  double val_fraction = 0.2;
   std::uint64_t seed = 0;
   int threads = 2;
   bool json = false;
@@ -31,7 +32,9 @@ int draw_galaxies(const Flags& f) {
   const DataSplits splits = open_data(
       {.source = fmt::format("galaxies:{}={},size={},seed={}", f.part, f.count, f.size, f.seed)});
   const Dataset& data = f.part == "train" ? *splits.train : *splits.val;
+  catch_signals();
   ProgressLine line;
+  std::int64_t drawn = 0;
   for (std::int64_t i = 0; i < data.size() && !stop_requested(); ++i) {
     const std::string& name = data.class_names()[static_cast<std::size_t>(data.label(i))];
     const fs::path folder = fs::path(f.out) / name;
@@ -39,17 +42,24 @@ int draw_galaxies(const Flags& f) {
     fs::create_directories(folder, error);
     if (error) fail(ErrorCode::kIo, "cannot create {}: {}", folder.string(), error.message());
     write_file_atomic(folder / fmt::format("galaxy-{:06}.png", i), encode_png(data.image(i)));
-    line.show(static_cast<double>(i + 1) / static_cast<double>(data.size()),
-              fmt::format("{}/{} galaxies", i + 1, data.size()));
+    ++drawn;
+    line.show(static_cast<double>(drawn) / static_cast<double>(data.size()),
+              fmt::format("{}/{} galaxies", drawn, data.size()));
   }
   line.clear();
-  if (stop_requested()) return kInterrupted;
+  if (drawn < data.size()) {
+    fail(ErrorCode::kInterrupted, "interrupted after {} of {} galaxies", drawn, data.size());
+  }
   fmt::print("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
   return kSuccess;
 }
 
+DataSpec spec_of(const Flags& f) {
+  return {.source = f.source, .seed = f.seed, .val_fraction = f.val_fraction};
+}
+
 int print_statistics(const Flags& f) {
-  const DataSplits splits = open_data({.source = f.source, .seed = f.seed});
+  const DataSplits splits = open_data(spec_of(f));
   const Statistics s = measure_statistics(*splits.train, f.threads);
   if (f.json) {
     const nlohmann::json object{{"mean", s.mean},
@@ -92,7 +102,7 @@ void print_part(const char* title, const PartReport& r, const std::vector<std::s
 }
 
 int check(const Flags& f) {
-  const DataSplits splits = open_data({.source = f.source, .seed = f.seed});
+  const DataSplits splits = open_data(spec_of(f));
   const DataReport r = check_data(splits, f.threads);
   const std::vector<std::string>& classes = splits.train->class_names();
   if (f.json) {
@@ -131,7 +141,7 @@ void add_data(CLI::App& app, Action& action) {
   galaxies->add_option("--out", f->out, "Folder")->capture_default_str();
   galaxies->add_option("--count", f->count, "Pictures in all")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   galaxies->add_option("--size", f->size, "Side in pixels")->capture_default_str();
   galaxies->add_option("--part", f->part, "The pictures that train would use: train or val")
       ->capture_default_str();
@@ -148,7 +158,13 @@ void add_data(CLI::App& app, Action& action) {
   for (CLI::App* command : {stats, checks}) {
     command->add_option("DATA", f->source, "As for train")->required();
     command->add_option("--seed", f->seed, "Of the split")->capture_default_str();
-    command->add_option("--threads", f->threads, "")->capture_default_str();
+    command
+        ->add_option("--val-fraction", f->val_fraction,
+                     "Share held out for validation if the data has no val/")
+        ->capture_default_str();
+    command->add_option("--threads", f->threads, "Pictures that are decoded at once")
+        ->capture_default_str()
+        ->check(at_least(1));
     command->add_flag("--json", f->json, "One JSON object");
   }
   on(stats, print_statistics);

@@ -53,6 +53,7 @@ void print_classes(const EvalResult& r) {
 }
 
 int run(Flags& f) {
+  catch_signals();
   const ModelFile model = load_model(f.model);
   ProgressLine line;
   f.options.stop = &stop_requested();
@@ -78,20 +79,22 @@ int run(Flags& f) {
 
 void add_eval(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
-  CLI::App* command = add_command(
-      app, "eval", "Judge a model on labelled pictures",
-      "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
-      "  resnet eval model.safetensors flowers/val --json");
+  CLI::App* command = add_command(app, "eval", "Judge a model on labelled pictures",
+                                  "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
+                                  "  resnet eval model.safetensors flowers/val --json");
   command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
   command->add_option("DATA", f->data, "As for train; its val or test part where it has one")
       ->required();
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", f->options.threads, "Default: all processors");
-  command->add_option("--max-bad", f->options.max_bad_fraction,
-                      "End when more than this share of pictures is unreadable")
-      ->capture_default_str();
+      ->check(at_least(1));
+  command->add_option("--threads", f->options.threads, "Default: all processors")
+      ->check(at_least(0));
+  command
+      ->add_option("--max-bad", f->options.max_bad_fraction,
+                   "End when more than this share of pictures is unreadable")
+      ->capture_default_str()
+      ->check(at_least(0, 1));
   command->add_flag("--json", f->json,
                     "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
   command->callback([f, &action] { action = [f] { return run(*f); }; });

@@ -1,10 +1,18 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <iostream>
 #include <new>
+#include <system_error>
 
 #include "cli/command.h"
+#include "core/check.h"
 #include "core/nearest.h"
 #include "resnet/error.h"
 
@@ -34,42 +42,90 @@ int exit_code(ErrorCode code) {
   return kInternalError;
 }
 
-void print_error(const std::string& message) { fmt::print(stderr, "resnet: {}\n", message); }
-
-// The deepest subcommand that was given on the command line.
-const CLI::App& chosen(const CLI::App& app) {
-  const auto sub = app.get_subcommands();
-  return sub.empty() ? app : chosen(*sub.front());
+// One line, and never an exception: this is what the last resort uses.
+void print_error(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  std::fputs(("resnet: " + message + "\n").c_str(), stderr);
 }
 
-// CLI11's words, and the flag that was probably meant.
-std::string explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
-  const CLI::App& command = chosen(app);
-  std::string message = error.what();
-  if (const auto newline = message.find('\n'); newline != std::string::npos) {
-    message.resize(newline);
+// The deepest command that was given, as "resnet data stats", and where its own words begin.
+struct Place {
+  const CLI::App* command;
+  std::string path;
+  int next;
+};
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+Place place_of(const CLI::App& app, int argc, char** argv) {
+  Place place{&app, app.get_name(), 1};
+  for (bool deeper = true; deeper && place.next < argc;) {
+    deeper = false;
+    for (const CLI::App* c : commands_of(*place.command)) {
+      if (c->get_name() != argv[place.next]) continue;
+      place = {c, place.path + " " + c->get_name(), place.next + 1};
+      deeper = true;
+      break;
+    }
   }
-  std::vector<std::string> known;
-  for (const CLI::Option* o : command.get_options()) {
+  return place;
+}
+
+// "unknown flag --arhc; did you mean --arch?", or "" when every flag is known.
+std::string unknown_flag(const Place& place, int argc, char** argv) {
+  std::vector<std::string> known, short_flags;
+  for (const CLI::Option* o : place.command->get_options()) {
     for (const std::string& name : o->get_lnames()) known.push_back("--" + name);
+    for (const std::string& name : o->get_snames()) short_flags.push_back("-" + name);
   }
-  for (int i = 1; i < argc; ++i) {
+  for (int i = place.next; i < argc; ++i) {
     const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-    if (word.rfind("--", 0) != 0 || std::find(known.begin(), known.end(), word) != known.end()) {
-      continue;
-    }
-    message = fmt::format("unknown flag {}; did you mean {}?", word, nearest_name(word, known));
+    if (word == "--") break;
+    const bool is_long = word.starts_with("--");
+    if (!is_long && (word.size() != 2 || word[0] != '-' || std::isdigit(word[1]) != 0)) continue;
+    const auto& list = is_long ? known : short_flags;
+    if (std::find(list.begin(), list.end(), word) != list.end()) continue;
+    const std::string meant = nearest_name(word, known);
+    return fmt::format("unknown flag {}{}", word,
+                       is_long ? fmt::format("; did you mean {}?", meant) : "");
   }
-  if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
-    std::vector<std::string> commands;
-    for (const CLI::App* c : app.get_subcommands([](const CLI::App*) { return true; })) {
-      commands.push_back(c->get_name());
-    }
-    message = fmt::format("unknown command {}; did you mean {}?", argv[1],
-                          nearest_name(argv[1], commands));
+  return "";
+}
+
+// CLI11's "Could not convert: --epochs = x" in our words.
+std::string wrong_value(const CLI::App& command, const std::string& message) {
+  const std::string start = "Could not convert: ";
+  const auto equals = message.find(" = ");
+  if (!message.starts_with(start) || equals == std::string::npos) return message;
+  const std::string name = message.substr(start.size(), equals - start.size());
+  const CLI::Option* option = command.get_option_no_throw(name);
+  const std::string type = option == nullptr ? "" : option->get_type_name();
+  const char* wanted = type.starts_with("INT")    ? "a whole number"
+                       : type.starts_with("UINT") ? "a whole number of at least 0"
+                                                  : "a number";
+  return fmt::format("{}: expected {}, got {}", name, wanted, message.substr(equals + 3));
+}
+
+// What is wrong with the command line, and the flag or command that was probably meant.
+std::string explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  const Place place = place_of(app, argc, argv);
+  std::vector<std::string> commands;
+  for (const CLI::App* c : commands_of(*place.command)) commands.push_back(c->get_name());
+  std::string message = unknown_flag(place, argc, argv);
+  if (!message.empty()) {
+    // said already
+  } else if (!commands.empty() && place.next < argc) {
+    message = fmt::format("unknown command {}; did you mean {}?", argv[place.next],
+                          nearest_name(argv[place.next], commands));
+  } else if (!commands.empty()) {
+    message = fmt::format("expected a command: {}", fmt::join(commands, ", "));
+  } else {
+    message = wrong_value(*place.command, error.what());
+    message = message.substr(0, message.find('\n'));
   }
-  const bool top = &command == &app;
-  return fmt::format("{} (see resnet {}--help)", message, top ? "" : command.get_name() + " ");
+  return fmt::format("{} (see {} --help)", message, place.path);
 }
 
 int run(int argc, char** argv) {
@@ -99,14 +155,18 @@ int run(int argc, char** argv) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     if (argc == 1) {
-      fmt::print("{}", app.help());
+      fmt::print(stderr, "{}", app.help());
       return kUsage;
     }
     print_error(explain(app, error, argc, argv));
     return kUsage;
   }
-  catch_signals();
-  return action();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file above the limit is an error of write() like any other
+  const int code = action();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fail(ErrorCode::kIo, "cannot write to standard output: {}", std::strerror(errno));
+  }
+  return code;
 }
 
 }  // namespace
@@ -114,9 +174,19 @@ int run(int argc, char** argv) {
 const std::atomic<bool>& stop_requested() { return stop; }
 
 void catch_signals() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-  std::signal(SIGPIPE, SIG_IGN);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, on_signal);
+}
+
+CLI::Validator at_least(double least, double most) {
+  return {[=](const std::string& text) {
+            double value = 0;
+            if (CLI::detail::lexical_cast(text, value) && value >= least && value <= most) {
+              return std::string();
+            }
+            return fmt::format("expected {} {:g}{}, got {}", std::isinf(most) ? "at least" : "from",
+                               least, std::isinf(most) ? "" : fmt::format(" to {:g}", most), text);
+          },
+          ""};
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
@@ -130,6 +200,7 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 
 int main(int argc, char** argv) {
   using namespace resnet;
+  std::ios::sync_with_stdio(false);  // so that standard input tells how much has arrived
   try {
     return cli::run(argc, argv);
   } catch (const Error& error) {
@@ -138,9 +209,12 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     cli::print_error("not enough memory; try a smaller --batch-size or --image-size");
     return cli::kInternalError;
+  } catch (const std::system_error& error) {  // of fmt::print
+    cli::print_error(fmt::format("cannot write the output: {}", error.what()));
+    return cli::kIoError;
   } catch (const std::exception& error) {
-    cli::print_error(fmt::format("internal error: {}; this is a bug, please report it",
-                                 error.what()));
+    cli::print_error(
+        fmt::format("internal error: {}; this is a bug, please report it", error.what()));
     return cli::kInternalError;
   }
 }

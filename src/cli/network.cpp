@@ -2,14 +2,19 @@
 
 #include <filesystem>
 
+#include "cli/command.h"
+#include "core/check.h"
 #include "resnet/model_file.h"
 
 namespace resnet::cli {
 
 void add_network_flags(CLI::App* command, NetworkFlags& f) {
-  command->add_option("--image-size", f.config.image_size, "Side of the pictures, in pixels");
-  command->add_option("--classes", f.config.classes, "Number of classes");
-  command->add_option("--channels", f.config.channels, "Of the pictures")->capture_default_str();
+  command->add_option("--image-size", f.config.image_size, "Side of the pictures, in pixels")
+      ->check(at_least(1));
+  command->add_option("--classes", f.config.classes, "Number of classes")->check(at_least(1));
+  command->add_option("--channels", f.config.channels, "Of the pictures")
+      ->capture_default_str()
+      ->check(at_least(1));
   command->add_option("--shortcut", f.shortcut, "A, B, C or none");
   command->add_option("--layers-per-skip", f.config.layers_per_skip, "Layers a skip jumps over");
   command->add_flag("--stride-on-first-1x1", f.config.stride_on_first_1x1,
@@ -21,6 +26,9 @@ ModelConfig network_config(const NetworkFlags& f) {
     ModelConfig config = load_model_description(f.name).config;
     if (f.config.image_size > 0) config.image_size = f.config.image_size;
     return config;
+  }
+  if (f.name.find('/') != std::string::npos || f.name.ends_with(".safetensors")) {
+    fail(ErrorCode::kNotFound, "{}: no such model file or folder of a run", f.name);
   }
   ModelConfig config = f.config;
   config.architecture = f.name;

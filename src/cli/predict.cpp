@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "core/check.h"
 #include "resnet/train.h"
 
 namespace resnet::cli {
@@ -18,11 +19,11 @@ struct Flags {
   bool json = false;
 };
 
+void print_bad(const Prediction& p) {
+  std::fputs(fmt::format("resnet: {}: {}\n", p.path.string(), p.error).c_str(), stderr);
+}
+
 void print(const Prediction& p) {
-  if (!p.error.empty()) {
-    fmt::print("{}: {}\n", p.path.string(), p.error);
-    return;
-  }
   std::string line = p.path.string() + ":";
   for (const ClassScore& c : p.classes) {
     line += fmt::format("  {} {:.1f} %", c.name, 100 * c.probability);
@@ -41,14 +42,44 @@ void print_json(const Prediction& p) {
   fmt::print("{}\n", object.dump());
 }
 
+// Paths from standard input, as many at a time as have arrived: the model is compiled once for
+// each lot, and a slow sender still sees every answer.
+void predict_stream(const ModelFile& model, const Flags& f,
+                    const std::function<void(const Prediction&)>& each) {
+  constexpr std::size_t kLot = 1024;
+  std::vector<std::filesystem::path> lot;
+  const auto flush = [&] {
+    if (!lot.empty()) predict(model, lot, f.top, f.options, each);
+    lot.clear();
+  };
+  for (std::string line; !stop_requested() && std::getline(std::cin, line);) {
+    try {
+      if (!line.empty() && list_pictures(line).empty()) {
+        fail(ErrorCode::kNotFound, "there are no pictures in this folder");
+      }
+      if (!line.empty()) lot.emplace_back(line);
+    } catch (const Error&) {  // one wrong path does not end the stream
+      flush();
+      each({.path = line, .classes = {}, .error = "no picture, and no folder of pictures"});
+    }
+    if (lot.size() >= kLot || std::cin.rdbuf()->in_avail() <= 0) flush();
+  }
+  flush();
+}
+
 int run(Flags& f) {
+  catch_signals();
   const ModelFile model = load_model(f.model);
   f.options.stop = &stop_requested();
-  bool any_readable = false, any = false;
+  bool bad = false;
   const auto each = [&](const Prediction& p) {
-    any = true;
-    any_readable = any_readable || p.error.empty();
-    f.json ? print_json(p) : print(p);
+    bad = bad || !p.error.empty();
+    if (!p.error.empty()) print_bad(p);
+    if (f.json) {
+      print_json(p);
+    } else if (p.error.empty()) {
+      print(p);
+    }
     std::fflush(stdout);
   };
   std::vector<std::filesystem::path> paths;
@@ -61,10 +92,9 @@ int run(Flags& f) {
     }
   }
   if (!paths.empty()) predict(model, paths, f.top, f.options, each);
-  for (std::string line; stream && !stop_requested() && std::getline(std::cin, line);) {
-    if (!line.empty()) predict(model, {line}, f.top, f.options, each);
-  }
-  return any && !any_readable ? kBadData : kSuccess;
+  if (stream) predict_stream(model, f, each);
+  if (stop_requested()) return kInterrupted;
+  return bad ? kBadData : kSuccess;
 }
 
 }  // namespace
@@ -75,18 +105,21 @@ void add_predict(CLI::App& app, Action& action) {
       add_command(app, "predict", "Name what is in pictures",
                   "  resnet predict runs/flowers rose.jpg\n"
                   "  resnet predict runs/flowers holiday-pictures/ --top 1 --json\n"
-                  "  find . -name '*.jpg' | resnet predict runs/flowers -");
+                  "  find . -name '*.jpg' | resnet predict runs/flowers -\n"
+                  "Unreadable pictures go to standard error and make the exit code 4.");
   command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
   command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin")
       ->required();
   command->add_option("--top", f->top, "Classes a picture")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--threads", f->options.threads, "Default: all processors");
-  command->add_flag("--json", f->json, "One JSON object a line");
+      ->check(at_least(1));
+  command->add_option("--threads", f->options.threads, "Default: all processors")
+      ->check(at_least(0));
+  command->add_flag("--json", f->json,
+                    "One JSON object a line: path, classes, and error if unreadable");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -19,13 +19,20 @@ std::size_t terminal_width() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
+// A terminal that went away must not end the work: no exception, unlike fmt::print.
+void put(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 std::string scaled(double value, double unit, const std::array<const char*, 5>& names) {
   std::size_t i = 0;
   while (value >= unit && i + 1 < names.size()) {
     value /= unit;
     ++i;
   }
-  return i == 0 ? fmt::format("{:.0f}{}", value, names[0]) : fmt::format("{:.2f}{}", value, names[i]);
+  return i == 0 ? fmt::format("{:.0f}{}", value, names[0])
+                : fmt::format("{:.2f}{}", value, names[i]);
 }
 
 }  // namespace
@@ -42,7 +49,7 @@ void ProgressLine::show(double fraction, const std::string& text) {
   }
   last_ = now;
   if (!terminal_) {
-    if (fraction < 1) fmt::print(stderr, "{:3.0f} %  {}\n", 100 * fraction, text);
+    if (fraction < 1) put(fmt::format("{:3.0f} %  {}\n", 100 * fraction, text));
     return;
   }
   const int filled = static_cast<int>(std::lround(std::clamp(fraction, 0.0, 1.0) * kBarWidth));
@@ -50,21 +57,19 @@ void ProgressLine::show(double fraction, const std::string& text) {
   for (int i = 0; i < kBarWidth; ++i) bar += i < filled ? "█" : "·";
   // The bar's characters have several bytes but one column each.
   const std::size_t room = terminal_width() - kBarWidth - 3;
-  fmt::print(stderr, "\r\x1b[K{} {}", bar, text.substr(0, room));
-  std::fflush(stderr);
+  put(fmt::format("\r\x1b[K{} {}", bar, text.substr(0, room)));
   shown_ = true;
 }
 
 void ProgressLine::clear() {
   if (!shown_) return;
-  fmt::print(stderr, "\r\x1b[K");
-  std::fflush(stderr);
+  put("\r\x1b[K");
   shown_ = false;
 }
 
 void ProgressLine::print(const std::string& text) {
   clear();
-  fmt::print(stderr, "{}\n", text);
+  put(text + "\n");
 }
 
 std::string format_seconds(double seconds) {

@@ -1,7 +1,9 @@
 // resnet summary
 #include <fmt/format.h>
 
+#include <new>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/network.h"
@@ -29,8 +31,8 @@ std::size_t planned_bytes(const Graph& graph) {
 
 std::size_t training_bytes(const ModelConfig& config, std::int64_t batch) {
   Graph g(Mode::kTraining);
-  const Value image = g.input("image", {batch, config.channels, config.image_size,
-                                        config.image_size});
+  const Value image =
+      g.input("image", {batch, config.channels, config.image_size, config.image_size});
   add_training_step(g, build_model(g, config, image), {});
   return planned_bytes(g);
 }
@@ -45,7 +47,11 @@ int run(const Flags& f) {
     multiply_adds += l.multiply_adds;
   }
   const std::size_t inference = planned_bytes(graph);
-  const std::size_t training = training_bytes(config, f.batch);
+  std::optional<std::size_t> training;  // unless the plan itself is more than the machine has
+  try {
+    training = training_bytes(config, f.batch);
+  } catch (const std::bad_alloc&) {
+  }
   if (f.json) {
     nlohmann::json list = nlohmann::json::array();
     for (const LayerSummary& l : layers) {
@@ -55,15 +61,16 @@ int run(const Flags& f) {
                       {"parameters", l.parameters},
                       {"multiply_adds", l.multiply_adds}});
     }
-    const nlohmann::json object{{"architecture", config.architecture},
-                                {"image_size", config.image_size},
-                                {"classes", config.classes},
-                                {"parameters", parameters},
-                                {"multiply_adds", multiply_adds},
-                                {"inference_bytes", inference},
-                                {"training_bytes", training},
-                                {"training_batch", f.batch},
-                                {"layers", list}};
+    const nlohmann::json object{
+        {"architecture", config.architecture},
+        {"image_size", config.image_size},
+        {"classes", config.classes},
+        {"parameters", parameters},
+        {"multiply_adds", multiply_adds},
+        {"inference_bytes", inference},
+        {"training_bytes", training ? nlohmann::json(*training) : nlohmann::json()},
+        {"training_batch", f.batch},
+        {"layers", list}};
     fmt::print("{}\n", object.dump());
     return kSuccess;
   }
@@ -81,7 +88,8 @@ int run(const Flags& f) {
   fmt::print("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
   fmt::print("memory         {} to predict one picture, {} to train with batches of {}\n",
              format_bytes(static_cast<double>(inference)),
-             format_bytes(static_cast<double>(training)), f.batch);
+             training ? format_bytes(static_cast<double>(*training)) : "more than there is",
+             f.batch);
   return kSuccess;
 }
 
@@ -95,13 +103,14 @@ void add_summary(CLI::App& app, Action& action) {
                                   "  resnet summary resnet50\n"
                                   "  resnet summary resnet20 --shortcut B\n"
                                   "  resnet summary runs/c10\n"
-                                  "Architectures: " + names);
+                                  "Architectures: " +
+                                      names);
   command->add_option("ARCH|MODEL", f->network.name, "An architecture, a model file or a run")
       ->required();
   add_network_flags(command, f->network);
   command->add_option("--batch-size", f->batch, "For the memory of training")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_flag("--json", f->json, "One JSON object");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }

@@ -21,6 +21,7 @@ using Edits = std::vector<std::function<void(TrainOptions&)>>;
 struct Flags {
   Edits edits;
   std::string data, config, resume_from;
+  bool out_given = false;
   bool json = false;
 };
 
@@ -52,9 +53,11 @@ Augmentation& augmentation(TrainOptions& o) {
 
 void add_data_flags(CLI::App* app, Flags& f) {
   const std::string group = "Data";
-  app->add_option("DATA", f.data,
-                  "A folder of pictures (one folder a class, or train/ and val/ of those), CIFAR in "
-                  "binary form (folder or .tar.gz), a folder of IDX files, or 'galaxies'")
+  app->add_option(
+         "DATA", f.data,
+         "A folder of pictures (one folder a class, or train/ and val/ of those), CIFAR in "
+         "binary form (folder or .tar.gz), a folder of IDX files, or galaxies, which may say "
+         "galaxies:train=N,val=N,size=PIXELS,seed=N")
       ->group(group);
   flag<double>(app, f, "--val-fraction", "Share held out for validation if the data has no val/",
                [](TrainOptions& o, double v) { o.data.val_fraction = v; })
@@ -62,10 +65,9 @@ void add_data_flags(CLI::App* app, Flags& f) {
   flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
                      [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })
       ->group(group);
-  flag<std::string>(app, f, "--augment", "none, cifar, imagenet or galaxy; default: by the data",
-                    [](TrainOptions& o, const std::string& v) {
-                      o.augmentation = augmentation_preset(v);
-                    })
+  flag<std::string>(
+      app, f, "--augment", "none, cifar, imagenet or galaxy; default: by the data",
+      [](TrainOptions& o, const std::string& v) { o.augmentation = augmentation_preset(v); })
       ->group(group);
   const auto number = [&](const std::string& name, const std::string& help, auto member) {
     flag<double>(app, f, name, help, [member](TrainOptions& o, double v) {
@@ -114,10 +116,9 @@ void add_network_flags(CLI::App* app, Flags& f) {
                       o.model.architecture = v;
                     })
       ->group(group);
-  flag<std::string>(app, f, "--shortcut", "A, B, C or none (He et al. 2016)",
-                    [](TrainOptions& o, const std::string& v) {
-                      o.model.shortcut = parse_shortcut(v);
-                    })
+  flag<std::string>(
+      app, f, "--shortcut", "A, B, C or none (He et al. 2016)",
+      [](TrainOptions& o, const std::string& v) { o.model.shortcut = parse_shortcut(v); })
       ->group(group);
   flag<int>(app, f, "--layers-per-skip", "Layers that a skip jumps over",
             [](TrainOptions& o, int v) { o.model.layers_per_skip = v; })
@@ -125,12 +126,12 @@ void add_network_flags(CLI::App* app, Flags& f) {
   toggle(app, f, "--stride-on-first-1x1", "Bottlenecks with the paper's stride",
          [](TrainOptions& o) { o.model.stride_on_first_1x1 = true; })
       ->group(group);
-  toggle(app, f, "--zero-gamma", "Start the last γ of each block at 0",
-         [](TrainOptions& o) { o.model.zero_gamma = true; })
-      ->group(group);
-  flag<double>(app, f, "--dropout", "Before the last layer",
-               [](TrainOptions& o, double v) { o.model.dropout = v; })
-      ->group(group);
+  toggle(app, f, "--zero-gamma", "Start the last γ of each block at 0", [](TrainOptions& o) {
+    o.model.zero_gamma = true;
+  })->group(group);
+  flag<double>(app, f, "--dropout", "Before the last layer", [](TrainOptions& o, double v) {
+    o.model.dropout = v;
+  })->group(group);
 }
 
 void add_training_flags(CLI::App* app, Flags& f) {
@@ -147,36 +148,33 @@ void add_training_flags(CLI::App* app, Flags& f) {
         [](TrainOptions& o, int v) { o.batch_size = v; });
   whole("--accumulate", "Batches whose gradients make one step",
         [](TrainOptions& o, int v) { o.accumulate = v; });
-  flag<std::string>(app, f, "--optimizer", "sgd, adamw or lars",
-                    [](TrainOptions& o, const std::string& v) {
-                      o.optimizer.kind = parse_optimizer(v);
-                    })
+  flag<std::string>(
+      app, f, "--optimizer", "sgd, adamw or lars",
+      [](TrainOptions& o, const std::string& v) { o.optimizer.kind = parse_optimizer(v); })
       ->group(group);
   real("--lr", "Highest learning rate; default: the recipe's",
        [](TrainOptions& o, double v) { o.optimizer.lr = v; });
   real("--momentum", "Of SGD and LARS (0.9)",
        [](TrainOptions& o, double v) { o.optimizer.momentum = v; });
-  toggle(app, f, "--no-nesterov", "Plain momentum",
-         [](TrainOptions& o) { o.optimizer.nesterov = false; })
-      ->group(group);
+  toggle(app, f, "--no-nesterov", "Plain momentum", [](TrainOptions& o) {
+    o.optimizer.nesterov = false;
+  })->group(group);
   real("--weight-decay", "Default: the recipe's",
        [](TrainOptions& o, double v) { o.optimizer.weight_decay = v; });
-  toggle(app, f, "--decay-norm-and-bias", "Decay batch norm and biases too",
-         [](TrainOptions& o) { o.optimizer.decay_norm_and_bias = true; })
-      ->group(group);
-  flag<std::string>(app, f, "--schedule", "constant, step, multistep, cosine, onecycle or poly",
-                    [](TrainOptions& o, const std::string& v) {
-                      o.schedule.kind = parse_schedule(v);
-                    })
+  toggle(app, f, "--decay-norm-and-bias", "Decay batch norm and biases too", [](TrainOptions& o) {
+    o.optimizer.decay_norm_and_bias = true;
+  })->group(group);
+  flag<std::string>(
+      app, f, "--schedule", "constant, step, multistep, cosine, onecycle or poly",
+      [](TrainOptions& o, const std::string& v) { o.schedule.kind = parse_schedule(v); })
       ->group(group);
   real("--warmup", "Epochs of rising learning rate",
        [](TrainOptions& o, double v) { o.schedule.warmup_epochs = v; });
   real("--step-epochs", "Step schedule: epochs between drops",
        [](TrainOptions& o, double v) { o.schedule.step_epochs = v; });
-  flag<std::vector<double>>(app, f, "--milestones", "Multistep schedule: epochs of the drops",
-                            [](TrainOptions& o, const std::vector<double>& v) {
-                              o.schedule.milestones = v;
-                            })
+  flag<std::vector<double>>(
+      app, f, "--milestones", "Multistep schedule: epochs of the drops",
+      [](TrainOptions& o, const std::vector<double>& v) { o.schedule.milestones = v; })
       ->delimiter(',')
       ->group(group);
   real("--gamma", "Step schedules: factor of a drop",
@@ -189,44 +187,48 @@ void add_training_flags(CLI::App* app, Flags& f) {
        [](TrainOptions& o, double v) { o.ema_decay = v; });
   whole("--early-stop", "End after that many epochs without a better top-1",
         [](TrainOptions& o, int v) { o.early_stop_patience = v; });
-  flag<std::string>(app, f, "--class-weights", "none, balanced, or a number for each class",
-                    [](TrainOptions& o, const std::string& v) {
-                      if (v == "none" || v == "balanced") {
-                        o.class_weighting =
-                            v == "none" ? ClassWeighting::kNone : ClassWeighting::kBalanced;
-                        return;
-                      }
-                      o.class_weighting = ClassWeighting::kGiven;
-                      o.class_weights.clear();
-                      for (const std::string& word : CLI::detail::split(v, ',')) {
-                        double weight = 0;
-                        const auto [end, error] =
-                            std::from_chars(word.data(), word.data() + word.size(), weight);
-                        if (error != std::errc{} || end != word.data() + word.size()) {
-                          fail(ErrorCode::kInvalidArgument,
-                               "--class-weights: expected none, balanced or numbers such as 1,2.5, "
-                               "got {}",
-                               v);
-                        }
-                        o.class_weights.push_back(weight);
-                      }
-                    })
+  flag<std::string>(
+      app, f, "--class-weights", "none, balanced, or a number for each class",
+      [](TrainOptions& o, const std::string& v) {
+        if (v == "none" || v == "balanced") {
+          o.class_weighting = v == "none" ? ClassWeighting::kNone : ClassWeighting::kBalanced;
+          return;
+        }
+        o.class_weighting = ClassWeighting::kGiven;
+        o.class_weights.clear();
+        for (const std::string& word : CLI::detail::split(v, ',')) {
+          double weight = 0;
+          const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), weight);
+          if (error != std::errc{} || end != word.data() + word.size()) {
+            fail(ErrorCode::kInvalidArgument,
+                 "--class-weights: expected none, balanced or numbers such as 1,2.5, "
+                 "got {}",
+                 v);
+          }
+          o.class_weights.push_back(weight);
+        }
+      })
       ->group(group);
 }
 
 void add_run_flags(CLI::App* app, Flags& f) {
   const std::string group = "Run";
   flag<std::string>(app, f, "--out", "Folder of the run; default: a new one below runs/",
-                    [](TrainOptions& o, const std::string& v) { o.out = v; })
+                    [&f](TrainOptions& o, const std::string& v) {
+                      o.out = v;
+                      f.out_given = true;
+                    })
       ->group(group);
-  app->add_option("--config", f.config,
-                  "Options from a file such as the config.json of a run; flags override it")
-      ->group(group);
+  CLI::Option* config =
+      app->add_option("--config", f.config,
+                      "Options from a file such as the config.json of a run; flags override it")
+          ->group(group);
   app->add_option("--resume", f.resume_from, "Continue the run in this folder where it stopped")
+      ->excludes(config)
       ->group(group);
-  toggle(app, f, "--overwrite", "Replace a run that is in --out",
-         [](TrainOptions& o) { o.overwrite = true; })
-      ->group(group);
+  toggle(app, f, "--overwrite", "Replace a run that is in --out", [](TrainOptions& o) {
+    o.overwrite = true;
+  })->group(group);
   flag<std::uint64_t>(app, f, "--seed", "Of weights, order and augmentation (0)",
                       [](TrainOptions& o, std::uint64_t v) { o.seed = o.data.seed = v; })
       ->group(group);
@@ -263,8 +265,15 @@ void add_run_flags(CLI::App* app, Flags& f) {
   app->add_flag("--json", f.json, "Print the result as one JSON object")->group(group);
 }
 
-// runs/flowers-resnet18, runs/flowers-resnet18-2, …
-std::filesystem::path new_folder(const TrainOptions& o) {
+// `path`, or path-2, path-3, … if there is one already.
+std::filesystem::path unused(const std::filesystem::path& path) {
+  std::filesystem::path free = path;
+  for (int i = 2; std::filesystem::exists(free); ++i) free = fmt::format("{}-{}", path.string(), i);
+  return free;
+}
+
+// runs/flowers-resnet18
+std::filesystem::path default_folder(const TrainOptions& o) {
   namespace fs = std::filesystem;
   std::string stem = o.data.source.substr(0, o.data.source.find(':'));
   while (stem.size() > 1 && stem.back() == '/') stem.pop_back();
@@ -272,17 +281,37 @@ std::filesystem::path new_folder(const TrainOptions& o) {
   stem = stem.substr(0, stem.find('.'));
   if (stem.empty()) stem = "run";
   if (!o.model.architecture.empty()) stem += "-" + o.model.architecture;
-  fs::path path = fs::path("runs") / stem;
-  for (int i = 2; fs::exists(path); ++i) path = fs::path("runs") / fmt::format("{}-{}", stem, i);
-  return path;
+  return fs::path("runs") / stem;
+}
+
+TrainOptions read_config(const std::string& path) {
+  const std::string text = read_text_file(path, 1 << 20);
+  try {
+    return train_options_from_json(text);
+  } catch (const Error& error) {
+    fail(error.code(), "{}: {}", path, error.what());
+  }
+}
+
+TrainOptions read_run(const std::string& folder) {
+  const auto last = std::filesystem::path(folder) / "last.safetensors";
+  std::error_code error;
+  if (!std::filesystem::exists(last, error)) {
+    fail(ErrorCode::kNotFound,
+         "{}: no last.safetensors to continue from; give the folder of a run that has saved one",
+         folder);
+  }
+  return resume_options(folder);
 }
 
 TrainOptions options_of(const Flags& f) {
   TrainOptions o;
+  std::filesystem::path of_config;
   if (!f.resume_from.empty()) {
-    o = resume_options(f.resume_from);
+    o = read_run(f.resume_from);
   } else if (!f.config.empty()) {
-    o = train_options_from_json(read_text_file(f.config, 1 << 20));
+    o = read_config(f.config);
+    of_config = o.out;
   }
   for (const auto& edit : f.edits) edit(o);
   if (!f.data.empty()) o.data.source = f.data;
@@ -291,8 +320,17 @@ TrainOptions options_of(const Flags& f) {
          "train needs data: a folder of pictures, CIFAR in binary form, or galaxies "
          "(see resnet train --help)");
   }
-  if (o.out.empty()) o.out = new_folder(o);
+  if (o.out.empty()) o.out = unused(default_folder(o));
+  // Repeating a run does not replace it.
+  if (!of_config.empty() && o.out == of_config && !f.out_given && !o.overwrite) {
+    o.out = unused(o.out);
+  }
   return o;
+}
+
+// "1 epoch", "2 epochs"
+std::string counted(std::int64_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
 }
 
 // What the run is, before it starts.
@@ -300,13 +338,18 @@ void print_start(ProgressLine& line, const RunInfo& info) {
   const TrainOptions& o = info.options;
   line.print(info.description);
   line.print(fmt::format(
-      "{} ({} parameters), pictures {}x{}, batch {}, {} for {} epochs, peak learning rate {:g}",
+      "{} ({} parameters), pictures {}x{}, batch {}, {} for {}, peak learning rate {:g}",
       o.model.architecture, format_count(static_cast<double>(info.parameters)), o.model.image_size,
-      o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), o.epochs, *o.optimizer.lr));
-  line.print(fmt::format("memory {}, output {}{}",
-                         format_bytes(static_cast<double>(info.memory_bytes)), o.out.string(),
-                         info.first_step > 0 ? fmt::format(", resumed at step {}", info.first_step)
-                                             : ""));
+      o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), counted(o.epochs, "epoch"),
+      *o.optimizer.lr));
+  line.print(
+      fmt::format("memory {}, output {}{}", format_bytes(static_cast<double>(info.memory_bytes)),
+                  o.out.string(),
+                  info.first_step > 0 ? fmt::format(", resumed at step {}", info.first_step) : ""));
+  if (info.first_step > 0 && info.first_step >= info.steps_per_epoch * o.epochs) {
+    line.print(fmt::format("the run has all of its {}; --epochs with a higher number goes on",
+                           counted(o.epochs, "epoch")));
+  }
 }
 
 Observer observer_of(ProgressLine& line) {
@@ -316,8 +359,8 @@ Observer observer_of(ProgressLine& line) {
   observer.progress = [&line](const Progress& p) {
     const double fraction = static_cast<double>(p.step) / static_cast<double>(p.steps);
     if (p.validating) {
-      line.show(fraction, fmt::format("epoch {}/{}  validating {}/{}", p.epoch, p.epochs, p.step,
-                                      p.steps));
+      line.show(fraction,
+                fmt::format("epoch {}/{}  validating {}/{}", p.epoch, p.epochs, p.step, p.steps));
       return;
     }
     line.show(fraction, fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}  accuracy {:.1f} %  "
@@ -340,7 +383,9 @@ Observer observer_of(ProgressLine& line) {
 void print_skipped(ProgressLine& line, const std::vector<BadPicture>& skipped) {
   if (skipped.empty()) return;
   constexpr std::size_t kShown = 20;
-  line.print(fmt::format("{} picture(s) could not be read and were skipped:", skipped.size()));
+  line.print(fmt::format("{} could not be read and {} skipped:",
+                         counted(static_cast<std::int64_t>(skipped.size()), "picture"),
+                         skipped.size() == 1 ? "was" : "were"));
   for (std::size_t i = 0; i < std::min(kShown, skipped.size()); ++i) {
     line.print(fmt::format("  {}: {}", skipped[i].name, skipped[i].reason));
   }
@@ -373,6 +418,7 @@ nlohmann::json to_json_object(const TrainResult& r, const std::filesystem::path&
 
 int run(const Flags& flags) {
   const TrainOptions options = options_of(flags);
+  catch_signals();
   ProgressLine line;
   const TrainResult result = train(options, observer_of(line));
   line.clear();
