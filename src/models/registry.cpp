@@ -1,9 +1,9 @@
 #include "models/registry.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/check.h"
+#include "core/nearest.h"
 
 namespace resnet {
 namespace {
@@ -26,22 +26,6 @@ const Family* find_family(std::string_view name) {
   return nullptr;
 }
 
-// Insertions, deletions and replacements that turn a into b (Levenshtein).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
-
 const Family& family_of(std::string_view name) {
   if (const Family* family = find_family(name)) return *family;
   constexpr std::size_t kLongest = 64;  // names come from files, too: keep the message short
@@ -51,12 +35,10 @@ const Family& family_of(std::string_view name) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   });
   const std::vector<std::string> known = architectures();
-  const auto nearest = std::ranges::min_element(
-      known, {}, [&](const std::string& k) { return edit_distance(lower, k); });
   fail(ErrorCode::kInvalidArgument,
        "unknown architecture '{}'; did you mean '{}'? Known are {} and other CIFAR networks with "
        "6n+2 (basic) or 9n+2 (bottleneck) layers",
-       shown, *nearest, fmt::join(known, ", "));
+       shown, nearest_name(lower, known), fmt::join(known, ", "));
 }
 
 void check_config(const Graph& graph, const ModelConfig& c, Value image) {

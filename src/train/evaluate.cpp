@@ -129,7 +129,7 @@ std::string to_json(const EvalResult& result) {
                                {"precision", share(answers)}});
     json["confusion"].push_back(std::move(row));
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace resnet

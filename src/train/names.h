@@ -42,9 +42,6 @@ struct Names<DataLayout> {
   static constexpr std::array<std::string_view, 2> list{"nchw", "nhwc"};
 };
 
-/// The one of `known` with the smallest edit distance to `name`.
-std::string_view nearest_name(std::string_view name, std::span<const std::string_view> known);
-
 template <class E>
 std::string_view enum_name(E value) {
   return Names<E>::list.at(static_cast<std::size_t>(value));

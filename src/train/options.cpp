@@ -4,43 +4,16 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <type_traits>
 
 #include "core/check.h"
+#include "core/nearest.h"
 #include "resnet/train.h"
 #include "train/names.h"
 
 namespace resnet {
 
 using Json = nlohmann::ordered_json;
-
-std::string_view nearest_name(std::string_view name, std::span<const std::string_view> known) {
-  const auto distance = [](std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i + 1;
-      for (std::size_t j = 0; j < b.size(); ++j) {
-        const std::size_t replace = diagonal + (a[i] == b[j] ? 0 : 1);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replace, row[j] + 1, diagonal + 1});
-      }
-    }
-    return row.back();
-  };
-  std::string_view best;
-  std::size_t smallest = std::numeric_limits<std::size_t>::max();
-  for (const std::string_view candidate : known) {
-    const std::size_t d = distance(name, candidate);
-    if (d < smallest) {
-      smallest = d;
-      best = candidate;
-    }
-  }
-  return best;
-}
 
 void unknown_name(std::string_view what, std::string_view name,
                   std::span<const std::string_view> known) {

@@ -32,6 +32,15 @@ bool is_leftover(const std::string& name) {
          !name.starts_with("events.") && is_run_file(name.substr(0, name.size() - kSuffix));
 }
 
+// A run that ended before it had anything to keep, on bad data say: nothing is lost with it.
+bool is_barren(const fs::path& folder, const std::vector<fs::path>& files) {
+  const auto has_weights = [](const fs::path& p) { return p.extension() == ".safetensors"; };
+  std::error_code error;
+  const fs::path metrics = folder / "metrics.csv";
+  return std::ranges::none_of(files, has_weights) && fs::exists(metrics, error) &&
+         read_text_file(metrics) == kMetricsHeader;
+}
+
 // Quoted where RFC 4180 asks for it.
 std::string csv(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
@@ -65,9 +74,11 @@ RunFolder::RunFolder(fs::path path, bool overwrite, bool resume) : path_(std::mo
   }
   if (error) fail_folder(path_, error);
   if (resume || old.empty()) return;
-  if (!overwrite) {
+  std::ranges::sort(old, {}, [](const fs::path& p) { return p.extension() != ".safetensors"; });
+  if (!overwrite && !is_barren(path_, old)) {
     fail(ErrorCode::kInvalidArgument,
-         "{} holds a run already ({}); resume it, allow to overwrite it, or choose another folder",
+         "{} holds a run already ({}); continue it (--resume), replace it (--overwrite), or choose "
+         "another folder (--out)",
          path_.string(), old.front().filename().string());
   }
   for (const fs::path& file : old) {
