@@ -22,8 +22,8 @@ using resnet::Value;
 constexpr int kThreads = 2;
 
 // [n, c, h, w] of ResNet-20 at batch 128 and of ResNet-50 at batch 32.
-constexpr std::array<std::array<std::int64_t, 4>, 4> kShapes = {{
-    {128, 16, 32, 32}, {128, 64, 8, 8}, {32, 64, 56, 56}, {32, 256, 56, 56}}};
+constexpr std::array<std::array<std::int64_t, 4>, 4> kShapes = {
+    {{128, 16, 32, 32}, {128, 64, 8, 8}, {32, 64, 56, 56}, {32, 256, 56, 56}}};
 
 Shape shape_of(const benchmark::State& state) {
   const auto& s = kShapes[static_cast<std::size_t>(state.range(0))];
@@ -128,15 +128,16 @@ void DnnlForward(benchmark::State& state) {
       {dnnl::algorithm::binary_add, d.data, d.data, d.data}, d.engine));
   const dnnl::eltwise_forward relu(dnnl::eltwise_forward::primitive_desc(
       {dnnl::prop_kind::forward_training, dnnl::algorithm::eltwise_relu, d.data, 0.0F}, d.engine));
-  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, d.x},       {DNNL_ARG_DST, d.y},
-                                       {DNNL_ARG_MEAN, d.mean},   {DNNL_ARG_VARIANCE, d.var},
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, d.x},
+                                       {DNNL_ARG_DST, d.y},
+                                       {DNNL_ARG_MEAN, d.mean},
+                                       {DNNL_ARG_VARIANCE, d.var},
                                        {DNNL_ARG_SCALE_SHIFT, d.weights}};
   if (!residual) args[DNNL_ARG_WORKSPACE] = d.workspace;
   for (auto _ : state) {
     norm.execute(d.stream, args);
     if (residual) {
-      add.execute(d.stream,
-                  {{DNNL_ARG_SRC_0, d.y}, {DNNL_ARG_SRC_1, d.z}, {DNNL_ARG_DST, d.y}});
+      add.execute(d.stream, {{DNNL_ARG_SRC_0, d.y}, {DNNL_ARG_SRC_1, d.z}, {DNNL_ARG_DST, d.y}});
       relu.execute(d.stream, {{DNNL_ARG_SRC, d.y}, {DNNL_ARG_DST, d.y}});
     }
     d.stream.wait();
@@ -155,16 +156,18 @@ void DnnlBackward(benchmark::State& state) {
       {dnnl::prop_kind::forward_training, dnnl::algorithm::eltwise_relu, d.data, 0.0F}, d.engine);
   const dnnl::eltwise_backward relu(dnnl::eltwise_backward::primitive_desc(
       {dnnl::algorithm::eltwise_relu, d.data, d.data, 0.0F}, d.engine, relu_forward));
-  std::unordered_map<int, memory> args{
-      {DNNL_ARG_SRC, d.x},           {DNNL_ARG_DIFF_DST, residual ? d.z : d.dy},
-      {DNNL_ARG_DIFF_SRC, d.dx},     {DNNL_ARG_MEAN, d.mean},
-      {DNNL_ARG_VARIANCE, d.var},    {DNNL_ARG_SCALE_SHIFT, d.weights},
-      {DNNL_ARG_DIFF_SCALE_SHIFT, d.dweights}};
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, d.x},
+                                       {DNNL_ARG_DIFF_DST, residual ? d.z : d.dy},
+                                       {DNNL_ARG_DIFF_SRC, d.dx},
+                                       {DNNL_ARG_MEAN, d.mean},
+                                       {DNNL_ARG_VARIANCE, d.var},
+                                       {DNNL_ARG_SCALE_SHIFT, d.weights},
+                                       {DNNL_ARG_DIFF_SCALE_SHIFT, d.dweights}};
   if (!residual) args[DNNL_ARG_WORKSPACE] = d.workspace;
   for (auto _ : state) {
     if (residual) {  // z: the masked gradient, which is the skip's gradient too
-      relu.execute(d.stream, {{DNNL_ARG_SRC, d.y}, {DNNL_ARG_DIFF_DST, d.dy},
-                              {DNNL_ARG_DIFF_SRC, d.z}});
+      relu.execute(d.stream,
+                   {{DNNL_ARG_SRC, d.y}, {DNNL_ARG_DIFF_DST, d.dy}, {DNNL_ARG_DIFF_SRC, d.z}});
     }
     norm.execute(d.stream, args);
     d.stream.wait();

@@ -1,8 +1,8 @@
 // The description of a computation: a static graph of operations in single-assignment form.
 //
 // Building a graph runs nothing. Forward, backward and optimizer updates are nodes of the same
-// graph; `gradients()` extends a graph by its derivatives, and `compile()` (program.h) turns it into
-// something that runs. Nodes are stored in an order in which every node follows its inputs.
+// graph; `gradients()` extends a graph by its derivatives, and `compile()` (program.h) turns it
+// into something that runs. Nodes are stored in an order in which every node follows its inputs.
 //
 //   Graph g(Mode::kTraining);
 //   Value x = g.input("image", {128, 3, 32, 32});
@@ -34,23 +34,23 @@ enum class Op : std::uint8_t {
   kParameter,  ///< () -> variable that lives across runs: weight, running statistic, momentum
   kFill,       ///< () -> constant, FillAttributes
   // Forward. Inputs in brackets are optional.
-  kConv2d,          ///< x, w [, bias] [, residual] -> y, ConvAttributes
-  kBatchNorm,       ///< x, gamma, beta [, residual] -> y, mean, var (biased), NormAttributes
-  kNormalize,       ///< x, gamma, beta, mean, var [, residual] -> y, NormAttributes
-  kRelu,            ///< x -> max(x, 0)
-  kSigmoid,         ///< x -> 1 / (1 + e^-x)
-  kAdd,             ///< a, b -> a + b
-  kMul,             ///< a, b -> a * b, elementwise
-  kMaxPool,         ///< x -> y, position of the maximum in its window (u8), PoolAttributes
-  kAvgPool,         ///< x -> y, PoolAttributes
-  kGlobalAvgPool,   ///< x [n, c, h, w] -> [n, c]
-  kLinear,          ///< x [n, k], w [m, k] [, bias [m]] -> [n, m]
-  kReshape,         ///< x -> same elements in row-major order, ShapeAttributes
-  kDropout,         ///< x -> x * mask / (1 - p), DropoutAttributes; its own gradient
-  kPadShortcut,     ///< x -> x at stride s, zero channels around it, PadShortcutAttributes
-  kConcat,          ///< x0, x1, ... -> joined along channels
-  kSliceChannels,   ///< x -> channels [begin, end), SliceAttributes
-  kSoftmax,         ///< x [n, c] -> probabilities over c
+  kConv2d,               ///< x, w [, bias] [, residual] -> y, ConvAttributes
+  kBatchNorm,            ///< x, gamma, beta [, residual] -> y, mean, var (biased), NormAttributes
+  kNormalize,            ///< x, gamma, beta, mean, var [, residual] -> y, NormAttributes
+  kRelu,                 ///< x -> max(x, 0)
+  kSigmoid,              ///< x -> 1 / (1 + e^-x)
+  kAdd,                  ///< a, b -> a + b
+  kMul,                  ///< a, b -> a * b, elementwise
+  kMaxPool,              ///< x -> y, position of the maximum in its window (u8), PoolAttributes
+  kAvgPool,              ///< x -> y, PoolAttributes
+  kGlobalAvgPool,        ///< x [n, c, h, w] -> [n, c]
+  kLinear,               ///< x [n, k], w [m, k] [, bias [m]] -> [n, m]
+  kReshape,              ///< x -> same elements in row-major order, ShapeAttributes
+  kDropout,              ///< x -> x * mask / (1 - p), DropoutAttributes; its own gradient
+  kPadShortcut,          ///< x -> x at stride s, zero channels around it, PadShortcutAttributes
+  kConcat,               ///< x0, x1, ... -> joined along channels
+  kSliceChannels,        ///< x -> channels [begin, end), SliceAttributes
+  kSoftmax,              ///< x [n, c] -> probabilities over c
   kSoftmaxCrossEntropy,  ///< logits [n, c], targets [n, c] [, class weights [c]] -> loss [1], p
   // Backward.
   kConv2dBackwardData,     ///< dy, w -> dx, ConvAttributes (with input_shape)
@@ -76,9 +76,9 @@ enum class Op : std::uint8_t {
   kLars,            ///< w, velocity, gradient, lr [, gradient scale]
   kClear,           ///< variable: variable = 0
   // Helpers of training and of compilation.
-  kClipScale,       ///< gradients... -> [1]: min(1, max_norm / global norm), FillAttributes.value
-  kFoldWeights,     ///< w, gamma, var -> w * gamma / sqrt(var + eps) per filter, NormAttributes
-  kFoldBias,        ///< gamma, beta, mean, var [, bias] -> bias of the folded convolution
+  kClipScale,    ///< gradients... -> [1]: min(1, max_norm / global norm), FillAttributes.value
+  kFoldWeights,  ///< w, gamma, var -> w * gamma / sqrt(var + eps) per filter, NormAttributes
+  kFoldBias,     ///< gamma, beta, mean, var [, bias] -> bias of the folded convolution
 };
 
 struct ConvAttributes {
@@ -86,11 +86,11 @@ struct ConvAttributes {
   std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   std::int64_t dilation_h = 1, dilation_w = 1;
   std::int64_t groups = 1;
-  bool bias = false;      ///< the node has a bias input
-  bool residual = false;  ///< the node's last input is added to the result
-  bool relu = false;      ///< ReLU after everything else
-  Shape input_shape = {};      ///< of x, for the gradient of the data
-  Shape weight_shape = {};     ///< of w, for the gradient of the weights
+  bool bias = false;        ///< the node has a bias input
+  bool residual = false;    ///< the node's last input is added to the result
+  bool relu = false;        ///< ReLU after everything else
+  Shape input_shape = {};   ///< of x, for the gradient of the data
+  Shape weight_shape = {};  ///< of w, for the gradient of the weights
   bool operator==(const ConvAttributes&) const = default;
 };
 
@@ -105,9 +105,9 @@ struct PoolAttributes {
 
 struct NormAttributes {
   double eps = 1e-5;
-  bool relu = false;            ///< y = relu(normalised [+ residual])
-  bool residual = false;        ///< the node has (had) a residual input
-  bool second_gradient = false; ///< backward: dy is the sum of the first two inputs
+  bool relu = false;             ///< y = relu(normalised [+ residual])
+  bool residual = false;         ///< the node has (had) a residual input
+  bool second_gradient = false;  ///< backward: dy is the sum of the first two inputs
   bool operator==(const NormAttributes&) const = default;
 };
 
@@ -149,8 +149,8 @@ struct LossAttributes {
 
 /// Settings of an update; each op uses those its formula in docs/NUMERICS.md names.
 struct UpdateAttributes {
-  double momentum = 0;      ///< SGD, LARS: of the velocity; running average: weight of the new value
-  double scale = 1;         ///< running average, accumulate: factor of the value
+  double momentum = 0;  ///< SGD, LARS: of the velocity; running average: weight of the new value
+  double scale = 1;     ///< running average, accumulate: factor of the value
   bool nesterov = false;
   double weight_decay = 0;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  ///< AdamW
@@ -162,14 +162,14 @@ struct UpdateAttributes {
 enum class Init : std::uint8_t {
   kZeros,
   kOnes,
-  kHeNormal,      ///< normal, variance 2 / fan_out (He et al. 2015; torchvision's choice)
-  kLinearUniform, ///< uniform in ±1/sqrt(fan_in) (torch.nn.Linear's default)
-  kConstant,      ///< ParameterAttributes::value
+  kHeNormal,       ///< normal, variance 2 / fan_out (He et al. 2015; torchvision's choice)
+  kLinearUniform,  ///< uniform in ±1/sqrt(fan_in) (torch.nn.Linear's default)
+  kConstant,       ///< ParameterAttributes::value
 };
 
 /// What a parameter is for: decides weight decay and whether it is trained or stored.
 enum class Role : std::uint8_t {
-  kWeight,     ///< of a convolution or a linear layer; decayed
+  kWeight,  ///< of a convolution or a linear layer; decayed
   kBias,
   kNormScale,  ///< gamma
   kNormShift,  ///< beta

@@ -1,9 +1,11 @@
 // The networks: plain functions that add layers to a graph, and a registry of their names.
 //
-//   resnet{18,34,50,101,152,200}     He et al. 2016a ("Deep Residual Learning for Image Recognition"),
+//   resnet{18,34,50,101,152,200}     He et al. 2016a ("Deep Residual Learning for Image
+//   Recognition"),
 //                                    torchvision's names of parameters
-//   resnet{18,34,50,101,152,200}v2   He et al. 2016b ("Identity Mappings in Deep Residual Networks")
-//   resnet{6n+2}, resnet{6n+2}v2     their networks for 32x32 pictures, basic blocks: 20, 32, 44, 56,
+//   resnet{18,34,50,101,152,200}v2   He et al. 2016b ("Identity Mappings in Deep Residual
+//   Networks") resnet{6n+2}, resnet{6n+2}v2     their networks for 32x32 pictures, basic blocks:
+//   20, 32, 44, 56,
 //                                    110, 1202, …
 //   resnet{9n+2}, resnet{9n+2}v2     the same with bottlenecks: 164, 1001, …
 //   plain…                           any of these without its skips: plain20, plain34, plain56v2
@@ -41,15 +43,15 @@ Shortcut parse_shortcut(std::string_view name);
 struct ModelConfig {
   std::string architecture = "resnet18";
   std::int64_t classes = 1000;
-  std::int64_t channels = 3;     ///< of the pictures
+  std::int64_t channels = 3;      ///< of the pictures
   std::int64_t image_size = 224;  ///< side of the square input that summaries and files assume
   Shortcut shortcut = Shortcut::kDefault;
   /// Layers a skip jumps over; 0: the block's own number. Basic blocks (own: 2) may have any number
   /// that divides the layers of every stage, so that the depth stays; bottlenecks have 3.
   int layers_per_skip = 0;
   bool stride_on_first_1x1 = false;  ///< bottlenecks: the paper's stride; false: v1.5, torchvision
-  bool zero_gamma = false;           ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
-  double dropout = 0;                ///< before the last linear layer
+  bool zero_gamma = false;  ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
+  double dropout = 0;       ///< before the last linear layer
   bool operator==(const ModelConfig&) const = default;
 };
 
@@ -76,8 +78,8 @@ std::int64_t default_image_size(std::string_view architecture);
 struct LayerSummary {
   std::string name;
   std::string op;
-  Shape output;                  ///< for a batch of one
-  std::int64_t parameters = 0;   ///< trained ones; shared ones count where they are first used
+  Shape output;                    ///< for a batch of one
+  std::int64_t parameters = 0;     ///< trained ones; shared ones count where they are first used
   std::int64_t multiply_adds = 0;  ///< of convolutions and linear layers
 };
 /// Layers in order, for a batch of one. Backward and update nodes are left out.

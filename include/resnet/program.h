@@ -21,30 +21,30 @@ enum class Device : std::uint8_t {
 
 struct CompileOptions {
   Device device = Device::kCpu;
-  int threads = 0;            ///< 0: all processors that this process may use
-  bool passes = true;         ///< folding and fusion
-  bool plan_memory = true;    ///< false: every value gets memory of its own (for debugging)
-  bool recompute = true;      ///< recompute cheap activations in the backward pass
-  bool winograd = true;       ///< allow Winograd kernels for 3x3 convolutions where they are faster
+  int threads = 0;          ///< 0: all processors that this process may use
+  bool passes = true;       ///< folding and fusion
+  bool plan_memory = true;  ///< false: every value gets memory of its own (for debugging)
+  bool recompute = true;    ///< recompute cheap activations in the backward pass
+  bool winograd = true;     ///< allow Winograd kernels for 3x3 convolutions where they are faster
 };
 
 /// What a compiled program costs.
 struct ProgramStats {
-  std::size_t steps = 0;            ///< kernels per run
-  std::size_t arena_bytes = 0;      ///< activations, gradients, scratch
-  std::size_t packed_bytes = 0;     ///< weights kept in the kernels' own layout
+  std::size_t steps = 0;         ///< kernels per run
+  std::size_t arena_bytes = 0;   ///< activations, gradients, scratch
+  std::size_t packed_bytes = 0;  ///< weights kept in the kernels' own layout
   std::size_t variable_bytes = 0;
   std::size_t unplanned_bytes = 0;  ///< what the arena would take without sharing
 };
 
 /// One kernel of a program with its time in the last profiled run.
 struct StepProfile {
-  std::string name;    ///< layer
+  std::string name;  ///< layer
   std::string op;
   std::string kernel;  ///< the implementation chosen
   double seconds = 0;
-  double flops = 0;    ///< 2 x multiply-adds, by the textbook definition
-  double bytes = 0;    ///< inputs read and outputs written once
+  double flops = 0;  ///< 2 x multiply-adds, by the textbook definition
+  double bytes = 0;  ///< inputs read and outputs written once
 };
 
 /// A graph ready to run on one device. `run()` does not allocate. Not thread-safe; programs that
@@ -59,7 +59,8 @@ class Program {
   Program(Program&&) noexcept;
   Program& operator=(Program&&) noexcept;
 
-  /// Copies a host tensor (f32 or f64) into a graph input. Throws kInvalidArgument on another shape.
+  /// Copies a host tensor (f32 or f64) into a graph input. Throws kInvalidArgument on another
+  /// shape.
   void set_input(std::string_view name, const Tensor& value);
   void set_input(std::string_view name, double scalar);
   /// `seed` and `step` select the dropout masks.

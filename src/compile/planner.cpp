@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-std::size_t rounded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t rounded(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 }  // namespace
 
@@ -31,10 +33,9 @@ std::size_t plan_offsets(std::vector<Interval>& intervals) {
     }
     x.offset = offset;
     arena = std::max(arena, offset + rounded(x.bytes));
-    const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
-                                     [&](std::size_t o, std::size_t j) {
-                                       return o < intervals[j].offset;
-                                     });
+    const auto at =
+        std::upper_bound(placed.begin(), placed.end(), offset,
+                         [&](std::size_t o, std::size_t j) { return o < intervals[j].offset; });
     placed.insert(at, i);
   }
   return arena;

@@ -1,4 +1,5 @@
-// Where values live: offsets in one arena, so that values whose lifetimes do not overlap share memory.
+// Where values live: offsets in one arena, so that values whose lifetimes do not overlap share
+// memory.
 #pragma once
 
 #include <cstddef>

@@ -46,8 +46,8 @@ class Kernel {
 /// A target's answer for one node.
 struct KernelChoice {
   std::unique_ptr<Kernel> kernel;
-  std::string name;              ///< the implementation, for profiles: "jit:avx512_core", "ours"
-  std::vector<Layout> inputs;    ///< wanted; the compiler inserts reorders where they differ
+  std::string name;            ///< the implementation, for profiles: "jit:avx512_core", "ours"
+  std::vector<Layout> inputs;  ///< wanted; the compiler inserts reorders where they differ
   std::vector<Layout> outputs;
   std::size_t scratch_bytes = 0;
   /// Output i may take over the memory of input in_place[i] if nobody reads that later; -1: never.

@@ -30,7 +30,7 @@ class FileDescriptor {
 };
 
 [[noreturn]] void fail_io(const char* action, const std::filesystem::path& path, int error) {
-  const char* hint = error == ENOSPC || error == EDQUOT ? "; free some space and run it again"
+  const char* hint = error == ENOSPC || error == EDQUOT  ? "; free some space and run it again"
                      : error == EACCES || error == EROFS ? "; check the permissions of the folder"
                                                          : "";
   fail(ErrorCode::kIo, "cannot {} {}: {}{}", action, path.string(), std::strerror(error), hint);

@@ -24,10 +24,14 @@ Pad resolve_padding(Padding mode, std::int64_t pad, std::int64_t size, std::int6
   return {total / 2, total - total / 2};
 }
 
-// A value that some node has: `find` and updates return others.
+// Some node has this value: `find` and updates return others.
+bool exists(const Graph& g, Value v) {
+  return v.node >= 0 && v.node < std::ssize(g.nodes()) && v.output >= 0 &&
+         v.output < std::ssize(g.node(v).outputs);
+}
+
 void expect_value(const Graph& g, std::string_view name, Value v) {
-  if (v.node < 0 || v.node >= static_cast<std::int32_t>(g.nodes().size()) || v.output < 0 ||
-      v.output >= std::ssize(g.node(v).outputs)) {
+  if (!exists(g, v)) {
     fail(ErrorCode::kInvalidArgument, "{}: there is no value {}.{} to read", name, v.node,
          v.output);
   }
@@ -81,7 +85,7 @@ Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attribut
   std::vector<TensorType> types;
   types.reserve(inputs.size());
   for (const Value v : inputs) {
-    expect_value(*this, name, v);
+    RESNET_CHECK(exists(*this, v));
     types.push_back(type(v));
   }
   const auto count = static_cast<int>(inputs.size());

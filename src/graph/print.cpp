@@ -27,7 +27,8 @@ struct AttributePrinter {
                        a.stride_h, a.stride_w, a.pad_top, a.pad_left, a.pad_bottom, a.pad_right);
   }
   std::string operator()(const NormAttributes& a) const {
-    return fmt::format(" eps={}{}{}", a.eps, a.residual ? " +residual" : "", a.relu ? " +relu" : "");
+    return fmt::format(" eps={}{}{}", a.eps, a.residual ? " +residual" : "",
+                       a.relu ? " +relu" : "");
   }
   std::string operator()(const DropoutAttributes& a) const {
     return fmt::format(" p={} stream={}", a.p, a.stream);
@@ -39,7 +40,9 @@ struct AttributePrinter {
   std::string operator()(const SliceAttributes& a) const {
     return fmt::format(" [{}, {})", a.begin, a.end);
   }
-  std::string operator()(const FillAttributes& a) const { return fmt::format(" value={}", a.value); }
+  std::string operator()(const FillAttributes& a) const {
+    return fmt::format(" value={}", a.value);
+  }
   std::string operator()(const LossAttributes& a) const {
     return a.label_smoothing != 0 ? fmt::format(" label_smoothing={}", a.label_smoothing) : "";
   }

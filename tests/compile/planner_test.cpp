@@ -22,8 +22,8 @@ TEST(Planner, NothingThatLivesTogetherSharesMemory) {
     std::size_t total = 0;
     for (int i = 0; i < 60; ++i) {
       const auto first = static_cast<std::int32_t>(random.below(40));
-      intervals.push_back({1 + random.below(5000), first,
-                           first + static_cast<std::int32_t>(random.below(10)), 0});
+      intervals.push_back(
+          {1 + random.below(5000), first, first + static_cast<std::int32_t>(random.below(10)), 0});
       total += intervals.back().bytes + 64;
     }
     const std::size_t arena = plan_offsets(intervals);

@@ -46,7 +46,9 @@ class Golden : public testing::TestWithParam<Case> {
   bool reference() const { return GetParam().device == Device::kReference; }
   double factor() const { return reference() ? 0 : golden::kFactor; }
   CompileOptions options() const {
-    return {.device = GetParam().device, .threads = 2, .passes = GetParam().passes,
+    return {.device = GetParam().device,
+            .threads = 2,
+            .passes = GetParam().passes,
             .winograd = GetParam().winograd};
   }
 
@@ -100,7 +102,8 @@ TEST_P(Golden, Training) {
   const std::vector<Value> d = gradients(g, loss, weights);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::string name = g.node(weights[i]).name;
-    const Value v = g.parameter("momentum." + name, g.shape(weights[i]), {.role = Role::kOptimizer});
+    const Value v =
+        g.parameter("momentum." + name, g.shape(weights[i]), {.role = Role::kOptimizer});
     g.append(Op::kSgd, name, {weights[i], v, d[i], lr},
              UpdateAttributes{.momentum = golden_.momentum, .weight_decay = golden_.weight_decay});
     g.mark_output("d." + name, d[i]);

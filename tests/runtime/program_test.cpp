@@ -192,7 +192,8 @@ TEST(Program, SaysWhatIsWrongWithItsInputs) {
 }
 
 TEST(Variables, InitialisationDependsOnSeedAndNameAlone) {
-  const Graph small = inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 1);
+  const Graph small =
+      inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 1);
   const Graph large =
       inference_graph({.architecture = "resnet14", .classes = 10, .image_size = 16}, 1);
   Variables a, b;

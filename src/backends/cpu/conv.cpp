@@ -1,5 +1,6 @@
 // Convolutions by oneDNN. What is ours here is the choice: which layouts to offer, and where
-// Winograd's F(4x4, 3x3) is faster than the direct kernels (measured in bench/, docs/PERFORMANCE.md).
+// Winograd's F(4x4, 3x3) is faster than the direct kernels (measured in bench/,
+// docs/PERFORMANCE.md).
 #include <array>
 #include <cstring>
 #include <optional>
@@ -52,14 +53,11 @@ struct Problem {
 Problem problem_of(const NodeView& v) {
   Problem p{v.node.op, {}, {}, {}, v.attributes<ConvAttributes>()};
   switch (v.node.op) {
-    case Op::kConv2d:
-      p.x = v.in_shape(0), p.w = v.in_shape(1), p.y = v.out_shape();
-      break;
+    case Op::kConv2d: p.x = v.in_shape(0), p.w = v.in_shape(1), p.y = v.out_shape(); break;
     case Op::kConv2dBackwardData:
       p.x = p.a.input_shape, p.w = v.in_shape(1), p.y = v.in_shape(0);
       break;
-    default:
-      p.x = v.in_shape(0), p.w = p.a.weight_shape, p.y = v.in_shape(1);
+    default: p.x = v.in_shape(0), p.w = p.a.weight_shape, p.y = v.in_shape(1);
   }
   return p;
 }
@@ -100,8 +98,11 @@ struct Attempt {
   dnnl::primitive_attr attr;
 
   Attempt(CpuTarget& t, const Problem& problem, const Candidate& c)
-      : target(t), p(problem), x(t.describe_memory({DType::kF32, problem.x}, c.x)),
-        y(t.describe_memory({DType::kF32, problem.y}, c.y)), algorithm(c.algorithm) {
+      : target(t),
+        p(problem),
+        x(t.describe_memory({DType::kF32, problem.x}, c.x)),
+        y(t.describe_memory({DType::kF32, problem.y}, c.y)),
+        algorithm(c.algorithm) {
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   }
 
@@ -117,11 +118,13 @@ struct Attempt {
       const memory::desc bias({p.y[1]}, memory::data_type::f32, memory::format_tag::a);
       return {{kind, algorithm, x, p.weights(), bias, y, p.strides(), p.dilates(), p.pad_begin(),
                p.pad_end()},
-              a, target.engine()};
+              a,
+              target.engine()};
     }
-    return {{kind, algorithm, x, p.weights(), y, p.strides(), p.dilates(), p.pad_begin(),
-             p.pad_end()},
-            a, target.engine()};
+    return {
+        {kind, algorithm, x, p.weights(), y, p.strides(), p.dilates(), p.pad_begin(), p.pad_end()},
+        a,
+        target.engine()};
   }
 };
 
@@ -164,10 +167,9 @@ KernelChoice forward(const NodeView& v, const Attempt& t, const Candidate& c) {
 
 KernelChoice backward_data(const NodeView& v, const Attempt& t, const Candidate& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
-  const BackwardData::primitive_desc pd(
-      {t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(), t.p.dilates(), t.p.pad_begin(),
-       t.p.pad_end()},
-      t.attr, v.target.engine(), hint);
+  const BackwardData::primitive_desc pd({t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(),
+                                         t.p.dilates(), t.p.pad_begin(), t.p.pad_end()},
+                                        t.attr, v.target.engine(), hint);
   auto kernel = std::make_unique<DnnlKernel>(v.target, BackwardData(pd));
   kernel->bind(DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), From::kIn, 0);
   kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
@@ -180,10 +182,9 @@ KernelChoice backward_data(const NodeView& v, const Attempt& t, const Candidate&
 
 KernelChoice backward_weights(const NodeView& v, const Attempt& t, const Candidate& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
-  const BackwardWeights::primitive_desc pd(
-      {t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(), t.p.dilates(), t.p.pad_begin(),
-       t.p.pad_end()},
-      t.attr, v.target.engine(), hint);
+  const BackwardWeights::primitive_desc pd({t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(),
+                                            t.p.dilates(), t.p.pad_begin(), t.p.pad_end()},
+                                           t.attr, v.target.engine(), hint);
   auto kernel = std::make_unique<DnnlKernel>(v.target, BackwardWeights(pd));
   kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
   kernel->bind(DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), From::kIn, 1);

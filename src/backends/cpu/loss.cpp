@@ -39,8 +39,7 @@ struct Targets {
   double smoothing;
 
   double smoothed(std::int64_t i, std::int64_t j) const {
-    return (1 - smoothing) * static_cast<double>(t[i * c + j]) +
-           smoothing / static_cast<double>(c);
+    return (1 - smoothing) * static_cast<double>(t[i * c + j]) + smoothing / static_cast<double>(c);
   }
   double weight(std::int64_t j) const {
     return weights == nullptr ? 1 : static_cast<double>(weights[j]);
@@ -115,11 +114,11 @@ KernelChoice make_loss(const NodeView& v) {
   switch (v.node.op) {
     case Op::kSoftmax: return plain_kernel(v, std::make_unique<Softmax>(v.out_shape()));
     case Op::kSoftmaxCrossEntropy:
-      return plain_kernel(v, std::make_unique<CrossEntropy>(v.in_shape(0),
-                                                            v.attributes<LossAttributes>()));
+      return plain_kernel(
+          v, std::make_unique<CrossEntropy>(v.in_shape(0), v.attributes<LossAttributes>()));
     default:
-      return plain_kernel(v, std::make_unique<CrossEntropyBackward>(
-                                 v.in_shape(1), v.attributes<LossAttributes>()));
+      return plain_kernel(
+          v, std::make_unique<CrossEntropyBackward>(v.in_shape(1), v.attributes<LossAttributes>()));
   }
 }
 

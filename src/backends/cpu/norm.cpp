@@ -1,9 +1,9 @@
-// Batch norm, fused with the skip addition and ReLU: own kernels, because oneDNN 2.6 cannot fuse the
-// addition and sweeps more often. Passes over the activation (bench/norm_bench.cpp):
+// Batch norm, fused with the skip addition and ReLU: own kernels, because oneDNN 2.6 cannot fuse
+// the addition and sweeps more often. Passes over the activation (bench/norm_bench.cpp):
 //   forward   read x; read x [, residual], write y
 //   backward  read dy [, dy2], x [, y] [, write dresidual]; read dy [, dy2], x [, y], write dx
-// Sums over a tile are in float with several accumulators, across tiles in double, in a fixed order:
-// results do not depend on the number of threads.
+// Sums over a tile are in float with several accumulators, across tiles in double, in a fixed
+// order: results do not depend on the number of threads.
 #include <algorithm>
 #include <cmath>
 
@@ -19,7 +19,9 @@ class Workspace {
   enum Array : std::uint8_t { kMean, kScale, kBeta, kSlope, kOffset, kShift, kArrays };
 
   Workspace(const BlockedShape& s, void* memory)
-      : padded_(s.padded()), tiles_(s.tiles()), block_(s.block),
+      : padded_(s.padded()),
+        tiles_(s.tiles()),
+        block_(s.block),
         data_(static_cast<float*>(memory)) {}
   static std::size_t bytes(const BlockedShape& s) {
     return static_cast<std::size_t>(kArrays * s.padded() + 2 * s.tiles() * s.block) * sizeof(float);
@@ -89,8 +91,8 @@ class BatchNorm final : public Kernel {
     }
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
-      simd::tile_moments(x + t * s_.tile(), shift + t % s_.blocks * s_.block, s_.pixels(),
-                         s_.block, w.first(t), w.second(t));
+      simd::tile_moments(x + t * s_.tile(), shift + t % s_.blocks * s_.block, s_.pixels(), s_.block,
+                         w.first(t), w.second(t));
     }
     const auto m = static_cast<double>(s_.n * s_.pixels());
     for (std::int64_t c = 0; c < s_.channels; ++c) {
@@ -144,7 +146,7 @@ class NormBackward final : public Kernel {
     Workspace w(s_, args.scratch);
     set_coefficients(w, s_, a_.eps, in(i + 1), in(i + 2), in(i + 3), var);
 
-    const simd::Mask mask = !a_.relu       ? simd::Mask::kNone
+    const simd::Mask mask = !a_.relu      ? simd::Mask::kNone
                             : a_.residual ? simd::Mask::kFromY
                                           : simd::Mask::kFromX;
     const auto tile = [&](std::int64_t t) {
@@ -253,8 +255,8 @@ class FoldWeights final : public Kernel {
     const auto* var = static_cast<const float*>(args.in[2]);
     auto* y = static_cast<float*>(args.out[0]);
     for (std::int64_t o = 0; o < filters_; ++o) {
-      const double scale = static_cast<double>(gamma[o]) /
-                           std::sqrt(static_cast<double>(var[o]) + eps_);
+      const double scale =
+          static_cast<double>(gamma[o]) / std::sqrt(static_cast<double>(var[o]) + eps_);
       for (std::int64_t i = o * per_filter_; i < (o + 1) * per_filter_; ++i) {
         y[i] = static_cast<float>(static_cast<double>(w[i]) * scale);
       }
@@ -277,8 +279,8 @@ class FoldBias final : public Kernel {
     auto* y = static_cast<float*>(args.out[0]);
     for (std::int64_t o = 0; o < filters_; ++o) {
       const double bias = args.in.size() == 5 ? in(4, o) : 0;
-      y[o] = static_cast<float>(in(1, o) +
-                                (bias - in(2, o)) * in(0, o) / std::sqrt(in(3, o) + eps_));
+      y[o] =
+          static_cast<float>(in(1, o) + (bias - in(2, o)) * in(0, o) / std::sqrt(in(3, o) + eps_));
     }
   }
 
@@ -293,11 +295,11 @@ KernelChoice make_norm(const NodeView& v) {
   const std::int64_t block = v.target.block();
   switch (v.node.op) {
     case Op::kFoldWeights:
-      return plain_kernel(v, std::make_unique<FoldWeights>(v.in_shape(0),
-                                                           v.attributes<NormAttributes>().eps));
+      return plain_kernel(
+          v, std::make_unique<FoldWeights>(v.in_shape(0), v.attributes<NormAttributes>().eps));
     case Op::kFoldBias:
-      return plain_kernel(v, std::make_unique<FoldBias>(v.in_shape(0)[0],
-                                                        v.attributes<NormAttributes>().eps));
+      return plain_kernel(
+          v, std::make_unique<FoldBias>(v.in_shape(0)[0], v.attributes<NormAttributes>().eps));
     case Op::kChannelSum: {
       if (v.in_shape(0).size() != 4) {
         return plain_kernel(v, std::make_unique<ColumnSum>(v.in_shape(0)));
@@ -311,8 +313,7 @@ KernelChoice make_norm(const NodeView& v) {
   const auto& a = v.attributes<NormAttributes>();
   const std::size_t scratch = Workspace::bytes(s);
   if (v.node.op == Op::kBatchNorm) {
-    return own_kernel(v, std::make_unique<BatchNorm>(s, a), scratch,
-                      {a.residual ? 3 : 0, -1, -1});
+    return own_kernel(v, std::make_unique<BatchNorm>(s, a), scratch, {a.residual ? 3 : 0, -1, -1});
   }
   if (v.node.op == Op::kNormalize) {
     return own_kernel(v, std::make_unique<Normalize>(s, a), scratch, {a.residual ? 5 : 0});

@@ -32,8 +32,8 @@ struct ChannelCopy {
     const BlockedShape& coarse = scatter ? x : y;
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t cx = from + done, cy = to + done;
-      const std::int64_t length = std::min(
-          {count - done, x.block - cx % x.block, y.block - cy % y.block});
+      const std::int64_t length =
+          std::min({count - done, x.block - cx % x.block, y.block - cy % y.block});
       const float* s = source + (n * x.blocks + cx / x.block) * x.tile() + cx % x.block;
       float* t = target + (n * y.blocks + cy / y.block) * y.tile() + cy % y.block;
       for (std::int64_t h = 0; h < coarse.height; ++h) {
@@ -81,7 +81,8 @@ BlockedShape view(const NodeView& v, const Shape& s) {
 
 KernelChoice make_shape(const NodeView& v) {
   if (v.node.op == Op::kReshape) {
-    return plain_kernel(v, std::make_unique<Reshape>(v.target.bytes(v.out(), kPlainLayout)), 0, {0});
+    return plain_kernel(v, std::make_unique<Reshape>(v.target.bytes(v.out(), kPlainLayout)), 0,
+                        {0});
   }
   const BlockedShape x = view(v, v.in_shape(0)), y = view(v, v.out_shape());
   std::vector<ChannelCopy> copies;
