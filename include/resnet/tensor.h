@@ -32,17 +32,29 @@ enum class DataLayout : std::uint8_t { kNCHW, kNHWC };
 template <class T>
 struct DTypeOf;
 template <>
-struct DTypeOf<float> { static constexpr DType value = DType::kF32; };
+struct DTypeOf<float> {
+  static constexpr DType value = DType::kF32;
+};
 template <>
-struct DTypeOf<double> { static constexpr DType value = DType::kF64; };
+struct DTypeOf<double> {
+  static constexpr DType value = DType::kF64;
+};
 template <>
-struct DTypeOf<std::int8_t> { static constexpr DType value = DType::kI8; };
+struct DTypeOf<std::int8_t> {
+  static constexpr DType value = DType::kI8;
+};
 template <>
-struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::kU8; };
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::kU8;
+};
 template <>
-struct DTypeOf<std::int32_t> { static constexpr DType value = DType::kI32; };
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::kI32;
+};
 template <>
-struct DTypeOf<std::int64_t> { static constexpr DType value = DType::kI64; };
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::kI64;
+};
 
 /// A value type with shared storage: copies are cheap and see the same elements; `clone()` copies.
 /// Distinct tensors may be used from distinct threads; the elements themselves are not guarded.
@@ -54,6 +66,7 @@ class Tensor {
 
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor full(Shape shape, float value);  ///< f32
+  /// Throws `kInvalidArgument` when the number of values is not the shape's.
   template <class T>
   static Tensor from(Shape shape, std::span<const T> values);
 
@@ -87,6 +100,7 @@ class Tensor {
 
  private:
   void require(DType dtype) const;
+  void require_size(std::size_t values) const;
 
   DType dtype_ = DType::kF32;
   Shape shape_{0};
@@ -97,6 +111,7 @@ class Tensor {
 template <class T>
 Tensor Tensor::from(Shape shape, std::span<const T> values) {
   Tensor t(DTypeOf<T>::value, std::move(shape));
+  t.require_size(values.size());
   auto out = t.as<T>();
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = values[i];
   return t;

@@ -27,9 +27,10 @@ class Variables {
   /// Deep copy with every floating tensor cast to `dtype`.
   Variables cast(DType dtype) const;
 
-  /// Counts changes, so that programs know when packed weights are stale.
+  /// A number that no other state of any Variables has: programs see by it that values changed.
   std::uint64_t version() const { return version_; }
-  void touch() { ++version_; }
+  /// Says that values changed, after writing to a tensor directly.
+  void touch();
 
  private:
   std::map<std::string, Tensor, std::less<>> tensors_;

@@ -1,6 +1,7 @@
 #include "compile/compiler.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -60,9 +61,9 @@ bool Planner::is_constant(std::int32_t buffer) const {
 
 void Planner::add_step(Step step) {
   // What follows from unchanging variables alone is computed once, not in every run.
-  const bool constant = !step.in.empty() && updated_inputs(step.op) == 0 &&
-                        std::all_of(step.in.begin(), step.in.end(),
-                                    [&](std::int32_t b) { return is_constant(b); });
+  const bool constant =
+      !step.in.empty() && updated_inputs(step.op) == 0 &&
+      std::all_of(step.in.begin(), step.in.end(), [&](std::int32_t b) { return is_constant(b); });
   if (constant) {
     for (const std::int32_t b : step.out) {
       plan_.buffers[static_cast<std::size_t>(b)].storage = Storage::kPacked;
@@ -142,8 +143,10 @@ void Planner::select_kernels() {
     for (int i = 0; i < updated_inputs(n.op); ++i) {
       const Value v = n.inputs[static_cast<std::size_t>(i)];
       const std::int32_t home = home_.at(v);
-      std::erase_if(by_layout_,
-                    [&](const auto& e) { return e.first.first == v && e.second != home; });
+      const auto first = by_layout_.lower_bound({v, 0});
+      const auto last = by_layout_.upper_bound({v, std::numeric_limits<std::int32_t>::max()});
+      by_layout_.erase(first, last);
+      by_layout_[{v, kPlainLayout.id}] = home;
     }
   }
   for (const auto& [name, v] : plan_.graph.outputs()) {

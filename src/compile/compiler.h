@@ -33,7 +33,7 @@ struct Buffer {
   TensorType type;
   Layout layout;
   Storage storage = Storage::kArena;
-  std::string name;        ///< of an input or a variable
+  std::string name;  ///< of an input or a variable
   std::size_t bytes = 0;
   std::size_t offset = 0;  ///< in the arena or in the packed memory
 };
@@ -41,14 +41,14 @@ struct Buffer {
 /// One kernel with its operands.
 struct Step {
   std::unique_ptr<Kernel> kernel;
-  std::string name;             ///< layer
+  std::string name;  ///< layer
   Op op = Op::kInput;
-  bool reorder = false;         ///< a change of layout that the compiler inserted
-  std::int32_t node = -1;       ///< in Plan::graph; of the value for a reorder
+  bool reorder = false;    ///< a change of layout that the compiler inserted
+  std::int32_t node = -1;  ///< in Plan::graph; of the value for a reorder
   std::string kernel_name;
   std::vector<std::int32_t> in, out;  ///< buffers
   std::size_t scratch_bytes = 0;
-  std::size_t scratch_offset = 0;     ///< in the arena
+  std::size_t scratch_offset = 0;  ///< in the arena
 };
 
 struct Plan {

@@ -33,10 +33,13 @@ std::int32_t relu_backward_of(const Rewrite& g, Value y) {
 
 // The backward node of `norm` that reads `dy`, or -1.
 std::int32_t norm_backward_of(const Rewrite& g, std::int32_t norm, Value dy) {
-  const Value x = g.node(norm).inputs[0];
+  const auto& forward = g.node(norm).inputs;  // x, gamma, beta
   for (const std::int32_t id : g.users(dy)) {
     const Node& n = g.node(id);
-    if (is_norm_backward(n.op) && n.inputs[0] == dy && n.inputs[1] == x) return id;
+    if (is_norm_backward(n.op) && n.inputs[0] == dy &&
+        std::equal(forward.begin(), forward.begin() + 3, n.inputs.begin() + 1)) {
+      return id;
+    }
   }
   return -1;
 }
@@ -53,6 +56,11 @@ void fuse_norm(Rewrite& g, std::int32_t relu, std::int32_t sum, std::int32_t nor
     if (norm_backward < 0) return;
     if (sum < 0 && !g.used_only_by(t, norm_backward)) return;
     if (g.is_output(t)) return;
+  }
+  // Both directions will read the parameters at other times, and derive the mask from them.
+  const double last = g.position(std::max(relu, norm_backward));
+  for (const Value v : g.node(norm).inputs) {
+    if (g.updated_between(v, g.position(norm), last)) return;
   }
 
   auto a = std::get<NormAttributes>(g.node(norm).attributes);
@@ -142,9 +150,8 @@ Graph fold_batch_norm(const Graph& graph) {
     if (g.node(x).op != Op::kConv2d || !g.used_only_by(x, id)) continue;
     auto conv = std::get<ConvAttributes>(g.node(x).attributes);
     if (conv.relu || conv.residual) continue;
-    const bool constant = std::all_of(in.begin() + 1, in.begin() + 5, [&](Value v) {
-      return g.node(v).op == Op::kParameter;
-    });
+    const bool constant = std::all_of(in.begin() + 1, in.begin() + 5,
+                                      [&](Value v) { return g.node(v).op == Op::kParameter; });
     if (!constant) continue;
     const auto norm = std::get<NormAttributes>(g.node(id).attributes);
     const std::vector<Value> conv_in = g.node(x).inputs;
@@ -195,13 +202,16 @@ Graph recompute_activations(const Graph& graph) {
         (recomputed.contains(n.inputs[3]) || backward_readers(g, n.inputs[3]).empty())) {
       continue;
     }
-    const auto first = *std::min_element(late.begin(), late.end(), [&](auto l, auto r) {
-      return g.position(l) < g.position(r);
-    });
+    const auto first = *std::min_element(
+        late.begin(), late.end(), [&](auto l, auto r) { return g.position(l) < g.position(r); });
+    if (g.updated_between(n.inputs[1], g.position(id), g.position(first)) ||
+        g.updated_between(n.inputs[2], g.position(id), g.position(first))) {
+      continue;
+    }
     std::vector<Value> inputs{n.inputs[0], n.inputs[1], n.inputs[2], {id, 1}, {id, 2}};
     if (a.residual) inputs.push_back(n.inputs[3]);
-    const Value again = g.insert(g.position(first) - 0.5, Op::kNormalize, n.name + ".again",
-                                 std::move(inputs), a);
+    const Value again =
+        g.insert(g.position(first) - 0.5, Op::kNormalize, n.name + ".again", std::move(inputs), a);
     for (const std::int32_t u : late) {
       std::vector<Value> in = g.node(u).inputs;
       std::replace(in.begin(), in.end(), y, again);
@@ -232,8 +242,8 @@ Graph schedule_updates(const Graph& graph) {
       for (const std::int32_t other : touched[inputs[i]]) {
         const int writes = updated_inputs(g.node(other).op);
         const auto& theirs = g.node(other).inputs;
-        const bool writes_it =
-            std::find(theirs.begin(), theirs.begin() + writes, inputs[i]) != theirs.begin() + writes;
+        const bool writes_it = std::find(theirs.begin(), theirs.begin() + writes, inputs[i]) !=
+                               theirs.begin() + writes;
         const bool hazard = static_cast<int>(i) < updated || writes_it;
         if (other < id && hazard) after = std::max(after, g.position(other));
       }

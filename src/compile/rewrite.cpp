@@ -9,7 +9,9 @@
 namespace resnet {
 
 Rewrite::Rewrite(const Graph& graph)
-    : mode_(graph.mode()), nodes_(graph.nodes()), positions_(nodes_.size()),
+    : mode_(graph.mode()),
+      nodes_(graph.nodes()),
+      positions_(nodes_.size()),
       outputs_(graph.outputs()) {
   std::iota(positions_.begin(), positions_.end(), 0.0);
   for (std::int32_t id = 0; id < size(); ++id) {
@@ -26,12 +28,23 @@ const std::vector<std::int32_t>& Rewrite::users(Value v) const {
 }
 
 bool Rewrite::is_output(Value v) const {
-  return std::any_of(outputs_.begin(), outputs_.end(), [&](const auto& o) { return o.second == v; });
+  return std::any_of(outputs_.begin(), outputs_.end(),
+                     [&](const auto& o) { return o.second == v; });
 }
 
 bool Rewrite::used_only_by(Value v, std::int32_t reader) const {
   const auto& u = users(v);
   return u.size() == 1 && u[0] == reader && !is_output(v);
+}
+
+bool Rewrite::updated_between(Value v, double from, double to) const {
+  const auto& readers = users(v);
+  return std::any_of(readers.begin(), readers.end(), [&](std::int32_t id) {
+    const auto& inputs = node(id).inputs;
+    const auto end =
+        inputs.begin() + std::min<std::ptrdiff_t>(updated_inputs(node(id).op), std::ssize(inputs));
+    return from < position(id) && position(id) < to && std::find(inputs.begin(), end, v) != end;
+  });
 }
 
 void Rewrite::set_inputs(std::int32_t id, std::vector<Value> inputs) {
@@ -130,7 +143,8 @@ Graph Rewrite::finish() const {
       if (n.op == Op::kInput) {
         v = graph.input(n.name, n.outputs[0].shape, n.outputs[0].dtype);
       } else if (n.op == Op::kParameter) {
-        v = graph.parameter(n.name, n.outputs[0].shape, std::get<ParameterAttributes>(n.attributes));
+        v = graph.parameter(n.name, n.outputs[0].shape,
+                            std::get<ParameterAttributes>(n.attributes));
       } else {
         v = graph.append(n.op, n.name, std::move(inputs), n.attributes);
       }

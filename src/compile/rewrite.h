@@ -1,5 +1,5 @@
-// A graph under change. Passes edit nodes here; `finish` emits a valid graph again, without what has
-// become unreachable, in an order as close to the nodes' positions as dependencies allow.
+// A graph under change. Passes edit nodes here; `finish` emits a valid graph again, without what
+// has become unreachable, in an order as close to the nodes' positions as dependencies allow.
 #pragma once
 
 #include <map>
@@ -26,6 +26,8 @@ class Rewrite {
   bool is_output(Value v) const;
   /// `reader` alone uses v, and the host does not ask for it.
   bool used_only_by(Value v, std::int32_t reader) const;
+  /// An update of v stands between two positions: a read must not move across it.
+  bool updated_between(Value v, double from, double to) const;
 
   void set_inputs(std::int32_t id, std::vector<Value> inputs);
   void set_attributes(std::int32_t id, Attributes attributes);

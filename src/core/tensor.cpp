@@ -156,4 +156,11 @@ void Tensor::require(DType dtype) const {
   }
 }
 
+void Tensor::require_size(std::size_t values) const {
+  if (values != static_cast<std::size_t>(size_)) {
+    fail(ErrorCode::kInvalidArgument, "a tensor of shape {} cannot be made of {} values",
+         to_string(shape_), values);
+  }
+}
+
 }  // namespace resnet

@@ -1,9 +1,15 @@
+#include <atomic>
 #include <cstring>
 
 #include "core/check.h"
 #include "resnet/variables.h"
 
 namespace resnet {
+
+void Variables::touch() {
+  static std::atomic<std::uint64_t> last{0};
+  version_ = ++last;
+}
 
 void Variables::set(const std::string& name, Tensor tensor) {
   tensors_[name] = std::move(tensor);

@@ -1,5 +1,6 @@
 // Reverse-mode differentiation as a graph-to-graph transformation. Every op's gradient stands once,
 // in `gradient_rule`; what is not differentiable has no rule.
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -50,8 +51,8 @@ void conv2d(Rule& r) {
 void norm(Rule& r) {
   const auto a = r.attributes<NormAttributes>();
   const bool batch = r.node.op == Op::kBatchNorm;
-  std::vector<Value> in{r.dy, r.x(0), r.x(1), r.x(2), batch ? r.y(1) : r.x(3),
-                        batch ? r.y(2) : r.x(4)};
+  std::vector<Value> in{
+      r.dy, r.x(0), r.x(1), r.x(2), batch ? r.y(1) : r.x(3), batch ? r.y(2) : r.x(4)};
   if (a.relu && a.residual) in.push_back(r.y());
   const Value d = r.emit(batch ? Op::kBatchNormBackward : Op::kNormalizeBackward, in, a);
   r.dx[0] = d;
@@ -107,7 +108,8 @@ GradientRule gradient_rule(Op op) {
     case Op::kBatchNorm:
     case Op::kNormalize: return norm;
     case Op::kRelu: return [](Rule& r) { r.dx[0] = r.emit(Op::kReluBackward, {r.dy, r.y()}); };
-    case Op::kSigmoid: return [](Rule& r) { r.dx[0] = r.emit(Op::kSigmoidBackward, {r.dy, r.y()}); };
+    case Op::kSigmoid:
+      return [](Rule& r) { r.dx[0] = r.emit(Op::kSigmoidBackward, {r.dy, r.y()}); };
     case Op::kAdd: return [](Rule& r) { r.dx[0] = r.dx[1] = r.dy; };
     case Op::kMul:
       return [](Rule& r) {
@@ -158,7 +160,11 @@ std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wr
     const auto found = total.find(id);
     if (found == total.end() || !needed[static_cast<std::size_t>(id)]) continue;
     const Node& node = graph.nodes()[static_cast<std::size_t>(id)];
-    if (node.inputs.empty()) continue;  // an input or parameter: its sum is the answer
+    // An input, a parameter, or one of `wrt` that depends on no other: its sum is the answer.
+    if (std::none_of(node.inputs.begin(), node.inputs.end(),
+                     [&](Value v) { return needed[static_cast<std::size_t>(v.node)]; })) {
+      continue;
+    }
     const GradientRule rule = gradient_rule(node.op);
     if (rule == nullptr) {
       fail(ErrorCode::kUnsupported, "layer {}: {} has no gradient", node.name, name_of(node.op));

@@ -55,7 +55,9 @@ void expect_size(std::string_view name, const Shape& s) {
 
 template <class Options>
 void expect_extents(const std::string& name, const Options& o) {
-  const auto good = [](std::int64_t v, std::int64_t least) { return v >= least && v <= kMaxExtent; };
+  const auto good = [](std::int64_t v, std::int64_t least) {
+    return v >= least && v <= kMaxExtent;
+  };
   if (!good(o.kernel, 1) || !good(o.stride, 1) || !good(o.pad, 0)) {
     fail(ErrorCode::kInvalidArgument,
          "layer {}: kernel {} and stride {} must be at least 1, padding {} at least 0, all at most "
@@ -155,9 +157,15 @@ Value Graph::conv2d(const std::string& name, Value x, const ConvOptions& o) {
   }
   const Pad h = resolve_padding(o.padding, o.pad, s[2], o.kernel, o.stride, o.dilation);
   const Pad w = resolve_padding(o.padding, o.pad, s[3], o.kernel, o.stride, o.dilation);
-  ConvAttributes a{.stride_h = o.stride, .stride_w = o.stride, .pad_top = h.begin,
-                   .pad_left = w.begin, .pad_bottom = h.end, .pad_right = w.end,
-                   .dilation_h = o.dilation, .dilation_w = o.dilation, .groups = o.groups,
+  ConvAttributes a{.stride_h = o.stride,
+                   .stride_w = o.stride,
+                   .pad_top = h.begin,
+                   .pad_left = w.begin,
+                   .pad_bottom = h.end,
+                   .pad_right = w.end,
+                   .dilation_h = o.dilation,
+                   .dilation_w = o.dilation,
+                   .groups = o.groups,
                    .bias = o.bias};
   const Shape weight{o.filters, s[1] / o.groups, o.kernel, o.kernel};
   const std::int64_t window = o.kernel * o.kernel;
@@ -165,9 +173,9 @@ Value Graph::conv2d(const std::string& name, Value x, const ConvOptions& o) {
       x, parameter(name + ".weight", weight,
                    {.role = Role::kWeight, .init = Init::kHeNormal, .fan = o.filters * window})};
   if (o.bias) {
-    inputs.push_back(parameter(
-        name + ".bias", {o.filters},
-        {.role = Role::kBias, .init = Init::kLinearUniform, .fan = weight[1] * window}));
+    inputs.push_back(
+        parameter(name + ".bias", {o.filters},
+                  {.role = Role::kBias, .init = Init::kLinearUniform, .fan = weight[1] * window}));
   }
   return append(Op::kConv2d, name, std::move(inputs), a);
 }
@@ -176,11 +184,13 @@ Value Graph::batch_norm(const std::string& name, Value x, const NormOptions& o) 
   const Shape s = expect_4d(*this, name, x);
   const Shape c{s[1]};
   const Init gamma_init = o.zero_gamma ? Init::kZeros : Init::kOnes;
-  const Value gamma = parameter(name + ".weight", c, {.role = Role::kNormScale, .init = gamma_init});
+  const Value gamma =
+      parameter(name + ".weight", c, {.role = Role::kNormScale, .init = gamma_init});
   const Value beta = parameter(name + ".bias", c, {.role = Role::kNormShift, .init = Init::kZeros});
   const Value mean =
       parameter(name + ".running_mean", c, {.role = Role::kBuffer, .init = Init::kZeros});
-  const Value var = parameter(name + ".running_var", c, {.role = Role::kBuffer, .init = Init::kOnes});
+  const Value var =
+      parameter(name + ".running_var", c, {.role = Role::kBuffer, .init = Init::kOnes});
   const NormAttributes a{.eps = o.eps};
   if (mode_ == Mode::kInference || o.frozen) {
     return append(Op::kNormalize, name, {x, gamma, beta, mean, var}, a);
@@ -200,7 +210,8 @@ Value Graph::linear(const std::string& name, Value x, std::int64_t features, boo
   const Shape& s = shape(x);
   if (s.size() != 2 || features <= 0) {
     fail(ErrorCode::kInvalidArgument,
-         "layer {}: needs data [n, k] and at least one feature, got {} and {}; flatten or pool first",
+         "layer {}: needs data [n, k] and at least one feature, got {} and {}; flatten or pool "
+         "first",
          name, to_string(s), features);
   }
   const std::int64_t k = s[1];
@@ -224,8 +235,14 @@ namespace {
 PoolAttributes pool_attributes(const Shape& s, const PoolOptions& o) {
   const Pad h = resolve_padding(o.padding, o.pad, s[2], o.kernel, o.stride, 1);
   const Pad w = resolve_padding(o.padding, o.pad, s[3], o.kernel, o.stride, 1);
-  return {.kernel_h = o.kernel, .kernel_w = o.kernel, .stride_h = o.stride, .stride_w = o.stride,
-          .pad_top = h.begin, .pad_left = w.begin, .pad_bottom = h.end, .pad_right = w.end,
+  return {.kernel_h = o.kernel,
+          .kernel_w = o.kernel,
+          .stride_h = o.stride,
+          .stride_w = o.stride,
+          .pad_top = h.begin,
+          .pad_left = w.begin,
+          .pad_bottom = h.end,
+          .pad_right = w.end,
           .count_padding = o.count_padding};
 }
 
@@ -263,9 +280,10 @@ Value Graph::dropout(Value x, double p) {
 Value Graph::pad_shortcut(Value x, std::int64_t out_channels, std::int64_t stride) {
   const std::string name = scoped("shortcut");
   const Shape& s = expect_4d(*this, name, x);
-  return append(Op::kPadShortcut, name, {x},
-                PadShortcutAttributes{.stride = stride, .out_channels = out_channels,
-                                      .front = (out_channels - s[1]) / 2});
+  return append(
+      Op::kPadShortcut, name, {x},
+      PadShortcutAttributes{
+          .stride = stride, .out_channels = out_channels, .front = (out_channels - s[1]) / 2});
 }
 
 Value Graph::concat(std::span<const Value> xs) {

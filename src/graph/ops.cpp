@@ -13,6 +13,10 @@ using Types = std::vector<TensorType>;
   fail(ErrorCode::kInvalidArgument, "layer {} ({}): {}", r.layer, name_of(r.op), what);
 }
 
+// Of strides and the like: below it no sum or product in these rules overflows. Padding may be
+// twice what Graph::conv2d takes.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 21;
+
 void expect(const RuleInput& r, bool condition, const std::string& what) {
   if (!condition) bad(r, what);
 }
@@ -47,10 +51,14 @@ Types source(const RuleInput&) { return {}; }  // inputs and parameters carry th
 Shape conv_output(const RuleInput& r, const Shape& x, const Shape& w, const ConvAttributes& a) {
   expect(r, x.size() == 4 && w.size() == 4,
          fmt::format("needs 4-D data and weights, got {} and {}", to_string(x), to_string(w)));
-  expect(r, a.stride_h > 0 && a.stride_w > 0 && a.dilation_h > 0 && a.dilation_w > 0 &&
-                a.groups > 0 && a.pad_top >= 0 && a.pad_left >= 0 && a.pad_bottom >= 0 &&
-                a.pad_right >= 0,
+  expect(r,
+         a.stride_h > 0 && a.stride_w > 0 && a.dilation_h > 0 && a.dilation_w > 0 && a.groups > 0 &&
+             a.pad_top >= 0 && a.pad_left >= 0 && a.pad_bottom >= 0 && a.pad_right >= 0,
          "strides, dilations and groups must be positive, padding not negative");
+  for (const std::int64_t v : {a.stride_h, a.stride_w, a.dilation_h, a.dilation_w, a.groups,
+                               a.pad_top, a.pad_left, a.pad_bottom, a.pad_right}) {
+    expect(r, v <= kMaxExtent, "strides, dilations, groups and padding must be at most 2^21");
+  }
   expect(r, x[1] == w[1] * a.groups,
          fmt::format("data {} has {} channels, weights {} with {} group(s) want {}", to_string(x),
                      x[1], to_string(w), a.groups, w[1] * a.groups));
@@ -61,9 +69,10 @@ Shape conv_output(const RuleInput& r, const Shape& x, const Shape& w, const Conv
                 window_output(x[3], a.pad_left + a.pad_right, w[3], a.stride_w, a.dilation_w)};
   const bool fits = x[2] + a.pad_top + a.pad_bottom >= a.dilation_h * (w[2] - 1) + 1 &&
                     x[3] + a.pad_left + a.pad_right >= a.dilation_w * (w[3] - 1) + 1;
-  expect(r, fits, fmt::format("the picture {} is smaller than the kernel {}; use a larger image "
-                              "size or a network with fewer strides",
-                              to_string(x), to_string(w)));
+  expect(r, fits,
+         fmt::format("the picture {} is smaller than the kernel {}; use a larger image "
+                     "size or a network with fewer strides",
+                     to_string(x), to_string(w)));
   return y;
 }
 
@@ -89,8 +98,15 @@ Types conv2d_backward_weights(const RuleInput& r) {
   return f32(a.weight_shape);
 }
 
+// [n, c] or [n, c, h, w]: what channels are.
+void expect_channels_of(const RuleInput& r) {
+  const std::size_t rank = r.shape(0).size();
+  expect(r, rank == 2 || rank == 4,
+         fmt::format("needs data [n, c] or [n, c, h, w], got {}", to_string(r.shape(0))));
+}
+
 Types channel_sum(const RuleInput& r) {
-  expect(r, r.shape(0).size() >= 2, "input must have at least 2 dimensions");
+  expect_channels_of(r);
   return f32({r.shape(0)[1]});
 }
 
@@ -139,13 +155,16 @@ Shape pool_output(const RuleInput& r, const Shape& x, const PoolAttributes& a) {
   expect(r, x.size() == 4, fmt::format("needs 4-D data, got {}", to_string(x)));
   expect(r, a.kernel_h > 0 && a.kernel_w > 0 && a.stride_h > 0 && a.stride_w > 0,
          "kernel and stride must be positive");
-  expect(r, a.kernel_h * a.kernel_w < 256, "windows of 256 or more elements are not supported");
-  expect(r, a.pad_top >= 0 && a.pad_left >= 0 && a.pad_bottom >= 0 && a.pad_right >= 0 &&
-                a.pad_top < a.kernel_h && a.pad_bottom < a.kernel_h && a.pad_left < a.kernel_w &&
-                a.pad_right < a.kernel_w,
+  expect(r, a.kernel_h < 256 && a.kernel_w < 256 && a.kernel_h * a.kernel_w < 256,
+         "windows of 256 or more elements are not supported");
+  expect(r,
+         a.pad_top >= 0 && a.pad_left >= 0 && a.pad_bottom >= 0 && a.pad_right >= 0 &&
+             a.pad_top < a.kernel_h && a.pad_bottom < a.kernel_h && a.pad_left < a.kernel_w &&
+             a.pad_right < a.kernel_w,
          "padding must be smaller than the kernel");
-  expect(r, x[2] + a.pad_top + a.pad_bottom >= a.kernel_h &&
-                x[3] + a.pad_left + a.pad_right >= a.kernel_w,
+  expect(r,
+         x[2] + a.pad_top + a.pad_bottom >= a.kernel_h &&
+             x[3] + a.pad_left + a.pad_right >= a.kernel_w,
          fmt::format("the picture {} is smaller than the window; use a larger image size",
                      to_string(x)));
   return {x[0], x[1], window_output(x[2], a.pad_top + a.pad_bottom, a.kernel_h, a.stride_h),
@@ -235,7 +254,7 @@ Types pad_shortcut_backward(const RuleInput& r) {
 
 Types concat(const RuleInput& r) {
   Shape y = r.shape(0);
-  expect(r, y.size() >= 2, "needs at least 2 dimensions");
+  expect_channels_of(r);
   for (std::size_t i = 1; i < r.inputs.size(); ++i) {
     Shape expected = r.shape(0);
     expected[1] = r.shape(i).size() >= 2 ? r.shape(i)[1] : 0;
@@ -248,7 +267,8 @@ Types concat(const RuleInput& r) {
 Types slice_channels(const RuleInput& r) {
   const auto& a = r.as<SliceAttributes>();
   Shape y = r.shape(0);
-  expect(r, y.size() >= 2 && a.begin >= 0 && a.begin < a.end && a.end <= y[1], "bad channel range");
+  expect_channels_of(r);
+  expect(r, a.begin >= 0 && a.begin < a.end && a.end <= y[1], "bad channel range");
   y[1] = a.end - a.begin;
   return f32(y);
 }
@@ -327,8 +347,7 @@ constexpr std::array kOps = {
     OpInfo{Op::kSoftmax, "softmax", 1, 1, 0, softmax},
     OpInfo{Op::kSoftmaxCrossEntropy, "softmax_cross_entropy", 2, 3, 0, softmax_cross_entropy},
     OpInfo{Op::kConv2dBackwardData, "conv2d_backward_data", 2, 2, 0, conv2d_backward_data},
-    OpInfo{Op::kConv2dBackwardWeights, "conv2d_backward_weights", 2, 2, 0,
-           conv2d_backward_weights},
+    OpInfo{Op::kConv2dBackwardWeights, "conv2d_backward_weights", 2, 2, 0, conv2d_backward_weights},
     OpInfo{Op::kChannelSum, "channel_sum", 1, 1, 0, channel_sum},
     OpInfo{Op::kBatchNormBackward, "batch_norm_backward", 6, 8, 0, norm_backward},
     OpInfo{Op::kNormalizeBackward, "normalize_backward", 6, 8, 0, norm_backward},
@@ -339,8 +358,7 @@ constexpr std::array kOps = {
     OpInfo{Op::kGlobalAvgPoolBackward, "global_avg_pool_backward", 1, 1, 0,
            global_avg_pool_backward},
     OpInfo{Op::kLinearBackwardData, "linear_backward_data", 2, 2, 0, linear_backward_data},
-    OpInfo{Op::kLinearBackwardWeights, "linear_backward_weights", 2, 2, 0,
-           linear_backward_weights},
+    OpInfo{Op::kLinearBackwardWeights, "linear_backward_weights", 2, 2, 0, linear_backward_weights},
     OpInfo{Op::kPadShortcutBackward, "pad_shortcut_backward", 1, 1, 0, pad_shortcut_backward},
     OpInfo{Op::kSoftmaxCrossEntropyBackward, "softmax_cross_entropy_backward", 3, 4, 0,
            softmax_cross_entropy_backward},

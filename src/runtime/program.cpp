@@ -1,5 +1,6 @@
 #include "resnet/program.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -68,14 +69,16 @@ struct Program::Impl {
   std::map<std::string, std::int32_t, std::less<>> outputs;
   std::vector<BoundStep> packing, steps;
   RunContext context;
-  std::uint64_t packed_version = 0;
-  bool packed_once = false;
+  std::optional<std::uint64_t> seen_version;  // of the variables that steps are bound to
+  std::vector<std::pair<std::int32_t, void*>> bound_variables;  // buffer, address
   ProgramStats stats;
 
   void* address(std::int32_t id);
   std::vector<BoundStep> bind(std::vector<Step>& from, bool packing_steps);
-  void check_variables(const Graph& graph) const;
+  const Tensor& variable(const std::string& name, const TensorType& type) const;
+  void bind_all();
   void prepare();
+  void finish();
   static void execute(const BoundStep& s, RunContext context) {
     s.step->kernel->run({s.in, s.out, s.scratch, context});
   }
@@ -88,7 +91,7 @@ void* Program::Impl::address(std::int32_t id) {
   const Buffer& b = plan.buffers[static_cast<std::size_t>(id)];
   switch (b.storage) {
     case Storage::kInput: return inputs.find(b.name)->second.raw();
-    case Storage::kVariable: return const_cast<std::byte*>(variables->at(b.name).raw());
+    case Storage::kVariable: return const_cast<std::byte*>(variable(b.name, b.type).raw());
     case Storage::kArena: return arena.data() + b.offset;
     case Storage::kPacked: return packed.data() + b.offset;
   }
@@ -107,30 +110,49 @@ std::vector<BoundStep> Program::Impl::bind(std::vector<Step>& from, bool packing
   return bound;
 }
 
-void Program::Impl::check_variables(const Graph& graph) const {
-  for (const Value v : graph.parameters()) {
-    const std::string& name = graph.node(v).name;
-    const TensorType& type = graph.type(v);
-    const Tensor& t = variables->at(name);
-    if (t.shape() != type.shape) {
-      fail(ErrorCode::kInvalidArgument, "parameter {} must have shape {}, it has {}", name,
-           to_string(type.shape), to_string(t.shape()));
-    }
-    if (t.dtype() != target->storage(type.dtype)) {
-      fail(ErrorCode::kInvalidArgument,
-           "parameter {} must be stored as {} on device {}, it is {}; use Variables::cast", name,
-           name_of(target->storage(type.dtype)), target->name(), name_of(t.dtype()));
-    }
+const Tensor& Program::Impl::variable(const std::string& name, const TensorType& type) const {
+  const Tensor& t = variables->at(name);
+  if (t.shape() != type.shape) {
+    fail(ErrorCode::kInvalidArgument, "parameter {} must have shape {}, it has {}", name,
+         to_string(type.shape), to_string(t.shape()));
   }
+  if (t.dtype() != target->storage(type.dtype)) {
+    fail(ErrorCode::kInvalidArgument,
+         "parameter {} must be stored as {} on device {}, it is {}; use Variables::cast", name,
+         name_of(target->storage(type.dtype)), target->name(), name_of(t.dtype()));
+  }
+  return t;
 }
 
-// Packs weights again after a change from outside.
+void Program::Impl::bind_all() {
+  bound_variables.clear();
+  for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
+    if (plan.buffers[i].storage != Storage::kVariable) continue;
+    const auto id = static_cast<std::int32_t>(i);
+    bound_variables.emplace_back(id, address(id));
+  }
+  packing = bind(plan.packing, true);
+  steps = bind(plan.steps, false);
+}
+
+// After a change of variables from outside: finds those that were replaced, packs weights again.
 void Program::Impl::prepare() {
   target->begin_run();
-  if (packing.empty() || (packed_once && packed_version == variables->version())) return;
+  if (seen_version == variables->version()) return;
+  seen_version.reset();  // until all of this has succeeded
+  const bool moved = std::any_of(bound_variables.begin(), bound_variables.end(),
+                                 [&](const auto& b) { return address(b.first) != b.second; });
+  if (moved) bind_all();
   for (const BoundStep& s : packing) execute(s, context);
-  packed_version = variables->version();
-  packed_once = true;
+  seen_version = variables->version();
+}
+
+// After a run: others must look at the variables again; what this program packed does not depend on
+// those that it updates.
+void Program::Impl::finish() {
+  if (!plan.updates) return;
+  variables->touch();
+  seen_version = variables->version();
 }
 
 Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
@@ -141,9 +163,10 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
   p.host_layout = host_layout;
   p.variables = std::move(variables);
   p.target = make_target(options);
-  p.check_variables(graph);
+  for (const Value v : graph.parameters()) p.variable(graph.node(v).name, graph.type(v));
   p.plan = make_plan(graph, *p.target,
-                     {.passes = options.passes, .plan_memory = options.plan_memory,
+                     {.passes = options.passes,
+                      .plan_memory = options.plan_memory,
                       .recompute = options.recompute});
   p.arena = Arena(p.plan.arena_bytes);
   p.packed = Arena(p.plan.packed_bytes);
@@ -154,8 +177,7 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
     if (b.storage == Storage::kVariable) p.stats.variable_bytes += b.bytes;
   }
   for (const auto& [name, buffer] : p.plan.outputs) p.outputs[name] = buffer;
-  p.packing = p.bind(p.plan.packing, true);
-  p.steps = p.bind(p.plan.steps, false);
+  p.bind_all();
   p.stats.steps = p.steps.size();
   p.stats.arena_bytes = p.plan.arena_bytes;
   p.stats.packed_bytes = p.plan.packed_bytes;
@@ -200,11 +222,12 @@ void Program::set_random(std::uint64_t seed, std::uint64_t step) { impl_->contex
 void Program::run() {
   impl_->prepare();
   for (const BoundStep& s : impl_->steps) Impl::execute(s, impl_->context);
-  if (impl_->plan.updates) impl_->variables->touch();
+  impl_->finish();
 }
 
 std::optional<std::string> Program::find_non_finite() {
   Impl& p = *impl_;
+  p.prepare();
   const auto finite = [&](std::int32_t buffer) {
     const Buffer& b = p.plan.buffers[static_cast<std::size_t>(buffer)];
     return all_finite(p.target->storage(b.type.dtype), p.address(buffer), b.bytes);
@@ -214,7 +237,6 @@ std::optional<std::string> Program::find_non_finite() {
     const bool source = b.storage == Storage::kVariable || b.storage == Storage::kInput;
     if (source && !finite(static_cast<std::int32_t>(i))) return b.name;
   }
-  p.prepare();
   for (const BoundStep& s : p.steps) {
     if (updated_inputs(s.step->op) > 0) continue;
     Impl::execute(s, p.context);
@@ -234,19 +256,19 @@ std::vector<StepProfile> Program::profile() {
     Impl::execute(s, p.context);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     const Node& node = p.plan.graph.nodes()[static_cast<std::size_t>(s.step->node)];
-    StepProfile profile{s.step->name, std::string(name_of(s.step->op)), s.step->kernel_name,
-                        elapsed.count(), 0, 0};
+    StepProfile profile{
+        s.step->name, std::string(name_of(s.step->op)), s.step->kernel_name, elapsed.count(), 0, 0};
     if (s.step->reorder) {
       profile.op = "reorder";
-      profile.bytes = 2.0 * static_cast<double>(
-                                p.plan.buffers[static_cast<std::size_t>(s.step->in[0])].bytes);
+      profile.bytes =
+          2.0 * static_cast<double>(p.plan.buffers[static_cast<std::size_t>(s.step->in[0])].bytes);
     } else {
       profile.flops = 2.0 * static_cast<double>(multiply_adds(p.plan.graph, node));
       profile.bytes = static_cast<double>(bytes_moved(p.plan.graph, node));
     }
     profiles.push_back(std::move(profile));
   }
-  if (p.plan.updates) p.variables->touch();
+  p.finish();
   return profiles;
 }
 

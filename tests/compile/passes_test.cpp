@@ -10,13 +10,14 @@ namespace resnet {
 namespace {
 
 int count(const Graph& g, Op op) {
-  return static_cast<int>(std::count_if(g.nodes().begin(), g.nodes().end(),
-                                        [&](const Node& n) { return n.op == op; }));
+  return static_cast<int>(
+      std::count_if(g.nodes().begin(), g.nodes().end(), [&](const Node& n) { return n.op == op; }));
 }
 
 const Node& only(const Graph& g, Op op) {
   EXPECT_EQ(count(g, op), 1);
-  return *std::find_if(g.nodes().begin(), g.nodes().end(), [&](const Node& n) { return n.op == op; });
+  return *std::find_if(g.nodes().begin(), g.nodes().end(),
+                       [&](const Node& n) { return n.op == op; });
 }
 
 // Two residual blocks, the first with a projection.
@@ -26,7 +27,8 @@ Value two_blocks(Graph& g, Value x) {
     y = g.relu(g.batch_norm(block + ".bn1", y));
     y = g.batch_norm(block + ".bn2", g.conv2d(block + ".conv2", y, {.filters = 8}));
     if (block == "a") {
-      x = g.batch_norm("a.downsample.1", g.conv2d("a.downsample.0", x, {.filters = 8, .kernel = 1}));
+      x = g.batch_norm("a.downsample.1",
+                       g.conv2d("a.downsample.0", x, {.filters = 8, .kernel = 1}));
     }
     x = g.relu(g.add(y, x));
   }
@@ -42,8 +44,8 @@ Graph training_graph() {
   const std::vector<Value> w = g.trainable();
   const std::vector<Value> d = gradients(g, loss, w);
   for (std::size_t i = 0; i < w.size(); ++i) {
-    const Value v = g.parameter("momentum." + g.node(w[i]).name, g.shape(w[i]),
-                                {.role = Role::kOptimizer});
+    const Value v =
+        g.parameter("momentum." + g.node(w[i]).name, g.shape(w[i]), {.role = Role::kOptimizer});
     g.append(Op::kSgd, g.node(w[i]).name, {w[i], v, d[i], lr}, UpdateAttributes{.momentum = 0.9});
   }
   g.mark_output("loss", loss);
@@ -94,8 +96,8 @@ TEST(Passes, FoldLeavesATrainedConvolutionAlone) {
   Graph g(Mode::kTraining);
   const Value x = g.input("image", {2, 3, 4, 4});
   const Value y = g.batch_norm("bn", g.conv2d("conv", x, {.filters = 4}), {.frozen = true});
-  const Value loss = g.softmax_cross_entropy(g.linear("fc", g.global_avg_pool(y), 2),
-                                             g.input("targets", {2, 2}));
+  const Value loss =
+      g.softmax_cross_entropy(g.linear("fc", g.global_avg_pool(y), 2), g.input("targets", {2, 2}));
   const std::vector<Value> w = g.trainable();
   const auto d = gradients(g, loss, w);
   for (std::size_t i = 0; i < w.size(); ++i) g.mark_output(g.node(w[i]).name, d[i]);

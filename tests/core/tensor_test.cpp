@@ -29,6 +29,13 @@ TEST(Tensor, ChecksTheTypeOnAccess) {
   EXPECT_THROW(Tensor::zeros(DType::kF32, {1}).as<double>(), Error);
 }
 
+TEST(Tensor, WantsAsManyValuesAsItsShapeHas) {
+  const std::vector<float> three{1, 2, 3};
+  EXPECT_EQ(Tensor::from<float>({3}, three).as<float>()[2], 3);
+  EXPECT_THROW(Tensor::from<float>({4}, three), Error);
+  EXPECT_THROW(Tensor::from<float>({2}, three), Error);
+}
+
 TEST(Half, RoundTripsEveryFinitePattern) {
   for (std::uint32_t h = 0; h < 0x10000; ++h) {
     const auto bits = static_cast<std::uint16_t>(h);

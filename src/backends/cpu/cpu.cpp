@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu_target.h"
+#include "backends/cpu/simd.h"
 #include "core/check.h"
 
 namespace resnet {
@@ -37,8 +38,13 @@ bool has_avx512() {
 
 }  // namespace
 
-CpuTarget::CpuTarget(const CpuOptions& options)
-    : options_(options), block_(has_avx512() ? 16 : 8) {}
+CpuTarget::CpuTarget(const CpuOptions& options) : options_(options), block_(has_avx512() ? 16 : 8) {
+  if (!simd::limit_vectors(block_)) {
+    fail(ErrorCode::kUnsupported,
+         "this build needs AVX-512, which oneDNN may not use here; unset ONEDNN_MAX_CPU_ISA or "
+         "build without -march");
+  }
+}
 
 void CpuTarget::begin_run() {
   omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
@@ -94,7 +100,8 @@ KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) 
   return {std::move(kernel), pd.impl_info_str(), {from}, {to}, pd.scratchpad_desc().get_size(), {}};
 }
 
-KernelChoice CpuTarget::choose(const Graph& graph, const Node& node, std::span<const Layout> have) {
+KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
+                               std::span<const Layout> have) try {
   begin_run();  // as for reorders
   const NodeView v{*this, graph, node, have};
   switch (node.op) {
@@ -144,6 +151,9 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node, std::span<c
     case Op::kParameter: break;
   }
   fail(ErrorCode::kUnsupported, "layer {}: the cpu device has no {}", node.name, name_of(node.op));
+} catch (const dnnl::error& e) {
+  fail(ErrorCode::kUnsupported, "layer {}: oneDNN refuses this {}: {}", node.name, name_of(node.op),
+       e.what());
 }
 
 KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,

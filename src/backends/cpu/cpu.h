@@ -1,5 +1,5 @@
-// The CPU device: oneDNN for convolutions, pooling and matrix products, kernels of our own (Highway)
-// for everything that is bound by memory, OpenMP threads for both.
+// The CPU device: oneDNN for convolutions, pooling and matrix products, kernels of our own
+// (Highway) for everything that is bound by memory, OpenMP threads for both.
 #pragma once
 
 #include <memory>

@@ -158,12 +158,10 @@ KernelChoice make_elementwise(const NodeView& v) {
       }
       return own(std::make_unique<Unary<sigmoid>>(n));
     case Op::kDropout:
-      return own(std::make_unique<Dropout>(s, v.attributes<DropoutAttributes>(),
-                                           v.target.block()));
-    case Op::kFill: {
-      RESNET_CHECK(!blocked);  // padding must be zero
-      return own_kernel(v, std::make_unique<Fill>(n, v.attributes<FillAttributes>().value));
-    }
+      return own(std::make_unique<Dropout>(s, v.attributes<DropoutAttributes>(), v.target.block()));
+    case Op::kFill:  // plain, because padding must be zero
+      return plain_kernel(
+          v, std::make_unique<Fill>(element_count(s), v.attributes<FillAttributes>().value));
     default: break;
   }
   fail(ErrorCode::kInternal, "{} is not elementwise", name_of(v.node.op));

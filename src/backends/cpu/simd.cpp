@@ -7,8 +7,8 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/simd.cpp"
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/cache_control.h"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -59,6 +59,10 @@ void TileMoments(const float* x, const float* shift, std::int64_t pixels, std::i
   });
 }
 
+// max(v, 0), and NaN for NaN: x86's maximum returns its second operand then, as Relu() below also
+// relies on. A ReLU that turned NaN into 0 would hide a broken layer from everyone behind it.
+HWY_INLINE V rectified(V v) { return hn::Max(hn::Zero(D()), v); }
+
 // Streaming wants vectors as wide as the alignment of tiles allows; every target has that.
 template <Store kStore>
 HWY_INLINE void put(V v, float* to) {
@@ -77,14 +81,13 @@ void NormalizeWith(const float* x, const float* residual, float* y, const float*
   const D d;
   for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
     const V m = hn::LoadU(d, mean + lane), s = hn::LoadU(d, scale + lane),
-            b = hn::LoadU(d, beta + lane), zero = hn::Zero(d);
-    const auto value = [&](std::int64_t i) HWY_ATTR {
-      return hn::MulAdd(hn::Sub(hn::LoadU(d, x + i), m), s, b);
-    };
+            b = hn::LoadU(d, beta + lane);
+    const auto value = [&](std::int64_t i)
+                           HWY_ATTR { return hn::MulAdd(hn::Sub(hn::LoadU(d, x + i), m), s, b); };
     const std::int64_t end = pixels * block;
     if (residual != nullptr && relu) {
       for (std::int64_t i = lane; i < end; i += block) {
-        put<kStore>(hn::Max(hn::Add(value(i), hn::LoadU(d, residual + i)), zero), y + i);
+        put<kStore>(rectified(hn::Add(value(i), hn::LoadU(d, residual + i))), y + i);
       }
     } else if (residual != nullptr) {
       for (std::int64_t i = lane; i < end; i += block) {
@@ -92,7 +95,7 @@ void NormalizeWith(const float* x, const float* residual, float* y, const float*
       }
     } else if (relu) {
       for (std::int64_t i = lane; i < end; i += block) {
-        put<kStore>(hn::Max(value(i), zero), y + i);
+        put<kStore>(rectified(value(i)), y + i);
       }
     } else {
       for (std::int64_t i = lane; i < end; i += block) put<kStore>(value(i), y + i);
@@ -104,14 +107,15 @@ void NormalizeWith(const float* x, const float* residual, float* y, const float*
 void TileNormalize(const float* x, const float* residual, float* y, const float* mean,
                    const float* scale, const float* beta, bool relu, Store store,
                    std::int64_t pixels, std::int64_t block) {
-  const auto run = store == Store::kStream ? NormalizeWith<Store::kStream>
-                                           : NormalizeWith<Store::kCached>;
+  const auto run =
+      store == Store::kStream ? NormalizeWith<Store::kStream> : NormalizeWith<Store::kCached>;
   run(x, residual, y, mean, scale, beta, relu, pixels, block);
 }
 
 // The masked gradient at element i. The mask repeats the forward pass's arithmetic to the bit.
 template <Mask kMask, bool kSecond>
-HWY_INLINE V masked_gradient(const NormGradientTile& t, std::int64_t i, V centred, V scale, V beta) {
+HWY_INLINE V masked_gradient(const NormGradientTile& t, std::int64_t i, V centred, V scale,
+                             V beta) {
   const D d;
   V g = hn::LoadU(d, t.dy + i);
   if (kSecond) g = hn::Add(g, hn::LoadU(d, t.dy2 + i));
@@ -192,8 +196,8 @@ void TileNormGradientSums(const NormGradientTile& t, float* g, Store store, std:
   });
 }
 
-void TileNormGradient(const NormGradientTile& t, float* dx, const float* slope,
-                      const float* offset, Store store, std::int64_t pixels, std::int64_t block) {
+void TileNormGradient(const NormGradientTile& t, float* dx, const float* slope, const float* offset,
+                      Store store, std::int64_t pixels, std::int64_t block) {
   specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
     Gradient<mask(), second(), kept()>(t, dx, slope, offset, pixels, block);
   });
@@ -245,9 +249,8 @@ void Mul(const float* a, const float* b, float* y, std::int64_t n) {
 }
 
 void Relu(const float* x, float* y, std::int64_t n) {
-  for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Max(hn::LoadU(d, x + i), hn::Zero(d)), d, y + i);
-  });
+  for_range(n, [&](auto d, std::int64_t i)
+                   HWY_ATTR { hn::StoreU(hn::Max(hn::Zero(d), hn::LoadU(d, x + i)), d, y + i); });
 }
 
 void ReluBackward(const float* dy, const float* y, float* dx, std::int64_t n) {
@@ -277,23 +280,35 @@ void Sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std
   });
 }
 
-void AdamW(float* w, float* m, float* v, const float* gradient, const AdamStep& s,
-           std::int64_t n) {
+void Lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n) {
+  for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
+    const auto weight = hn::LoadU(d, w + i);
+    const auto g = hn::MulAdd(hn::Set(d, s.weight_decay), weight,
+                              hn::Mul(hn::Set(d, s.gradient_scale), hn::LoadU(d, gradient + i)));
+    const auto v = hn::MulAdd(hn::Set(d, s.momentum), hn::LoadU(d, velocity + i),
+                              hn::Mul(hn::Set(d, s.rate), g));
+    hn::StoreU(v, d, velocity + i);
+    hn::StoreU(hn::Sub(weight, v), d, w + i);
+  });
+}
+
+void AdamW(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n) {
   const float step = s.lr / s.correction1, root = 1.0F / std::sqrt(s.correction2);
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto g = hn::Mul(hn::Set(d, s.gradient_scale), hn::LoadU(d, gradient + i));
-    const auto m1 = hn::MulAdd(hn::Set(d, s.beta1), hn::LoadU(d, m + i),
-                               hn::Mul(hn::Set(d, 1 - s.beta1), g));
+    const auto m1 =
+        hn::MulAdd(hn::Set(d, s.beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, s.rest1), g));
     const auto v1 = hn::MulAdd(hn::Set(d, s.beta2), hn::LoadU(d, v + i),
-                               hn::Mul(hn::Set(d, 1 - s.beta2), hn::Mul(g, g)));
+                               hn::Mul(hn::Set(d, s.rest2), hn::Mul(g, g)));
     hn::StoreU(m1, d, m + i);
     hn::StoreU(v1, d, v + i);
     const auto decayed = hn::Mul(hn::Set(d, 1 - s.lr * s.weight_decay), hn::LoadU(d, w + i));
-    const auto denominator =
-        hn::MulAdd(hn::Sqrt(v1), hn::Set(d, root), hn::Set(d, s.eps));
+    const auto denominator = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, root), hn::Set(d, s.eps));
     hn::StoreU(hn::NegMulAdd(hn::Set(d, step), hn::Div(m1, denominator), decayed), d, w + i);
   });
 }
+
+std::int64_t VectorLanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
 
 double SquareSum(const float* x, std::int64_t n) {
   const D d;
@@ -333,8 +348,16 @@ HWY_EXPORT(Relu);
 HWY_EXPORT(ReluBackward);
 HWY_EXPORT(Accumulate);
 HWY_EXPORT(Sgd);
+HWY_EXPORT(Lars);
 HWY_EXPORT(AdamW);
 HWY_EXPORT(SquareSum);
+HWY_EXPORT(VectorLanes);
+
+bool limit_vectors(std::int64_t block) {
+  if (HWY_DYNAMIC_DISPATCH(VectorLanes)() <= block) return true;
+  hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
+  return HWY_DYNAMIC_DISPATCH(VectorLanes)() <= block;
+}
 
 void tile_moments(const float* x, const float* shift, std::int64_t pixels, std::int64_t block,
                   float* sum, float* square) {
@@ -376,8 +399,10 @@ void accumulate(float* variable, const float* value, float keep, float scale, st
 void sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(Sgd)(w, velocity, gradient, s, n);
 }
-void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s,
-           std::int64_t n) {
+void lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Lars)(w, velocity, gradient, s, n);
+}
+void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(AdamW)(w, m, v, gradient, s, n);
 }
 double square_sum(const float* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(SquareSum)(x, n); }

@@ -10,6 +10,10 @@
 
 namespace resnet::simd {
 
+/// Keeps vectors from being wider than a block, in the whole process: oneDNN chooses the block, and
+/// it may be told to use older instructions than the machine has. False if that cannot be.
+bool limit_vectors(std::int64_t block);
+
 /// sum[c] = Σ (x - shift), square[c] = Σ (x - shift)² over the tile's pixels.
 void tile_moments(const float* x, const float* shift, std::int64_t pixels, std::int64_t block,
                   float* sum, float* square);
@@ -35,7 +39,7 @@ struct NormGradientTile {
   const float* dy = nullptr;
   const float* dy2 = nullptr;  ///< added to dy; may be null
   const float* x = nullptr;
-  const float* y = nullptr;    ///< with kFromY
+  const float* y = nullptr;  ///< with kFromY
   Mask mask = Mask::kNone;
   const float *mean = nullptr, *scale = nullptr, *beta = nullptr;  ///< of the forward pass
 };
@@ -66,8 +70,15 @@ struct SgdStep {
 };
 void sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n);
 
+struct LarsStep {
+  float rate;  ///< learning rate times trust ratio
+  float momentum, weight_decay, gradient_scale;
+};
+void lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n);
+
 struct AdamStep {
   float lr, beta1, beta2, eps, weight_decay, gradient_scale;
+  float rest1, rest2;              ///< 1 - beta, which a float beta would have lost digits of
   float correction1, correction2;  ///< 1 - beta^t
 };
 void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n);

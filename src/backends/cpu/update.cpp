@@ -75,16 +75,11 @@ class Lars final : public Update {
       const double g = static_cast<double>(scale) * std::sqrt(square_sum(variable(args, 2), n_));
       if (w > 0 && g > 0) local = a_.trust * w / (g + a_.weight_decay * w + a_.eps);
     }
-    // v = momentum v + local lr (g + wd w); w -= v
-    const auto rate = static_cast<float>(local * static_cast<double>(scalar(args, 3)));
-    const auto momentum = static_cast<float>(a_.momentum), decay = static_cast<float>(a_.weight_decay);
+    const simd::LarsStep s{static_cast<float>(local * static_cast<double>(scalar(args, 3))),
+                           static_cast<float>(a_.momentum), static_cast<float>(a_.weight_decay),
+                           scale};
     ranges(n_, [&](std::int64_t b, std::int64_t e) {
-      float *w = variable(args, 0), *v = variable(args, 1);
-      const float* g = variable(args, 2);
-      for (std::int64_t i = b; i < e; ++i) {
-        v[i] = momentum * v[i] + rate * (scale * g[i] + decay * w[i]);
-        w[i] -= v[i];
-      }
+      simd::lars(variable(args, 0) + b, variable(args, 1) + b, variable(args, 2) + b, s, e - b);
     });
   }
 };
@@ -102,6 +97,8 @@ class AdamW final : public Update {
                            static_cast<float>(a_.eps),
                            static_cast<float>(a_.weight_decay),
                            scale,
+                           static_cast<float>(1 - a_.beta1),
+                           static_cast<float>(1 - a_.beta2),
                            static_cast<float>(1 - std::pow(a_.beta1, step)),
                            static_cast<float>(1 - std::pow(a_.beta2, step))};
     ranges(n_, [&](std::int64_t b, std::int64_t e) {
