@@ -10,6 +10,7 @@ namespace {
 
 struct Flags {
   std::string model, data;
+  std::uint64_t seed = 0;
   EvalOptions options;
   bool json = false;
 };
@@ -61,7 +62,7 @@ int run(Flags& f) {
     line.show(static_cast<double>(done) / static_cast<double>(images),
               fmt::format("{}/{} images", done, images));
   };
-  const EvalResult r = evaluate(model, DataSpec{.source = f.data}, f.options);
+  const EvalResult r = evaluate(model, DataSpec{.source = f.data, .seed = f.seed}, f.options);
   line.clear();
   for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   if (f.json) {
@@ -83,7 +84,9 @@ void add_eval(CLI::App& app, Action& action) {
                                   "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
                                   "  resnet eval model.safetensors flowers/val --json");
   command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
-  command->add_option("DATA", f->data, "As for train; its val or test part where it has one")
+  command
+      ->add_option("DATA", f->data,
+                   "As for train; its val or test part where it has one, else all of it")
       ->required();
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
@@ -95,6 +98,8 @@ void add_eval(CLI::App& app, Action& action) {
                    "End when more than this share of pictures is unreadable")
       ->capture_default_str()
       ->check(at_least(0, 1));
+  command->add_option("--seed", f->seed, "The one given to train, which draws the galaxies")
+      ->capture_default_str();
   command->add_flag("--json", f->json,
                     "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
   command->callback([f, &action] { action = [f] { return run(*f); }; });

@@ -135,6 +135,7 @@ int run(int argc, char** argv) {
   app.name("resnet");
   app.set_version_flag("--version", "resnet " RESNET_VERSION);
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.footer(
       "Examples:\n"
       "  resnet train galaxies --out runs/galaxies     pictures that the program draws itself\n"

@@ -229,7 +229,7 @@ void add_run_flags(CLI::App* app, Flags& f) {
   toggle(app, f, "--overwrite", "Replace a run that is in --out", [](TrainOptions& o) {
     o.overwrite = true;
   })->group(group);
-  flag<std::uint64_t>(app, f, "--seed", "Of weights, order and augmentation (0)",
+  flag<std::uint64_t>(app, f, "--seed", "Of weights, order, augmentation, split and galaxies (0)",
                       [](TrainOptions& o, std::uint64_t v) { o.seed = o.data.seed = v; })
       ->group(group);
   flag<int>(app, f, "--threads", "Of the network; default: all processors",

@@ -1,0 +1,290 @@
+// What users do: train, judge, predict, look, repeat, interrupt and go on.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/process.h"
+
+namespace resnet::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+
+constexpr const char* kGalaxies = "galaxies:train=64,val=16,size=16";
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// A tiny network on tiny pictures: seconds even under sanitizers.
+Words tiny_run(const std::string& out) {
+  return {"train",        kGalaxies, "--arch", "resnet8", "--epochs", "2",
+          "--batch-size", "16",      "--out",  out,       "--seed",   "3"};
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+// metrics.csv without the columns that measure time.
+std::vector<std::string> metrics_of(const fs::path& run) {
+  std::vector<std::string> rows = lines_of(read_file(run / "metrics.csv"));
+  for (std::string& row : rows) {
+    for (int i = 0; i < 3; ++i) row.resize(row.rfind(','));
+  }
+  return rows;
+}
+
+class Use : public testing::Test {
+ protected:
+  // One trained run and some pictures for all tests.
+  static void SetUpTestSuite() {
+    home = new TemporaryFolder;
+    trained = new Outcome(resnet(tiny_run("run") + Words{"--json"}));
+    drawn = new Outcome(resnet(
+        {"data", "galaxies", "--out", "pictures", "--count", "16", "--size", "24", "--seed", "5"}));
+  }
+  static void TearDownTestSuite() {
+    delete drawn;
+    delete trained;
+    delete home;
+  }
+
+  static Outcome resnet(const Words& words, const Settings& settings = {}) {
+    return run_resnet(home->path(), words, settings);
+  }
+  static Json json(const Words& words) {
+    const Outcome r = resnet(words);
+    EXPECT_EQ(r.code, 0) << r.err;
+    EXPECT_EQ(std::ranges::count(r.out, '\n'), 1) << "one object, one line";
+    return Json::parse(r.out, nullptr, false);
+  }
+
+  static TemporaryFolder* home;
+  static Outcome* trained;
+  static Outcome* drawn;
+};
+
+TemporaryFolder* Use::home = nullptr;
+Outcome* Use::trained = nullptr;
+Outcome* Use::drawn = nullptr;
+
+TEST_F(Use, TrainFillsTheFolderOfTheRun) {
+  ASSERT_EQ(trained->code, 0) << trained->err;
+  for (const char* name : {"model.safetensors", "last.safetensors", "config.json", "metrics.csv",
+                           "confusion.csv", "confusion.png"}) {
+    EXPECT_GT(read_file(home->path() / "run" / name).size(), 0U) << name;
+  }
+  const auto is_events = [](const auto& e) {
+    return e.path().filename().string().starts_with("events.out.tfevents.");
+  };
+  EXPECT_EQ(std::ranges::count_if(fs::directory_iterator(home->path() / "run"), is_events), 1);
+  EXPECT_EQ(metrics_of(home->path() / "run").size(), 3U);  // header, two epochs
+  const Json result = Json::parse(trained->out);
+  EXPECT_EQ(result.at("run"), "run");
+  EXPECT_EQ(result.at("epochs"), 2);
+  EXPECT_EQ(result.at("interrupted"), false);
+}
+
+TEST_F(Use, ProgressIsPlainLinesUnlessOnATerminal) {
+  EXPECT_EQ(trained->err.find_first_of("\r\x1b"), std::string::npos) << trained->err;
+  EXPECT_NE(trained->err.find("epoch 2/2"), std::string::npos) << trained->err;
+  const Outcome r = resnet(tiny_run("on-terminal") + Words{"--epochs", "1"}, {.terminal = true});
+  EXPECT_EQ(r.code, 0);
+  EXPECT_NE(r.err.find("\r\x1b[K"), std::string::npos) << "no line was drawn over";
+  for (const char* part : {"images/s", "loss", "accuracy", "ETA"}) {
+    EXPECT_NE(r.err.find(part), std::string::npos) << part;
+  }
+}
+
+TEST_F(Use, EvalRepeatsWhatTrainFound) {
+  const Json judged = json({"eval", "run", kGalaxies, "--seed", "3", "--json"});
+  const Json best = Json::parse(trained->out);
+  EXPECT_EQ(judged.at("images"), 16);
+  EXPECT_EQ(judged.at("top1"), best.at("top1"));
+  EXPECT_EQ(judged.at("top5"), best.at("top5"));
+  EXPECT_NEAR(judged.at("loss").get<double>(), best.at("loss").get<double>(), 1e-5);
+  EXPECT_GE(judged.at("top1"), 0.0);
+  EXPECT_LE(judged.at("top1"), judged.at("top5"));
+  EXPECT_LE(judged.at("top5"), 1.0);
+  std::int64_t counted = 0;
+  for (const Json& row : judged.at("confusion")) {
+    for (const Json& count : row) counted += count.get<std::int64_t>();
+  }
+  EXPECT_EQ(counted, 16);
+  const Outcome text = resnet({"eval", "run/model.safetensors", "pictures"});  // a folder, a file
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("16 images: top-1"), std::string::npos) << text.out;
+}
+
+TEST_F(Use, PredictAnswersForEveryPicture) {
+  const Outcome r = resnet({"predict", "run", "pictures", "--top", "8", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const auto lines = lines_of(r.out);
+  ASSERT_EQ(lines.size(), 16U);
+  for (const std::string& line : lines) {
+    const Json p = Json::parse(line);
+    double sum = 0, before = 1;
+    for (const Json& c : p.at("classes")) {
+      EXPECT_LE(c.at("probability"), before);
+      before = c.at("probability");
+      sum += before;
+    }
+    EXPECT_EQ(p.at("classes").size(), 8U);
+    EXPECT_NEAR(sum, 1, 1e-4);
+    EXPECT_TRUE(fs::exists(home->path() / p.at("path").get<std::string>()));
+  }
+  // The same through standard input, one path wrong.
+  const std::string first = Json::parse(lines[0]).at("path"),
+                    last = Json::parse(lines[15]).at("path");
+  const Outcome stream = resnet({"predict", "run", "-", "--top", "8", "--json"},
+                                {.input = first + "\nmissing.png\n" + last + "\n"});
+  EXPECT_EQ(stream.code, 4);
+  const auto answers = lines_of(stream.out);
+  ASSERT_EQ(answers.size(), 3U);
+  EXPECT_NE(answers[1].find("\"error\":"), std::string::npos);
+  EXPECT_NE(stream.err.find("resnet: missing.png: "), std::string::npos) << stream.err;
+  for (const auto& [answer, line] : {std::pair(answers[0], lines[0]), {answers[2], lines[15]}}) {
+    const Json a = Json::parse(answer), b = Json::parse(line);  // computed in other batches
+    EXPECT_EQ(a.at("path"), b.at("path"));
+    for (std::size_t i = 0; i < 8; ++i) {
+      EXPECT_NEAR(a.at("classes")[i].at("probability").get<double>(),
+                  b.at("classes")[i].at("probability").get<double>(), 1e-5);
+    }
+  }
+}
+
+TEST_F(Use, SummaryCountsParameters) {
+  for (const auto& [name, parameters] :
+       std::map<std::string, std::int64_t>{{"resnet18", 11689512}, {"resnet50", 25557032}}) {
+    const Json s = json({"summary", name, "--batch-size", "1", "--json"});
+    EXPECT_EQ(s.at("parameters"), parameters);
+    std::int64_t sum = 0;
+    for (const Json& layer : s.at("layers")) sum += layer.at("parameters").get<std::int64_t>();
+    EXPECT_EQ(sum, parameters);
+    EXPECT_GT(s.at("training_bytes"), s.at("inference_bytes"));
+  }
+  const Json run = json({"summary", "run", "--json"});
+  EXPECT_EQ(run.at("architecture"), "resnet8");
+  EXPECT_EQ(run.at("classes"), 8);
+}
+
+TEST_F(Use, DataIsDrawnMeasuredAndChecked) {
+  ASSERT_EQ(drawn->code, 0) << drawn->err;
+  EXPECT_EQ(drawn->out, "16 galaxies of 8 classes in pictures\n");
+  const Json stats = json({"data", "stats", "pictures", "--json"});
+  EXPECT_EQ(stats.at("classes").size(), 8U);
+  EXPECT_EQ(stats.at("train").get<int>() + stats.at("val").get<int>(), 16);
+  for (const char* key : {"mean", "std"}) {
+    for (const Json& v : stats.at(key)) EXPECT_TRUE(v > 0 && v < 1) << stats;
+  }
+  const Json sound = json({"data", "check", "pictures", "--json"});
+  EXPECT_EQ(sound.at("train").at("unreadable").size(), 0U);
+  EXPECT_EQ(sound.at("train").at("largest"), Json({24, 24}));
+
+  fs::copy(home->path() / "pictures", home->path() / "spoilt", fs::copy_options::recursive);
+  write_file(home->path() / "spoilt/ring/broken.png", "no picture");
+  const Outcome spoilt = resnet({"data", "check", "spoilt"});
+  EXPECT_EQ(spoilt.code, 4);
+  EXPECT_NE(spoilt.out.find("unreadable: spoilt/ring/broken.png: "), std::string::npos);
+}
+
+TEST_F(Use, BenchMeasures) {
+  for (const char* mode : {"train", "infer"}) {
+    const Json b = json({"bench", "--arch", "resnet8", "--image-size", "16", "--batch-size", "2",
+                         "--steps", "2", "--warmup", "1", "--mode", mode, "--json"});
+    EXPECT_EQ(b.at("mode"), mode);
+    EXPECT_EQ(b.at("steps"), 2);
+    for (const char* key : {"images_per_second", "milliseconds", "gflops", "peak_rss_bytes"}) {
+      EXPECT_GT(b.at(key), 0) << key;
+    }
+  }
+}
+
+TEST_F(Use, ConfigRepeatsTheRun) {
+  const fs::path run = home->path() / "run";
+  const std::string before = read_file(run / "model.safetensors");
+  // Without --out the run that is there stays, and a new folder is made beside it.
+  const Outcome r = resnet({"train", "--config", "run/config.json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(metrics_of(home->path() / "run-2"), metrics_of(run));
+  EXPECT_EQ(read_file(run / "model.safetensors"), before);
+  const auto answers = [](const std::string& model) {
+    return resnet({"predict", model, "pictures", "--json"}).out;
+  };
+  EXPECT_EQ(answers("run-2"), answers("run"));
+  // Another seed is another run.
+  EXPECT_EQ(resnet({"train", "--config", "run/config.json", "--out", "seed", "--seed", "4"}).code,
+            0);
+  EXPECT_NE(metrics_of(home->path() / "seed"), metrics_of(run));
+}
+
+TEST_F(Use, FlagsOverrideTheConfig) {
+  write_file(home->path() / "config.json",
+             R"({"epochs": 7, "batch_size": 32, "optimizer": {"lr": 0.25}, "seed": 9})");
+  const Outcome r = resnet({"train", kGalaxies, "--config", "config.json", "--arch", "resnet8",
+                            "--epochs", "1", "--lr", "0.125", "--out", "overridden"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  const Json config = Json::parse(read_file(home->path() / "overridden/config.json"));
+  EXPECT_EQ(config.at("epochs"), 1);
+  EXPECT_EQ(config.at("optimizer").at("lr"), 0.125);
+  EXPECT_EQ(config.at("batch_size"), 32);
+  EXPECT_EQ(config.at("seed"), 9);
+}
+
+TEST_F(Use, CtrlCSavesAndResumeGoesOn) {
+  const auto words = [](const std::string& out) {
+    return Words{"train",        "galaxies:train=512,val=16,size=16",
+                 "--arch",       "resnet8",
+                 "--batch-size", "4",
+                 "--epochs",     "1",
+                 "--out",        out};
+  };
+  Process process(home->path(), words("stopped"));
+  ASSERT_TRUE(process.wait_for_message("output stopped"));  // before the first step
+  process.signal(SIGINT);
+  const Outcome stopped = process.wait();
+  EXPECT_EQ(stopped.code, 130) << stopped.err;
+  EXPECT_EQ(stopped.out, "stopped; continue with: resnet train --resume stopped\n");
+  EXPECT_EQ(metrics_of(home->path() / "stopped").size(), 1U) << "not in mid-epoch";
+
+  const Outcome rest = resnet({"train", "--resume", "stopped"});
+  EXPECT_EQ(rest.code, 0) << rest.err;
+  EXPECT_NE(rest.err.find("resumed at step "), std::string::npos) << rest.err;
+  EXPECT_EQ(resnet(words("whole")).code, 0);
+  EXPECT_EQ(metrics_of(home->path() / "stopped"), metrics_of(home->path() / "whole"));
+  EXPECT_NE(resnet({"train", "--resume", "stopped"}).err.find("has all of its 1 epoch"),
+            std::string::npos);
+}
+
+TEST_F(Use, HelpHasExamples) {
+  const std::vector<Words> commands = {{"train"},         {"eval"},          {"predict"},
+                                       {"summary"},       {"bench"},         {"data"},
+                                       {"data", "stats"}, {"data", "check"}, {"data", "galaxies"}};
+  for (const Words& command : commands) {
+    const Outcome r = resnet(command + Words{"--help"});
+    EXPECT_EQ(r.code, 0);
+    EXPECT_NE(r.out.find("Examples:\n  resnet " + command[0]), std::string::npos) << r.out;
+  }
+  EXPECT_EQ(resnet({"--version"}).out, "resnet " RESNET_VERSION "\n");
+}
+
+TEST_F(Use, OutputThatCannotBeWrittenIsAnError) {
+  const Outcome r = resnet({"summary", "resnet8"}, {.out_path = "/dev/full"});
+  EXPECT_EQ(r.code, 5);
+  EXPECT_NE(r.err.find("standard output"), std::string::npos) << r.err;
+}
+
+}  // namespace
+}  // namespace resnet::test
