@@ -210,7 +210,7 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   EXPECT_EQ(answers[6].classes.at(0).index, 1);
   EXPECT_NEAR(answers[6].classes[0].probability + answers[6].classes[1].probability, 1, 1e-5);
   EXPECT_TRUE(answers[7].classes.empty());
-  EXPECT_TRUE(mentions(answers[7].error, "broken.png")) << answers[7].error;
+  EXPECT_TRUE(mentions(answers[7].error, "expected a JPEG")) << answers[7].error;
   error_of([&] { predict(model, {folder_ / "nowhere"}); }, ErrorCode::kNotFound);
 }
 
