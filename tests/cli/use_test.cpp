@@ -245,7 +245,7 @@ TEST_F(Use, FlagsOverrideTheConfig) {
 
 TEST_F(Use, CtrlCSavesAndResumeGoesOn) {
   const auto words = [](const std::string& out) {
-    return Words{"train",        "galaxies:train=512,val=16,size=16",
+    return Words{"train",        "galaxies:train=256,val=16,size=16",
                  "--arch",       "resnet8",
                  "--batch-size", "4",
                  "--epochs",     "1",
