@@ -25,7 +25,8 @@ std::size_t planned_bytes(const Graph& graph) {
   for (const Value v : graph.parameters()) {
     variables->set(graph.node(v).name, Tensor(DType::kF32, graph.shape(v)));
   }
-  const ProgramStats& s = Program(graph, variables).stats();
+  const Program program(graph, variables);
+  const ProgramStats& s = program.stats();
   return s.arena_bytes + s.packed_bytes + s.variable_bytes;
 }
 
