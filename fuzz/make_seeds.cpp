@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "formats/bytes.h"
+#include "formats/npy.h"
 #include "formats/pack.h"
 #include "formats/safetensors.h"
 
@@ -44,6 +45,10 @@ void write_seeds(const fs::path& root) {
       "01020304");
   write(root / "idx", "labels", labels);
   write(root / "idx", "images", images);
+
+  fs::create_directories(root / "npy");
+  write_npy(root / "npy" / "f32", Tensor::full({2, 3}, 1));
+  write_npy(root / "npy" / "i64", Tensor::zeros(DType::kI64, {1}));
 
   const ByteVector text = bytes_of("hello, hello, hello, hello");
   write(root / "gunzip", "text", gzip(text));
