@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "core/check.h"
 
@@ -16,9 +17,10 @@ class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
   ~FileDescriptor() { close(); }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
   int close() {
     const int result = fd_ >= 0 ? ::close(fd_) : 0;
     fd_ = -1;
@@ -45,9 +47,12 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
   }
 }
 
-}  // namespace
+struct OpenFile {
+  FileDescriptor descriptor;
+  std::uint64_t size;
+};
 
-std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+OpenFile open_for_reading(const std::filesystem::path& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) {
     if (errno == ENOENT) fail(ErrorCode::kNotFound, "{}: no such file", path.string());
@@ -56,11 +61,52 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) fail_io("read", path, errno);
   if (!S_ISREG(info.st_mode)) fail(ErrorCode::kBadData, "{}: not a regular file", path.string());
-  if (static_cast<std::uint64_t>(info.st_size) > max_bytes) {
-    fail(ErrorCode::kBadData, "{}: {} bytes, more than the limit of {} for this kind of file",
-         path.string(), info.st_size, max_bytes);
+  return {std::move(fd), static_cast<std::uint64_t>(info.st_size)};
+}
+
+}  // namespace
+
+ByteSource::ByteSource(const std::filesystem::path& path) : name_(path.string()) {
+  OpenFile file = open_for_reading(path);
+  size_ = file.size;
+  descriptor_ = file.descriptor.release();
+}
+
+ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)
+    : name_(std::move(name)), memory_(bytes), size_(bytes.size()) {}
+
+ByteSource::~ByteSource() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
+  if (offset > size_ || out.size() > size_ - offset) {
+    fail(ErrorCode::kBadData,
+         "{}: cut short: {} bytes at {} are past its end at {}; fetch it again", name_, out.size(),
+         offset, size_);
   }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(info.st_size));
+  if (descriptor_ < 0) {
+    if (!out.empty()) std::memcpy(out.data(), memory_.data() + offset, out.size());
+    return;
+  }
+  while (!out.empty()) {
+    const ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", name_, errno);
+    if (n == 0) fail(ErrorCode::kBadData, "{}: it became shorter while it was read", name_);
+    out = out.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
+  }
+}
+
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const OpenFile file = open_for_reading(path);
+  const FileDescriptor& fd = file.descriptor;
+  if (file.size > max_bytes) {
+    fail(ErrorCode::kBadData, "{}: {} bytes, more than the limit of {} for this kind of file",
+         path.string(), file.size, max_bytes);
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size));
   std::size_t filled = 0;
   while (filled < bytes.size()) {
     const ssize_t n = ::read(fd.get(), bytes.data() + filled, bytes.size() - filled);

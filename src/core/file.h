@@ -18,6 +18,30 @@ std::vector<std::byte> read_file(const std::filesystem::path& path,
 std::string read_text_file(const std::filesystem::path& path,
                            std::uint64_t max_bytes = std::uint64_t{1} << 26);
 
+/// Bytes read by position: a file, or memory that outlives this. Reading is thread-safe.
+class ByteSource {
+ public:
+  /// Throws `kNotFound`, `kIo`, or `kBadData` when it is no regular file.
+  explicit ByteSource(const std::filesystem::path& path);
+  /// `name` is for messages.
+  ByteSource(std::span<const std::byte> bytes, std::string name);
+  ~ByteSource();
+  ByteSource(const ByteSource&) = delete;
+  ByteSource& operator=(const ByteSource&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  const std::string& name() const { return name_; }
+
+  /// Fills `out`. Throws `kBadData` when the bytes end before it is full, `kIo`.
+  void read(std::uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::string name_;
+  int descriptor_ = -1;
+  std::span<const std::byte> memory_;
+  std::uint64_t size_ = 0;
+};
+
 /// Writes a file that is either the old one or the complete new one: a temporary file in the same
 /// folder, fsync, rename, fsync of the folder. The temporary is removed on failure (`kIo`).
 /// `write` receives pieces through the sink it is given, in order.

@@ -1,13 +1,8 @@
 #include "formats/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -264,93 +259,41 @@ SafetensorsHeader parse_header(std::string_view json, std::uint64_t data_bytes,
   return header;
 }
 
-/// A file open for positioned reads.
-class Source {
- public:
-  explicit Source(const std::filesystem::path& path) : name_(path.string()) {
-    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor_ < 0) {
-      fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: cannot open it: {}", name_,
-           std::strerror(errno));
-    }
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      ::close(descriptor_);
-      fail(ErrorCode::kBadData, "{}: expected a safetensors file, found something that is no file",
-           name_);
-    }
-    size_ = static_cast<std::uint64_t>(status.st_size);
+SafetensorsHeader read_header(const ByteSource& source) {
+  std::array<std::byte, kLengthBytes> start{};
+  const auto available = std::min<std::uint64_t>(kLengthBytes, source.size());
+  const std::span found(start.data(), static_cast<std::size_t>(available));
+  source.read(0, found);
+  const std::uint64_t length = header_length(found, source.size(), source.name());
+  std::string json(static_cast<std::size_t>(length), '\0');
+  source.read(kLengthBytes, std::as_writable_bytes(std::span(json)));
+  return parse_header(json, source.size() - kLengthBytes - length, source.name());
+}
+
+Safetensors read_all(const ByteSource& source) {
+  SafetensorsHeader header = read_header(source);
+  Safetensors out;
+  for (SafetensorsEntry& e : header.entries) {
+    Tensor tensor(e.dtype, std::move(e.shape));
+    source.read(header.data_begin + e.begin, {tensor.raw(), tensor.bytes()});
+    out.tensors.emplace(std::move(e.name), std::move(tensor));
   }
-  ~Source() { ::close(descriptor_); }
-  Source(const Source&) = delete;
-  Source& operator=(const Source&) = delete;
-
-  std::uint64_t size() const { return size_; }
-  const std::string& name() const { return name_; }
-
-  void read(std::uint64_t offset, std::byte* out, std::size_t count) const {
-    while (count > 0) {
-      const ssize_t got = ::pread(descriptor_, out, count, static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(ErrorCode::kIo, "{}: cannot read it: {}", name_, std::strerror(errno));
-      if (got == 0) damaged(name_, "it became shorter while it was read");
-      out += got;
-      offset += static_cast<std::uint64_t>(got);
-      count -= static_cast<std::size_t>(got);
-    }
-  }
-
-  SafetensorsHeader read_header() const {
-    std::array<std::byte, kLengthBytes> start{};
-    const auto available = static_cast<std::size_t>(std::min<std::uint64_t>(kLengthBytes, size_));
-    read(0, start.data(), available);
-    const std::uint64_t length = header_length({start.data(), available}, size_, name_);
-    std::string json(static_cast<std::size_t>(length), '\0');
-    read(kLengthBytes, reinterpret_cast<std::byte*>(json.data()), json.size());
-    return parse_header(json, size_ - kLengthBytes - length, name_);
-  }
-
- private:
-  std::string name_;
-  int descriptor_ = -1;
-  std::uint64_t size_ = 0;
-};
+  out.metadata = std::move(header.metadata);
+  return out;
+}
 
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
-  return Source(path).read_header();
+  return read_header(ByteSource(path));
 }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
-  const Source source(path);
-  SafetensorsHeader header = source.read_header();
-  Safetensors out;
-  for (SafetensorsEntry& e : header.entries) {
-    Tensor tensor(e.dtype, std::move(e.shape));
-    source.read(header.data_begin + e.begin, tensor.raw(), tensor.bytes());
-    out.tensors.emplace(std::move(e.name), std::move(tensor));
-  }
-  out.metadata = std::move(header.metadata);
-  return out;
+  return read_all(ByteSource(path));
 }
 
 Safetensors parse_safetensors(std::span<const std::byte> bytes, const std::string& name) {
-  const auto length = static_cast<std::size_t>(header_length(bytes, bytes.size(), name));
-  const auto json = bytes.subspan(kLengthBytes, length);
-  const auto data = bytes.subspan(kLengthBytes + length);
-  SafetensorsHeader header =
-      parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, data.size(), name);
-  Safetensors out;
-  for (SafetensorsEntry& e : header.entries) {
-    Tensor tensor(e.dtype, std::move(e.shape));
-    if (!tensor.empty()) {
-      std::memcpy(tensor.raw(), data.data() + e.begin, tensor.bytes());
-    }
-    out.tensors.emplace(std::move(e.name), std::move(tensor));
-  }
-  out.metadata = std::move(header.metadata);
-  return out;
+  return read_all(ByteSource(bytes, name));
 }
 
 void write_safetensors(const std::filesystem::path& path,
