@@ -278,9 +278,8 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
   const Tensor t = tensor.dtype() == DType::kBF16 ? tensor.cast(DType::kF32) : tensor;
   const auto* type = std::find_if(kTypes.begin(), kTypes.end(),
                                   [&](const NumpyType& n) { return n.dtype == t.dtype(); });
-  std::string shape;
-  for (const std::int64_t d : t.shape()) shape += fmt::format("{}, ", d);
-  if (t.shape().size() > 1) shape.resize(shape.size() - 2);  // "(3, 4)", but "(3, )"
+  std::string shape = fmt::format("{}", fmt::join(t.shape(), ", "));
+  if (t.shape().size() == 1) shape += ',';
   std::string header = fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}), }}",
                                    size_of(t.dtype()) == 1 ? '|' : '<', type->name, shape);
   constexpr std::size_t kBegin = 10;

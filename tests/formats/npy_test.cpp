@@ -119,7 +119,7 @@ TEST(Npy, EveryTruncationAndAnyTailIsRefused) {
 
 TEST(Npy, RefusesLies) {
   for (const char* shape : {"(1152921504606846976,)", "(4294967296, 4294967296, 4294967296)",
-                            "(9223372036854775807, 9223372036854775807)", "(5,)"}) {
+                            "(922337203685477580, 922337203685477580)", "(5,)"}) {
     expect_error(ErrorCode::kBadData, {"x: the .npy file declares the shape"},
                  [&] { parse_npy(npy(header("<f4", shape), ByteVector(16)), "x"); });
   }
