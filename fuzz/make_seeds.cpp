@@ -50,6 +50,9 @@ void write_seeds(const fs::path& root) {
   write_npy(root / "npy" / "f32", Tensor::full({2, 3}, 1));
   write_npy(root / "npy" / "i64", Tensor::zeros(DType::kI64, {1}));
 
+  write(root / "table", "metrics", bytes_of("epoch,val_top1,lr\r\n1,0.5,1e-3\r\n2,nan,-inf\r\n"));
+  write(root / "table", "empty", bytes_of("epoch"));
+
   const ByteVector text = bytes_of("hello, hello, hello, hello");
   write(root / "gunzip", "text", gzip(text));
   write(root / "gunzip", "zeros", gzip(ByteVector(100'000)));

@@ -150,6 +150,7 @@ int run(int argc, char** argv) {
   add_summary(app, action);
   add_data(app, action);
   add_bench(app, action);
+  add_plot(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {  // --help, --version

@@ -119,6 +119,18 @@ const std::vector<Case>& cases() {
       {"LyingJpeg", {"predict", "run", "lying.jpg"}, 4, {"lying.jpg", "65000 x 65000"}},
       {"NoPicture", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG or WebP"}},
       {"EmptyPicture", {"predict", "run", "empty.png"}, 4, {"empty.png", "empty"}},
+      // Plots.
+      {"PlotOfNothing", {"plot", "-o", "x.svg"}, 2, {"RUN is required"}},
+      {"PlotOfNoRun", {"plot", "empty", "-o", "x.svg"}, 3, {"empty", "no metrics.csv"}},
+      {"PlotOfNoPath", {"plot", "a=run,nowhere", "-o", "x.svg"}, 3, {"nowhere: no such file"}},
+      {"PlotOfEmptyGroup", {"plot", "a=", "-o", "x.svg"}, 2, {"NAME=RUN", "\"a=\""}},
+      {"UnknownMetric",
+       {"plot", "run", "--metric", "top1", "-o", "x.svg"},
+       2,
+       {"\"top1\"", "val_top1"}},
+      {"UnknownX", {"plot", "run", "--x", "hours", "-o", "x.svg"}, 2, {"epoch, step or seconds"}},
+      {"PlotIntoNoFolder", {"plot", "run", "-o", "nowhere/x.svg"}, 5, {"nowhere/x.svg"}},
+      {"NoMetrics", {"plot", "file", "-o", "x.svg"}, 4, {"file", "epoch"}},
       // Models, checkpoints, options.
       {"CutModel",
        {"eval", "cut.safetensors", kGalaxies},

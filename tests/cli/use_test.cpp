@@ -268,10 +268,31 @@ TEST_F(Use, CtrlCSavesAndResumeGoesOn) {
             std::string::npos);
 }
 
+TEST_F(Use, PlotDrawsRuns) {
+  const Json plotted = json({"plot", "both=run,run/metrics.csv", "run/", "--metric", "val_top1",
+                             "--title", "a < b", "-o", "curves.svg", "--json"});
+  EXPECT_EQ(plotted.at("out"), "curves.svg");
+  ASSERT_EQ(plotted.at("series").size(), 2U);
+  const Json &both = plotted.at("series")[0], &one = plotted.at("series")[1];
+  EXPECT_EQ(both.at("name"), "both");
+  EXPECT_EQ(one.at("name"), "run");
+  EXPECT_EQ(both.at("epoch"), Json({1, 2}));
+  EXPECT_EQ(both.at("min"), both.at("max")) << "the same run twice";
+  EXPECT_EQ(one.at("mean"), both.at("mean"));
+  EXPECT_FALSE(one.contains("min"));
+  const std::string svg = read_file(home->path() / "curves.svg");
+  EXPECT_TRUE(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+  EXPECT_NE(svg.find(">a &lt; b</text>"), std::string::npos);
+  EXPECT_EQ(resnet({"plot", "run", "--metric", "train_loss,val_loss", "--log-y", "--x", "seconds",
+                    "-o", "losses.svg"})
+                .out,
+            "losses.svg\n");
+}
+
 TEST_F(Use, HelpHasExamples) {
-  const std::vector<Words> commands = {{"train"},         {"eval"},          {"predict"},
-                                       {"summary"},       {"bench"},         {"data"},
-                                       {"data", "stats"}, {"data", "check"}, {"data", "galaxies"}};
+  const std::vector<Words> commands = {
+      {"train"}, {"eval"}, {"predict"},       {"summary"},       {"bench"},
+      {"plot"},  {"data"}, {"data", "stats"}, {"data", "check"}, {"data", "galaxies"}};
   for (const Words& command : commands) {
     const Outcome r = resnet(command + Words{"--help"});
     EXPECT_EQ(r.code, 0);
