@@ -23,15 +23,15 @@ struct Room {
 constexpr Room kRooms[] = {
     {"core", 0},  {"graph", 1},    {"formats", 1},  {"models", 2},  {"compile", 2},
     {"data", 2},  {"exchange", 3}, {"backends", 3}, {"runtime", 4}, {"parallel", 4},
-    {"train", 5}, {"serve", 5},    {"inspect", 6},  {"cli", 7},
+    {"train", 5}, {"serve", 5},    {"inspect", 6},  {"cli", 7},     {"download", 1},
 };
 
 // Which room a public header belongs to.
 constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
-    {"error.h", "core"},     {"tensor.h", "core"},     {"image.h", "core"},
-    {"graph.h", "graph"},    {"models.h", "models"},   {"data.h", "data"},
-    {"variables.h", "core"}, {"program.h", "runtime"}, {"model_file.h", "exchange"},
-    {"train.h", "train"},    {"resnet.h", "train"},  // the umbrella
+    {"error.h", "core"},        {"tensor.h", "core"},     {"image.h", "core"},
+    {"graph.h", "graph"},       {"models.h", "models"},   {"data.h", "data"},
+    {"variables.h", "core"},    {"program.h", "runtime"}, {"model_file.h", "exchange"},
+    {"download.h", "download"}, {"train.h", "train"},     {"resnet.h", "train"},  // the umbrella
 };
 
 // Libraries that show in one place only: what the include starts with, and the folder.
@@ -49,6 +49,8 @@ constexpr std::pair<std::string_view, std::string_view> kConfinedLibraries[] = {
     {"webp/", "src/formats/"},
     {"archive.h", "src/formats/"},
     {"archive_entry.h", "src/formats/"},
+    {"curl/", "src/download/"},
+    {"openssl/", "src/download/"},
     {"google/protobuf/", "src/formats/"},
     {"CLI/", "src/cli/"},
 };
