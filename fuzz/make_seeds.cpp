@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "formats/bytes.h"
 #include "formats/npy.h"
+#include "formats/onnx_file.h"
 #include "formats/pack.h"
 #include "formats/safetensors.h"
 
@@ -29,6 +30,23 @@ void write_seeds(const fs::path& root) {
                      {"n", Tensor::zeros(DType::kI64, {})},
                      {"mask", Tensor::zeros(DType::kBool, {1, 0})}},
                     {{"architecture", "resnet18"}, {"classes", "[\"a\", \"\\u00e9\"]"}});
+
+  fs::create_directories(root / "onnx");
+  write_onnx(root / "onnx" / "small",
+             {.producer_name = "seeds",
+              .graph_name = "net",
+              .nodes = {{.op = "Conv",
+                         .inputs = {"x", "w"},
+                         .outputs = {"y"},
+                         .attributes = {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}},
+                                        {"alpha", 0.5F},
+                                        {"mode", std::string("constant")},
+                                        {"value", Tensor::full({2}, 1)}}}},
+              .initializers = {{"w", Tensor::full({2, 3, 1, 1}, 1)},
+                               {"n", Tensor::zeros(DType::kI64, {2})}},
+              .inputs = {{"x", DType::kF32, {{-1, "batch"}, {3, ""}}}},
+              .outputs = {{"y", DType::kF32, {}}},
+              .metadata = {{"architecture", "resnet8"}}});
 
   write(root / "cifar", "cifar10", ByteVector(2 * 3073, std::byte{9}));
   write(root / "cifar", "cifar100", ByteVector(3074, std::byte{19}));
