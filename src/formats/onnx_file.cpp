@@ -1,12 +1,8 @@
 #include "formats/onnx_file.h"
 
-#include <fcntl.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <climits>
 #include <cstring>
@@ -81,54 +77,12 @@ template <class... Args>
        fmt::format(format, std::forward<Args>(args)...));
 }
 
-// ---------------------------------------------------------------------------------- external data
-
-// A file of external data, open for positioned reads.
-class ExternalFile {
- public:
-  explicit ExternalFile(const fs::path& path) : path_(path.string()) {
-    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (descriptor_ < 0) {
-      fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
-           "{}: cannot open the tensors that belong to an ONNX model: {}; keep both files together",
-           path_, std::strerror(errno));
-    }
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      ::close(descriptor_);
-      fail(ErrorCode::kBadData, "{}: expected a file with the tensors of an ONNX model", path_);
-    }
-    size_ = left_ = static_cast<std::uint64_t>(status.st_size);
-  }
-  ~ExternalFile() { ::close(descriptor_); }
-  ExternalFile(const ExternalFile&) = delete;
-  ExternalFile& operator=(const ExternalFile&) = delete;
-
-  std::uint64_t size() const { return size_; }
-  // Counts bytes that a tensor takes: all tensors together take no more than the file has, so that
-  // a small file that is read many times cannot fill the memory.
-  bool take(std::uint64_t bytes) {
-    if (bytes > left_) return false;
-    left_ -= bytes;
-    return true;
-  }
-  void read(std::uint64_t offset, std::byte* out, std::size_t count) const {
-    while (count > 0) {
-      const ssize_t got = ::pread(descriptor_, out, count, static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(ErrorCode::kIo, "{}: cannot read it: {}", path_, std::strerror(errno));
-      if (got == 0) fail(ErrorCode::kBadData, "{}: it became shorter while it was read", path_);
-      out += got;
-      offset += static_cast<std::uint64_t>(got);
-      count -= static_cast<std::size_t>(got);
-    }
-  }
-
- private:
-  std::string path_;
-  int descriptor_ = -1;
-  std::uint64_t size_ = 0;
-  std::uint64_t left_ = 0;
+// A file of external data. All tensors together take no more bytes than it has, so that a small
+// file that is read many times cannot fill the memory.
+struct ExternalFile {
+  explicit ExternalFile(const fs::path& path) : source(path), left(source.size()) {}
+  ByteSource source;
+  std::uint64_t left;
 };
 
 // ----------------------------------------------------------------------------------------- reading
@@ -293,17 +247,19 @@ class Reader {
       if (entry.key() == "length") length = number(entry.value(), name);
     }
     ExternalFile& file = open_external(location, name);
-    if (length != bytes || offset > file.size() || bytes > file.size() - offset) {
+    const std::uint64_t size = file.source.size();
+    if (length != bytes || offset > size || bytes > size - offset) {
       damaged(file_, "tensor '{}' of {} {} needs {} bytes, found {} at {} in '{}', which has {}",
               shown(name), name_of(dtype), to_string(shape), bytes, length, offset, shown(location),
-              file.size());
+              size);
     }
-    if (!file.take(bytes)) {
+    if (bytes > file.left) {
       damaged(file_, "its tensors take more bytes of '{}' than the {} it has", shown(location),
-              file.size());
+              size);
     }
+    file.left -= bytes;
     Tensor tensor(dtype, shape);
-    file.read(offset, tensor.raw(), tensor.bytes());
+    file.source.read(offset, {tensor.raw(), tensor.bytes()});
     return tensor;
   }
 
@@ -337,6 +293,12 @@ class Reader {
     const fs::path inside = path.lexically_relative(folder);
     if (error || inside.empty() || *inside.begin() == ".." || *inside.begin() == ".") {
       refuse("which leads out of it");
+    }
+    if (!fs::is_regular_file(path, error)) {
+      fail(ErrorCode::kNotFound,
+           "{}: there is no file '{}' beside it, which has the values of tensor '{}'; keep both "
+           "files together",
+           file_, shown(location), shown(name));
     }
     return files_.try_emplace(location, path).first->second;
   }
@@ -510,11 +472,11 @@ void write_onnx(const fs::path& path, const OnnxModel& model) {
   });
 }
 
-bool looks_like_onnx(std::span<const std::byte> start) {
+bool looks_like_onnx(std::string_view start) {
   // Field 1, a varint: 08 and a version of one byte. Then a field of ModelProto with a length.
-  if (start.size() < 4 || start[0] != std::byte{0x08}) return false;
-  const auto version = std::to_integer<int>(start[1]);
-  const auto key = std::to_integer<int>(start[2]);
+  if (start.size() < 4 || start[0] != '\x08') return false;
+  const auto version = static_cast<unsigned char>(start[1]);
+  const auto key = static_cast<unsigned char>(start[2]);
   const int field = key >> 3;
   const int wire = key & 7;
   constexpr int kModelVersion = 5;

@@ -9,6 +9,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -22,11 +23,11 @@ using OnnxAttribute = std::variant<std::monostate, float, std::int64_t, std::str
                                    std::vector<float>, std::vector<std::int64_t>>;
 
 struct OnnxNode {
-  std::string op;                    ///< "Conv"
-  std::string name = {};             ///< may be empty
-  std::string domain = {};           ///< empty: ONNX's own operations
-  std::vector<std::string> inputs;   ///< names of values; empty: an optional input left out
-  std::vector<std::string> outputs;  ///< likewise
+  std::string op;                         ///< "Conv"
+  std::string name = {};                  ///< may be empty
+  std::string domain = {};                ///< empty: ONNX's own operations
+  std::vector<std::string> inputs = {};   ///< names of values; empty: an optional one left out
+  std::vector<std::string> outputs = {};  ///< likewise
   std::map<std::string, OnnxAttribute> attributes = {};
 };
 
@@ -40,20 +41,20 @@ struct OnnxDimension {
 struct OnnxValue {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<OnnxDimension> shape;
+  std::vector<OnnxDimension> shape = {};
 };
 
 /// One graph with what belongs to it.
 struct OnnxModel {
   std::int64_t ir_version = 8;
   std::int64_t opset = 17;  ///< version of ONNX's own operations
-  std::string producer_name, producer_version;
-  std::string graph_name;
-  std::vector<OnnxNode> nodes;  ///< each after the nodes whose outputs it reads
-  std::vector<std::pair<std::string, Tensor>> initializers;  ///< weights and constants
+  std::string producer_name = {}, producer_version = {};
+  std::string graph_name = {};
+  std::vector<OnnxNode> nodes = {};  ///< each after the nodes whose outputs it reads
+  std::vector<std::pair<std::string, Tensor>> initializers = {};  ///< weights and constants
   std::vector<OnnxValue> inputs,
       outputs;  ///< of the graph; older files list initializers as inputs
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata = {};
 };
 
 /// Reads a model and its external data, which must lie in the folder of `path` or below it. Every
@@ -72,6 +73,6 @@ void write_onnx(const std::filesystem::path& path, const OnnxModel& model);
 
 /// Whether a file that begins with `start` (some tens of bytes) may be ONNX: the format has no
 /// magic number, but a model begins with its IR version, whose field is the first.
-bool looks_like_onnx(std::span<const std::byte> start);
+bool looks_like_onnx(std::string_view start);
 
 }  // namespace resnet

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "formats/onnx_file.h"
 #include "formats/safetensors.h"
 
 namespace resnet {
@@ -25,6 +26,17 @@ WeightsFile from_safetensors(const std::filesystem::path& path, Read what) {
   return file;
 }
 
+WeightsFile from_onnx(const std::filesystem::path& path, Read what) {
+  OnnxModel model = read_onnx(path);
+  WeightsFile file{"ONNX", {}, std::move(model.metadata), {}};
+  file.metadata.emplace("producer", model.producer_name + " " + model.producer_version);
+  for (auto& [name, tensor] : model.initializers) {
+    file.entries.push_back({name, tensor.dtype(), tensor.shape()});
+    if (what == Read::kAll) file.tensors.emplace(std::move(name), std::move(tensor));
+  }
+  return file;
+}
+
 /// What the first bytes of a file say of its kind.
 struct Kind {
   bool (*matches)(std::string_view start);
@@ -32,6 +44,7 @@ struct Kind {
 };
 constexpr std::array kKinds = {
     Kind{[](std::string_view s) { return s.size() > 8 && s[8] == '{'; }, from_safetensors},
+    Kind{looks_like_onnx, from_onnx},
 };
 
 WeightsFile read(const std::filesystem::path& path, Read what) {
@@ -44,7 +57,7 @@ WeightsFile read(const std::filesystem::path& path, Read what) {
   for (const Kind& kind : kKinds) {
     if (kind.matches(start)) return kind.read(path, what);
   }
-  fail(ErrorCode::kBadData, "{}: not a file of weights that is known here (safetensors)",
+  fail(ErrorCode::kBadData, "{}: not a file of weights that is known here (safetensors, ONNX)",
        path.string());
 }
 

@@ -172,12 +172,11 @@ TEST(OnnxFile, ReadsValuesInTypedFields) {
 TEST(OnnxFile, KnowsItsFirstBytes) {
   const TemporaryFolder folder;
   write_onnx(folder.path() / "m.onnx", small_model());
-  EXPECT_TRUE(looks_like_onnx(read_file(folder.path() / "m.onnx")));
-  EXPECT_TRUE(looks_like_onnx(model_of("")));
-  EXPECT_TRUE(looks_like_onnx(bytes_of("\x08\x08\x12\x07pytorch")));
-  EXPECT_FALSE(looks_like_onnx(bytes_of("\x08\x08")));
-  EXPECT_FALSE(looks_like_onnx(bytes_of("PK\x03\x04 zip")));
-  EXPECT_FALSE(looks_like_onnx(bytes_of("\x80\x02 pickle")));
+  EXPECT_TRUE(looks_like_onnx(read_text_file(folder.path() / "m.onnx")));
+  EXPECT_TRUE(looks_like_onnx("\x08\x08\x12\x07pytorch"));
+  EXPECT_FALSE(looks_like_onnx("\x08\x08"));
+  EXPECT_FALSE(looks_like_onnx("PK\x03\x04 zip"));
+  EXPECT_FALSE(looks_like_onnx("\x80\x02 pickle"));
 }
 
 // ------------------------------------------------------------------------------------ hostile

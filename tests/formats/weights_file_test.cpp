@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "formats/onnx_file.h"
 #include "formats/safetensors.h"
 #include "formats/support.h"
 
@@ -24,6 +25,27 @@ TEST(WeightsFile, TellsSafetensorsByItsFirstBytes) {
   }
   EXPECT_TRUE(describe_weights(path).tensors.empty());
   EXPECT_EQ(read_weights(path).tensors.at("a").as<float>()[5], 4);
+}
+
+TEST(WeightsFile, ReadsTheTensorsOfAnOnnxModel) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model";
+  write_onnx(path, {.producer_name = "pytorch",
+                    .producer_version = "2",
+                    .initializers = {{"b", Tensor::full({2, 3}, 4)},
+                                     {"a", Tensor::zeros(DType::kI64, {})}},
+                    .metadata = {{"classes", "[]"}}});
+  for (const WeightsFile& file : {describe_weights(path), read_weights(path)}) {
+    EXPECT_EQ(file.format, "ONNX");
+    EXPECT_EQ(file.metadata.at("producer"), "pytorch 2");
+    EXPECT_EQ(file.metadata.at("classes"), "[]");
+    ASSERT_EQ(file.entries.size(), 2U);
+    EXPECT_EQ(file.entries[0].name, "b");
+    EXPECT_EQ(file.entries[0].shape, (Shape{2, 3}));
+    EXPECT_EQ(file.entries[1].dtype, DType::kI64);
+  }
+  EXPECT_TRUE(describe_weights(path).tensors.empty());
+  EXPECT_EQ(read_weights(path).tensors.at("b").as<float>()[5], 4);
 }
 
 TEST(WeightsFile, RefusesWhatIsNone) {
