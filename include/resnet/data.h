@@ -125,8 +125,24 @@ struct Preprocessing {
   std::array<float, 3> mean = {0.485F, 0.456F,
                                0.406F};  ///< Of values in 0 … 1; [0] alone for grey.
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  /// Turn photographs upright by their EXIF orientation first. torchvision and timm do not.
+  bool upright = true;
   bool operator==(const Preprocessing&) const = default;
 };
+
+/// Where evaluation looks at a picture: torchvision's FiveCrop and TenCrop are made of these. The
+/// picture is mirrored before it is cropped. A part that is larger than the picture is padded as
+/// the centre crop is.
+enum class Corner : std::uint8_t { kTopLeft, kTopRight, kBottomLeft, kBottomRight, kCenter };
+struct View {
+  Corner corner = Corner::kCenter;
+  bool mirrored = false;
+  bool operator==(const View&) const = default;
+};
+/// 1 crop is the centre; 5 are the corners and the centre, in FiveCrop's order; 10 are TenCrop's:
+/// these five and the same of the mirrored picture, which is what `flip` adds to 1 or 5. Throws
+/// `kInvalidArgument` for another number.
+std::vector<View> evaluation_views(int crops, bool flip = false);
 
 /// For a data set: its own size without resizing where pictures share one and `image_size` is 0 or
 /// the same; else `image_size` (0: 224) after a resize to 256/224 of it. Grey where the data is
@@ -136,9 +152,9 @@ Preprocessing default_preprocessing(const Dataset& dataset, int image_size = 0);
 /// Writes one network input: [channels, height, width] or [height, width, channels] floats.
 /// Thread-safe. Throws `kInvalidArgument` when the settings or the picture make no sense.
 void preprocess(const Image& picture, const Preprocessing& settings, float* out,
-                DataLayout layout = DataLayout::kNCHW);
+                DataLayout layout = DataLayout::kNCHW, const View& view = {});
 /// The same up to the crop: the 8-bit picture that the network sees.
-Image preprocess_pixels(const Image& picture, const Preprocessing& settings);
+Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view = {});
 
 /// Pillow's Image.resize: separable, antialiased when shrinking, bit-exact for 8-bit pictures
 /// (RGBA channels are resampled independently). Throws `kInvalidArgument` on sizes below 1.

@@ -11,6 +11,8 @@ struct Image {
   int width = 0;
   int height = 0;
   int channels = 3;  ///< 1 grey, 3 RGB, 4 RGBA
+  /// EXIF's, of a decoded photograph: how its pixels lie; 1 is upright, see `upright`.
+  int orientation = 1;
   std::vector<std::uint8_t> pixels;
 
   Image() = default;

@@ -1,15 +1,18 @@
-// resnet data galaxies | stats | check
+// resnet data galaxies | stats | check | tensor
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "formats/npy.h"
 #include "formats/picture.h"
 #include "resnet/data.h"
+#include "resnet/model_file.h"
 
 namespace resnet::cli {
 namespace {
@@ -22,6 +25,13 @@ struct Flags {
   std::uint64_t seed = 0;
   int threads = 2;
   bool json = false;
+  std::vector<std::string> paths;
+  std::string model, interpolation = "bilinear";
+  Preprocessing preprocessing;
+  bool as_stored = false;
+  int tensor_size = 224;
+  int crops = 1;
+  bool flip = false;
 };
 
 int draw_galaxies(const Flags& f) {
@@ -52,6 +62,55 @@ int draw_galaxies(const Flags& f) {
   }
   fmt::print("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
   return kSuccess;
+}
+
+// What a network sees of pictures, for other programs.
+int write_tensor(const Flags& f) {
+  Preprocessing prep = f.preprocessing;
+  if (!f.model.empty()) {
+    prep = load_model(f.model).preprocessing;
+  } else {
+    prep.width = prep.height = f.tensor_size;
+    prep.interpolation = parse_interpolation(f.interpolation);
+    prep.upright = !f.as_stored;
+  }
+  std::vector<std::filesystem::path> files;
+  for (const std::string& path : f.paths) {
+    const auto found = list_pictures(path);
+    files.insert(files.end(), found.begin(), found.end());
+  }
+  const std::vector<View> views = evaluation_views(f.crops, f.flip);
+  const auto rows = static_cast<std::int64_t>(files.size());
+  Shape shape{rows, prep.channels, prep.height, prep.width};
+  if (views.size() > 1) shape.insert(shape.begin() + 1, static_cast<std::int64_t>(views.size()));
+  Tensor tensor(DType::kF32, shape);
+  float* out = tensor.as<float>().data();
+  const std::size_t size = files.empty() ? 0 : tensor.as<float>().size() / files.size();
+  catch_signals();
+  ProgressLine line;
+  std::int64_t done = 0, bad = 0;
+  for (const auto& file : files) {
+    if (stop_requested()) fail(ErrorCode::kInterrupted, "interrupted after {} pictures", done);
+    try {
+      const Image picture = decode_picture(read_file(file), file.string(),
+                                           prep.channels == 1 ? ColorMode::kGrey : ColorMode::kRgb);
+      for (std::size_t v = 0; v < views.size(); ++v) {
+        preprocess(picture, prep, out + v * (size / views.size()), DataLayout::kNCHW, views[v]);
+      }
+    } catch (const Error& e) {
+      line.print(fmt::format("unreadable: {}", e.what()));
+      std::fill_n(out, size, std::numeric_limits<float>::quiet_NaN());
+      ++bad;
+    }
+    out += size;
+    line.show(static_cast<double>(++done) / static_cast<double>(rows),
+              fmt::format("{}/{} pictures", done, rows));
+  }
+  line.clear();
+  write_npy(f.out, tensor);
+  fmt::print("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
+             bad > 0 ? "; rows of unreadable ones are NaN" : "");
+  return bad > 0 ? kBadData : kSuccess;
 }
 
 DataSpec spec_of(const Flags& f) {
@@ -126,10 +185,11 @@ int check(const Flags& f) {
 }  // namespace
 
 void add_data(CLI::App& app, Action& action) {
-  CLI::App* data = add_command(app, "data", "Draw galaxies, measure and check data sets",
-                               "  resnet data galaxies --out galaxies/ --count 700\n"
-                               "  resnet data stats flowers/\n"
-                               "  resnet data check flowers/");
+  CLI::App* data =
+      add_command(app, "data", "Draw galaxies, measure and check data sets, preprocess pictures",
+                  "  resnet data galaxies --out galaxies/ --count 700\n"
+                  "  resnet data stats flowers/\n"
+                  "  resnet data check flowers/");
   data->require_subcommand(1);
   auto f = std::make_shared<Flags>();
   const auto on = [&](CLI::App* command, int (*work)(const Flags&)) {
@@ -169,6 +229,34 @@ void add_data(CLI::App& app, Action& action) {
   }
   on(stats, print_statistics);
   on(checks, check);
+
+  CLI::App* tensor = add_command(
+      *data, "tensor", "Write what a network sees of pictures as a NumPy array",
+      "  resnet data tensor flowers/ --model runs/flowers --out flowers.npy\n"
+      "  resnet data tensor a.jpg b.png --size 224 --resize 256 --as-stored --out ab.npy\n"
+      "The array is [pictures, channels, height, width], in the order of the paths, f32; with "
+      "several "
+      "crops\n[pictures, crops, channels, height, width].");
+  tensor->add_option("PATH", f->paths, "Pictures, or folders of pictures")->required();
+  tensor->add_option("-o,--out", f->out, "The .npy file")->required();
+  CLI::Option* model =
+      tensor->add_option("--model", f->model, "Preprocess as this model file or run does");
+  const auto setting = [&](CLI::Option* option) { option->capture_default_str()->excludes(model); };
+  Preprocessing& p = f->preprocessing;
+  setting(tensor->add_option("--size", f->tensor_size, "Side of the crop")->check(at_least(1)));
+  setting(tensor->add_option("--resize", p.resize, "Length of the shorter side before; 0: as it is")
+              ->check(at_least(0)));
+  setting(tensor->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic"));
+  setting(tensor->add_option("--channels", p.channels, "3: RGB, 1: grey"));
+  setting(tensor->add_option("--mean", p.mean, "Of values in 0 to 1")->delimiter(','));
+  setting(tensor->add_option("--std", p.std, "Likewise")->delimiter(','));
+  tensor->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation")->excludes(model);
+  tensor
+      ->add_option("--crops", f->crops,
+                   "1: centre; 5: and corners; 10: and of the mirrored picture")
+      ->capture_default_str();
+  tensor->add_flag("--flip", f->flip, "Also of the mirrored picture");
+  on(tensor, write_tensor);
 }
 
 }  // namespace resnet::cli

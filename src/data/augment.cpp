@@ -178,7 +178,7 @@ Augmenter::Augmenter(const Preprocessing& preprocessing, const Augmentation& aug
 }
 
 PictureView Augmenter::crop(const PictureView& source, Random& random, Scratch& scratch) const {
-  if (!augmentation_.random_resized_crop) return fit(source, preprocessing_, scratch.fit);
+  if (!augmentation_.random_resized_crop) return fit(source, preprocessing_, {}, scratch.fit);
   const Rect part = random_part(source.width, source.height, augmentation_, random);
   resample(source.crop(part.left, part.top, part.width, part.height), preprocessing_.width,
            preprocessing_.height, {0, 0, preprocessing_.width, preprocessing_.height},
@@ -260,12 +260,8 @@ void Augmenter::erase(Random& random, float* out, DataLayout layout) const {
 void Augmenter::operator()(const Image& picture, Random random, float* out, DataLayout layout,
                            Scratch& scratch) const {
   const Augmentation& a = augmentation_;
-  const Image* source = &picture;
-  if (picture.channels != preprocessing_.channels) {
-    convert_channels(picture, preprocessing_.channels, scratch.converted);
-    source = &scratch.converted;
-  }
-  PictureView view = crop(PictureView(*source), random, scratch);
+  const Image& source = prepared(picture, preprocessing_, scratch.converted);
+  PictureView view = crop(PictureView(source), random, scratch);
   if (a.pad > 0) view = shift(view, random, scratch);
   if (random.bernoulli(a.horizontal_flip)) view = view.flipped_horizontally();
   if (random.bernoulli(a.vertical_flip)) view = view.flipped_vertically();

@@ -107,6 +107,12 @@ void filter_columns(const PictureView& source, const FilterAxis& y, int offset, 
   }
 }
 
+/// Pillow 13's choice, whether or not it is faster here: the order shows in the last bit.
+bool columns_first(const PictureView& source, int width, int height) {
+  const std::int64_t fewer_rows = std::int64_t{source.height} - height;
+  return fewer_rows > 0 && fewer_rows > 2 * (std::int64_t{source.width} - width);
+}
+
 }  // namespace
 
 PictureView PictureView::crop(int left, int top, int w, int h) const {
@@ -145,6 +151,7 @@ void reshape(Image& picture, int width, int height, int channels) {
   picture.width = width;
   picture.height = height;
   picture.channels = channels;
+  picture.orientation = 1;
   picture.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
                         static_cast<std::size_t>(channels));
 }
@@ -188,8 +195,8 @@ void resample(const PictureView& source, int width, int height, const Rect& regi
     filter_columns(source.crop(region.left, 0, region.width, source.height), y, 0, out);
   } else if (!along_y) {
     filter_rows(source.crop(0, region.top, source.width, region.height), x, 0, out);
-  } else if (source.height > std::int64_t{100} * source.width && height < source.height) {
-    const int low = x.first.front();  // Image.resize's exception for tall, thin pictures
+  } else if (columns_first(source, width, height)) {
+    const int low = x.first.front();
     reshape(between, x.first.back() + x.count.back() - low, region.height, channels);
     filter_columns(source.crop(low, 0, between.width, source.height), y, 0, between);
     filter_rows(PictureView(between), x, low, out);

@@ -1,10 +1,12 @@
-// Pillow's Image.resize for 8-bit pictures, bit for bit, as Pillow 2.7 to 12 do it (Resample.c and
+// Pillow's Image.resize for 8-bit pictures, bit for bit, as Pillow 13 does it (Resample.c and
 // Geometry.c of its libImaging are the description). A picture is filtered along its rows, rounded
-// to 8 bits, then along its columns. The filter's support grows with the scale, so shrinking
-// averages over everything that falls into a pixel.
+// to 8 bits, then along its columns; where the height shrinks by more than twice as many pixels as
+// the width, columns come first. The filter's support grows with the scale, so shrinking averages
+// over everything that falls into a pixel.
 //
-// Pillow 13 filters the columns first where that is less work. Then single values differ by one;
-// published weights were trained and judged with the older order, which is why it is kept.
+// Pillow 2.7 to 12 filtered rows first (but for pictures over 100 times as tall as wide). Resize of
+// the shorter side differs from theirs, by one in single values, only where a picture more than
+// twice as tall as wide shrinks.
 #pragma once
 
 #include <cstddef>
@@ -67,7 +69,7 @@ struct ResampleScratch {
 void resample(const PictureView& source, int width, int height, const Rect& region,
               Interpolation interpolation, ResampleScratch& scratch, Image& out);
 
-/// Gives `picture` this shape, keeping its memory where that is enough.
+/// Gives `picture` this shape, upright, keeping its memory where that is enough.
 void reshape(Image& picture, int width, int height, int channels);
 
 /// Width and height after torchvision's Resize(shorter).

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "formats/picture.h"
 
 namespace resnet {
 namespace {
@@ -16,16 +17,20 @@ std::uint8_t luma(const std::uint8_t* rgb) {  // ITU-R 601-2 in 16-bit fixed poi
                                    16);
 }
 
-/// Where a length of `size` meets a centre crop of `crop`: torchvision pads first, then crops, and
-/// rounds halves to even.
-struct CenterSpan {
+/// Where a length of `size` meets a crop of `crop`: in the centre, torchvision pads first, then
+/// crops, and rounds halves to even.
+struct CropSpan {
   int begin;  ///< first pixel kept
   int count;  ///< pixels kept
   int pad;    ///< black pixels before them
 };
-CenterSpan center_span(int size, int crop) {
+CropSpan center_span(int size, int crop) {
   if (size < crop) return {0, size, (crop - size) / 2};
   return {static_cast<int>(std::nearbyint((size - crop) / 2.0)), crop, 0};
+}
+CropSpan corner_span(int size, int crop, bool at_end) {
+  if (size < crop) return center_span(size, crop);
+  return {at_end ? size - crop : 0, crop, 0};
 }
 
 }  // namespace
@@ -103,11 +108,38 @@ Image convert_channels(const Image& picture, int channels) {
   return out;
 }
 
-PictureView fit(const PictureView& source, const Preprocessing& s, FitScratch& scratch) {
+const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch) {
+  const bool turn = settings.upright && picture.orientation > 1;
+  if (turn) scratch = upright(picture);
+  const Image& source = turn ? scratch : picture;
+  if (source.channels == settings.channels && source.width > 0 && source.height > 0) return source;
+  if (turn) {
+    scratch = convert_channels(scratch, settings.channels);
+  } else {
+    convert_channels(picture, settings.channels, scratch);
+  }
+  return scratch;
+}
+
+PictureView fit(const PictureView& source, const Preprocessing& s, const View& view,
+                FitScratch& scratch) {
   PictureSize size{source.width, source.height};
   if (s.resize > 0) size = resized_size(source.width, source.height, s.resize);
-  const CenterSpan x = center_span(size.width, s.width);
-  const CenterSpan y = center_span(size.height, s.height);
+  CropSpan x = center_span(size.width, s.width);
+  CropSpan y = center_span(size.height, s.height);
+  if (view.corner != Corner::kCenter) {
+    const bool right = view.corner == Corner::kTopRight || view.corner == Corner::kBottomRight;
+    const bool bottom = view.corner == Corner::kBottomLeft || view.corner == Corner::kBottomRight;
+    x = corner_span(size.width, s.width, right);
+    y = corner_span(size.height, s.height, bottom);
+  }
+  if (view.mirrored) {  // where the part lies before mirroring, which comes last here
+    x.begin = size.width - x.begin - x.count;
+    x.pad = s.width - x.count - x.pad;
+  }
+  const auto faced = [&](const PictureView& part) {
+    return view.mirrored ? part.flipped_horizontally() : part;
+  };
   PictureView kept;
   if (size == PictureSize{source.width, source.height}) {
     kept = source.crop(x.begin, y.begin, x.count, y.count);
@@ -116,7 +148,7 @@ PictureView fit(const PictureView& source, const Preprocessing& s, FitScratch& s
              scratch.resample, scratch.part);
     kept = PictureView(scratch.part);
   }
-  if (kept.width == s.width && kept.height == s.height) return kept;
+  if (kept.width == s.width && kept.height == s.height) return faced(kept);
 
   reshape(scratch.padded, s.width, s.height, source.channels);
   std::fill(scratch.padded.pixels.begin(), scratch.padded.pixels.end(), std::uint8_t{0});
@@ -124,7 +156,7 @@ PictureView fit(const PictureView& source, const Preprocessing& s, FitScratch& s
     std::memcpy(scratch.padded.row(y.pad + row) + x.pad * source.channels, kept.at(0, row),
                 static_cast<std::size_t>(kept.width * source.channels));
   }
-  return PictureView(scratch.padded);
+  return faced(PictureView(scratch.padded));
 }
 
 Normalizer::Normalizer(const Preprocessing& settings) : table_{} {
@@ -161,30 +193,49 @@ void Normalizer::write(const PictureView& view, float* out, DataLayout layout) c
   }
 }
 
-Image preprocess_pixels(const Image& picture, const Preprocessing& settings) {
+Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view) {
   check_preprocessing(settings);
-  Image converted;
-  convert_channels(picture, settings.channels, converted);
+  Image spare;
   FitScratch scratch;
-  const PictureView view = fit(PictureView(converted), settings, scratch);
-  Image out(view.width, view.height, view.channels);
-  for (int y = 0; y < view.height; ++y) {
-    std::memcpy(out.row(y), view.at(0, y), static_cast<std::size_t>(view.width * view.channels));
+  const PictureView seen =
+      fit(PictureView(prepared(picture, settings, spare)), settings, view, scratch);
+  Image out(seen.width, seen.height, seen.channels);
+  std::uint8_t* to = out.pixels.data();
+  for (int y = 0; y < seen.height; ++y) {
+    for (int x = 0; x < seen.width; ++x, to += seen.channels) {
+      std::memcpy(to, seen.at(x, y), static_cast<std::size_t>(seen.channels));
+    }
   }
   return out;
 }
 
-void preprocess(const Image& picture, const Preprocessing& settings, float* out,
-                DataLayout layout) {
+void preprocess(const Image& picture, const Preprocessing& settings, float* out, DataLayout layout,
+                const View& view) {
   const Normalizer normalizer(settings);
-  Image converted;
-  const Image* source = &picture;
-  if (picture.channels != settings.channels || picture.width < 1 || picture.height < 1) {
-    convert_channels(picture, settings.channels, converted);
-    source = &converted;
-  }
+  Image spare;
   FitScratch scratch;
-  normalizer.write(fit(PictureView(*source), settings, scratch), out, layout);
+  const Image& source = prepared(picture, settings, spare);
+  normalizer.write(fit(PictureView(source), settings, view, scratch), out, layout);
+}
+
+std::vector<View> evaluation_views(int crops, bool flip) {
+  std::vector<View> views;
+  if (crops == 5 || crops == 10) {
+    views = {{Corner::kTopLeft},
+             {Corner::kTopRight},
+             {Corner::kBottomLeft},
+             {Corner::kBottomRight},
+             {Corner::kCenter}};
+  } else if (crops == 1) {
+    views = {{Corner::kCenter}};
+  } else {
+    fail(ErrorCode::kInvalidArgument, "{} crops of a picture; expected 1, 5 or 10", crops);
+  }
+  if (crops == 10 || flip) {
+    const std::size_t n = views.size();
+    for (std::size_t i = 0; i < n; ++i) views.push_back({views[i].corner, true});
+  }
+  return views;
 }
 
 Preprocessing default_preprocessing(const Dataset& dataset, int image_size) {

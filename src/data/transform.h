@@ -21,9 +21,14 @@ struct FitScratch {
   Image padded;
 };
 
-/// Resize of the shorter side and centre crop. The result looks into `source` where nothing had to
-/// be computed, else into `scratch`.
-PictureView fit(const PictureView& source, const Preprocessing& settings, FitScratch& scratch);
+/// The picture turned upright if the settings ask for it, with their number of channels; `scratch`
+/// holds it where it differs from `picture`.
+const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch);
+
+/// Resize of the shorter side and crop. The result looks into `source` where nothing had to be
+/// computed, else into `scratch`.
+PictureView fit(const PictureView& source, const Preprocessing& settings, const View& view,
+                FitScratch& scratch);
 
 /// Bytes to normalised floats, ((v / 255) − mean) / std in float as torchvision computes it: a
 /// table, since there are only 256 values.

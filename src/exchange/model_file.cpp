@@ -159,7 +159,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   texts["preprocessing"] = {{"height", p.height},     {"width", p.width},
                             {"resize", p.resize},     {"interpolation", name_of(p.interpolation)},
                             {"channels", p.channels}, {"mean", to_json(p.mean)},
-                            {"std", to_json(p.std)}};
+                            {"std", to_json(p.std)},  {"upright", p.upright}};
   texts["provenance"] = m.provenance;
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
@@ -226,6 +226,9 @@ class Fields {
     const Json value = take(name);
     if (!value.is_number()) wrong(name, "a number", value);
     return value.get<double>();
+  }
+  bool boolean(const char* name, bool if_absent) {
+    return json_.contains(name) ? boolean(name) : if_absent;
   }
   bool boolean(const char* name) {
     const Json value = take(name);
@@ -333,6 +336,7 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   m.preprocessing.channels = static_cast<int>(preprocessing.integer("channels", 1, kMaxChannels));
   m.preprocessing.mean = preprocessing.triple("mean");
   m.preprocessing.std = preprocessing.triple("std");
+  m.preprocessing.upright = preprocessing.boolean("upright", true);
   preprocessing.finish();
 
   m.provenance = Fields(metadata, "provenance", bad).all_strings();

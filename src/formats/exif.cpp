@@ -4,7 +4,8 @@
 
 #include "formats/picture_internal.h"
 
-namespace resnet::picture {
+namespace resnet {
+namespace picture {
 
 int exif_orientation(Bytes tiff) {
   constexpr std::uint32_t kOrientationTag = 0x0112;
@@ -33,7 +34,10 @@ int exif_orientation(Bytes tiff) {
   return 1;
 }
 
-Image upright(Image image, int orientation) {
+}  // namespace picture
+
+Image upright(Image image) {
+  const int orientation = std::exchange(image.orientation, 1);
   if (orientation <= 1 || orientation > 8) return image;
   const int w = image.width;
   const int h = image.height;
@@ -57,4 +61,4 @@ Image upright(Image image, int orientation) {
   return out;
 }
 
-}  // namespace resnet::picture
+}  // namespace resnet

@@ -124,7 +124,7 @@ int orientation_of(const jpeg_decompress_struct& info) {
 
 }  // namespace
 
-Decoded decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options) {
   Decoder decoder;
   const auto damaged = [&] {
     fail(ErrorCode::kBadData, "{}: the JPEG is damaged or cut short ({}); replace or remove it",
@@ -139,13 +139,12 @@ Decoded decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& 
   }
   check_size(info.image_width, info.image_height, bytes.size(), kMaxPixelsPerByte, name, options);
 
-  Decoded decoded;
-  decoded.orientation = orientation_of(info);
-  decoded.image = Image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
-                        info.num_components == 1 ? 1 : 3);
+  Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
+              info.num_components == 1 ? 1 : 3);
+  image.orientation = orientation_of(info);
   std::vector<std::uint8_t> cmyk_row(info.num_components == 4 ? info.image_width * 4 : 0);
-  if (!decoder.read_pixels(decoded.image.pixels.data(), cmyk_row.data())) damaged();
-  return decoded;
+  if (!decoder.read_pixels(image.pixels.data(), cmyk_row.data())) damaged();
+  return image;
 }
 
 }  // namespace resnet::picture

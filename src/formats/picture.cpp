@@ -80,7 +80,7 @@ std::string_view recognise(Bytes bytes) {
   return {};
 }
 
-Decoded decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
   if (bytes.empty()) fail(ErrorCode::kBadData, "{}: the file is empty", name);
   if (starts_with(bytes, "\xff\xd8\xff"sv)) return decode_jpeg(bytes, name, options);
   if (starts_with(bytes, "\x89PNG\r\n\x1a\n"sv)) return decode_png(bytes, name, options);
@@ -106,6 +106,7 @@ Image to_mode(Image image, ColorMode mode) {
   const int channels = mode == ColorMode::kGrey ? 1 : 3;
   if (image.channels == channels) return image;
   Image out(image.width, image.height, channels);
+  out.orientation = image.orientation;
   if (channels == 1) {
     for (std::size_t i = 0; i < out.pixels.size(); ++i) out.pixels[i] = luma(&image.pixels[i * 3]);
   } else {
@@ -121,10 +122,7 @@ Image to_mode(Image image, ColorMode mode) {
 
 Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
                      const PictureOptions& options) {
-  picture::Decoded decoded = picture::decode_any(bytes, name, options);
-  Image image = picture::to_mode(std::move(decoded.image), mode);
-  if (!options.apply_orientation) return image;
-  return picture::upright(std::move(image), decoded.orientation);
+  return picture::to_mode(picture::decode_any(bytes, name, options), mode);
 }
 
 bool is_picture_path(const std::filesystem::path& path) {

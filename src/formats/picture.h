@@ -16,7 +16,6 @@ namespace resnet {
 enum class ColorMode : std::uint8_t { kGrey, kRgb };
 
 struct PictureOptions {
-  bool apply_orientation = true;  ///< turn the picture upright by its EXIF orientation
   /// 16-bit grey PNG: false clips at 255 as Pillow does; true takes the high byte, as Pillow does
   /// for 16-bit colour, so that pictures that use the range keep their contents.
   bool scale_grey16 = false;
@@ -24,11 +23,15 @@ struct PictureOptions {
 };
 
 /// Decodes one picture. The result has 1 channel (`kGrey`) or 3 (`kRgb`); transparency is dropped,
-/// as Pillow's `convert` does. `name` is only for messages. The declared size is checked against
+/// as Pillow's `convert` does. Pixels lie as stored, with the EXIF orientation in
+/// `Image::orientation`. `name` is only for messages. The declared size is checked against
 /// the limit and against the number of bytes before anything is allocated. Throws `kBadData`
 /// (damaged, truncated, implausible) or `kUnsupported` (GIF, TIFF, …, named). Thread-safe.
 Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
                      const PictureOptions& options = {});
+
+/// Turned and mirrored by its orientation, which becomes 1.
+Image upright(Image image);
 
 /// By extension alone, any case: jpg jpeg png webp, and also the kinds that `decode_picture`
 /// refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported and not silently

@@ -12,14 +12,10 @@ namespace resnet::picture {
 
 using Bytes = std::span<const std::byte>;
 
-struct Decoded {
-  Image image;          ///< 1 or 3 channels, whichever the file holds
-  int orientation = 1;  ///< EXIF, 1…8
-};
-
-Decoded decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options);
-Decoded decode_png(Bytes bytes, const std::string& name, const PictureOptions& options);
-Decoded decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options);
+// Each gives 1 or 3 channels, whichever the file holds.
+Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options);
+Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& options);
+Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options);
 
 /// Refuses a declared size above the limit, or one that a file of `file_bytes` cannot hold when no
 /// byte stands for more than `max_pixels_per_byte`.
@@ -30,8 +26,5 @@ void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_by
 /// The orientation in a TIFF block (what follows "Exif\0\0"); 1 when there is none or it is
 /// damaged: broken EXIF is common and no reason to refuse a picture.
 int exif_orientation(Bytes tiff);
-
-/// Turned and mirrored upright.
-Image upright(Image image, int orientation);
 
 }  // namespace resnet::picture

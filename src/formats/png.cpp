@@ -139,7 +139,7 @@ void narrow(const std::vector<std::uint8_t>& wide, std::vector<std::uint8_t>& ou
 
 }  // namespace
 
-Decoded decode_png(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& options) {
   check_chunks(bytes, name);
   Decoder decoder(bytes);
   const auto damaged = [&] {
@@ -153,21 +153,20 @@ Decoded decode_png(Bytes bytes, const std::string& name, const PictureOptions& o
              name, options);
   if (!decoder.start()) damaged();
 
-  Decoded decoded;
-  decoded.image = Image(static_cast<int>(decoder.width()), static_cast<int>(decoder.height()),
-                        decoder.channels());
+  Image image(static_cast<int>(decoder.width()), static_cast<int>(decoder.height()),
+              decoder.channels());
   std::vector<std::uint8_t> wide;  // [height, width, 2]
-  if (decoder.grey16()) wide.resize(decoded.image.pixels.size() * 2);
-  std::uint8_t* target = wide.empty() ? decoded.image.pixels.data() : wide.data();
+  if (decoder.grey16()) wide.resize(image.pixels.size() * 2);
+  std::uint8_t* target = wide.empty() ? image.pixels.data() : wide.data();
   const std::size_t row_bytes = decoder.row_bytes();
   RESNET_CHECK(row_bytes ==
                decoder.width() * std::size_t(decoder.channels()) * (wide.empty() ? 1 : 2));
   std::vector<png_bytep> rows(decoder.height());
   for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = target + y * row_bytes;
   if (!decoder.read_pixels(rows.data())) damaged();
-  if (!wide.empty()) narrow(wide, decoded.image.pixels, options.scale_grey16);
-  decoded.orientation = decoder.orientation();
-  return decoded;
+  if (!wide.empty()) narrow(wide, image.pixels, options.scale_grey16);
+  image.orientation = decoder.orientation();
+  return image;
 }
 
 }  // namespace picture

@@ -17,7 +17,7 @@ constexpr std::uint64_t kMaxPixelsPerByte = std::uint64_t{1} << 16;
 
 }  // namespace
 
-Decoded decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options) {
   const auto damaged = [&](const char* what) {
     fail(ErrorCode::kBadData, "{}: the WebP is damaged or cut short ({}); replace or remove it",
          name, what);
@@ -45,14 +45,13 @@ Decoded decode_webp(Bytes bytes, const std::string& name, const PictureOptions& 
     damaged("a frame outside the canvas");
   }
 
-  Decoded decoded;
-  decoded.image = Image(static_cast<int>(width), static_cast<int>(height), 3);
+  Image image(static_cast<int>(width), static_cast<int>(height), 3);
   // The rest of the canvas stays black: transparent before alpha is dropped.
-  std::uint8_t* target = decoded.image.row(frame.y_offset) + frame.x_offset * 3;
+  std::uint8_t* target = image.row(frame.y_offset) + frame.x_offset * 3;
   const std::size_t size =
-      decoded.image.pixels.size() - static_cast<std::size_t>(target - decoded.image.pixels.data());
-  if (WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, target, size,
-                        decoded.image.width * 3) == nullptr) {
+      image.pixels.size() - static_cast<std::size_t>(target - image.pixels.data());
+  if (WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, target, size, image.width * 3) ==
+      nullptr) {
     damaged("undecodable pixels");
   }
 
@@ -61,10 +60,10 @@ Decoded decode_webp(Bytes bytes, const std::string& name, const PictureOptions& 
     Bytes exif(reinterpret_cast<const std::byte*>(chunk.chunk.bytes), chunk.chunk.size);
     // Some writers keep JPEG's prefix.
     if (exif.size() > 6 && exif[0] == std::byte{'E'}) exif = exif.subspan(6);
-    decoded.orientation = exif_orientation(exif);
+    image.orientation = exif_orientation(exif);
     WebPDemuxReleaseChunkIterator(&chunk);
   }
-  return decoded;
+  return image;
 }
 
 }  // namespace resnet::picture

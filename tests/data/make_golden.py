@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes golden.inc: hashes of what Pillow and torchvision make of synthetic pictures.
 
-    python3 make_golden.py > golden.inc        # Pillow 2.7 ... 12, torchvision; not run by the tests
+    python3 make_golden.py > golden.inc        # Pillow 13, torchvision; not run by the tests
 
 The pictures are made by the same few lines here and in golden_test.cpp, so only hashes are kept.
 """
@@ -14,8 +14,8 @@ import torchvision.transforms as T
 import torchvision.transforms.functional as F
 from torchvision.transforms import InterpolationMode
 
-# Pillow 13 filters the columns first in some cases; see src/data/resample.h.
-assert int(PIL.__version__.split(".")[0]) < 13, PIL.__version__
+# Older ones never filter the columns first; see src/data/resample.h.
+assert int(PIL.__version__.split(".")[0]) >= 13, PIL.__version__
 
 PILLOW = [Image.NEAREST, Image.BILINEAR, Image.BICUBIC]
 TORCH = [InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC]
@@ -66,7 +66,8 @@ def main():
         c, m = random.choice([1, 3]), case % 3
         out = picture(w, h, c).resize((ow, oh), PILLOW[m])
         print(f"RESIZE({w}, {h}, {c}, {ow}, {oh}, {NAMES[m]}, {pixels(out)})")
-    for w, h, ow, oh, m in [(2, 333, 7, 40, 1), (3, 301, 2, 300, 2), (1, 102, 64, 1, 1), (500, 375, 341, 256, 1)]:
+    for w, h, ow, oh, m in [(2, 333, 7, 40, 1), (3, 301, 2, 300, 2), (1, 102, 64, 1, 1), (500, 375, 341, 256, 1),
+                            (100, 333, 64, 200, 2), (64, 127, 40, 80, 1), (64, 127, 40, 78, 1)]:
         print(f"RESIZE({w}, {h}, 3, {ow}, {oh}, {NAMES[m]}, {pixels(picture(w, h, 3).resize((ow, oh), PILLOW[m]))})")
     print("#endif\n#ifdef PREPROCESS  // width, height, channels; resize, crop width, height, channels")
     cases = [(500, 375, 3, 256, 224, 224, 3, 1), (375, 500, 3, 256, 224, 224, 3, 1)]

@@ -170,7 +170,7 @@ TEST_F(ModelFileTest, MetadataAreTheDocumentedKeys) {
   EXPECT_EQ(metadata.at("classes"), R"(["elliptical","spiral \"barred\"","naïve 星系"])");
   EXPECT_EQ(metadata.at("preprocessing"),
             R"({"channels":3,"height":32,"interpolation":"bicubic","mean":[0.485,0.456,0.406],)"
-            R"("resize":36,"std":[0.229,0.224,0.225],"width":40})");
+            R"("resize":36,"std":[0.229,0.224,0.225],"upright":true,"width":40})");
 }
 
 TEST_F(ModelFileTest, OtherFloatsAreConvertedAndBatchCountersIgnored) {

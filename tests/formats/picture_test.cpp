@@ -22,7 +22,7 @@ ByteVector file_of(std::string_view name) { return from_hex(picture(name).file);
 
 Image decode(const ByteVector& bytes, ColorMode mode = ColorMode::kRgb,
              const PictureOptions& options = {}) {
-  return decode_picture(bytes, "x.pic", mode, options);
+  return upright(decode_picture(bytes, "x.pic", mode, options));
 }
 
 std::vector<std::uint8_t> pixels_of(const char* hex) {
@@ -80,12 +80,12 @@ INSTANTIATE_TEST_SUITE_P(All, Pictures, testing::ValuesIn(kPictures), [](const a
 });
 
 TEST(Picture, OrientationCanBeLeftAlone) {
-  PictureOptions as_stored;
-  as_stored.apply_orientation = false;
   const auto stored = pixels_of(picture("exif_1.jpg").rgb);
   for (int o = 1; o <= 8; ++o) {
     const std::string name = "exif_" + std::to_string(o) + ".jpg";
-    EXPECT_EQ(decode(file_of(name), ColorMode::kRgb, as_stored).pixels, stored) << name;
+    const Image as_stored = decode_picture(file_of(name), name, ColorMode::kGrey);
+    EXPECT_EQ(as_stored.orientation, o);
+    EXPECT_EQ(decode_picture(file_of(name), name, ColorMode::kRgb).pixels, stored) << name;
     if (o > 1) {
       EXPECT_NE(decode(file_of(name)).pixels, stored) << name;
     }
