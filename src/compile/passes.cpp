@@ -127,6 +127,16 @@ void fuse_gradient_sum(Rewrite& g, std::int32_t id) {
   g.remove(dy.node);
 }
 
+// Some node writes this variable.
+bool is_updated(const Rewrite& g, Value v) {
+  return std::ranges::any_of(g.users(v), [&](std::int32_t id) {
+    const auto& inputs = g.node(id).inputs;
+    const auto end = inputs.begin() +
+                     std::min<std::ptrdiff_t>(updated_inputs(g.node(id).op), std::ssize(inputs));
+    return std::find(inputs.begin(), end, v) != end;
+  });
+}
+
 }  // namespace
 
 Graph fuse(const Graph& graph) {
@@ -150,9 +160,11 @@ Graph fold_batch_norm(const Graph& graph) {
     if (g.node(x).op != Op::kConv2d || !g.used_only_by(x, id)) continue;
     auto conv = std::get<ConvAttributes>(g.node(x).attributes);
     if (conv.relu || conv.residual) continue;
-    const bool constant = std::all_of(in.begin() + 1, in.begin() + 5,
-                                      [&](Value v) { return g.node(v).op == Op::kParameter; });
-    if (!constant) continue;
+    // In training, only what is frozen: that gradients do not read `x` follows from the above.
+    const bool constant = std::all_of(in.begin() + 1, in.begin() + 5, [&](Value v) {
+      return g.node(v).op == Op::kParameter && !is_updated(g, v);
+    });
+    if (!constant || is_updated(g, g.node(x).inputs[1])) continue;
     const auto norm = std::get<NormAttributes>(g.node(id).attributes);
     const std::vector<Value> conv_in = g.node(x).inputs;
     const std::string name = g.node(x).name;

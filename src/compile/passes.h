@@ -10,7 +10,8 @@ namespace resnet {
 /// reads it. Every activation is then read and written once less for each joined op.
 Graph fuse(const Graph& graph);
 
-/// Inference: replaces convolution + normalize by one convolution with folded weights and bias.
+/// Inference, and what is frozen in training: replaces convolution + normalize by one convolution
+/// with folded weights and bias.
 /// The folding itself becomes nodes that depend on parameters alone; the compiler hoists them.
 Graph fold_batch_norm(const Graph& graph);
 

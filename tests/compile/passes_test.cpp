@@ -167,5 +167,44 @@ TEST(Passes, ConvolutionTakesItsRelu) {
   EXPECT_EQ(count(fused, Op::kRelu), 0);
 }
 
+// What is frozen in training is folded as in inference, and nothing else is.
+TEST(Fold, FrozenPartsOfTraining) {
+  Graph whole(Mode::kTraining), g(Mode::kTraining);
+  const Value y = two_blocks(whole, whole.input("image", {2, 4, 6, 6}));
+  const Value logits = whole.linear("fc", whole.global_avg_pool(y), 3);
+  const Value x =
+      copy_subgraph(g, whole, logits, {}, whole.node(find_layer(whole, "b.conv1")).inputs[0]);
+  const Value loss = g.softmax_cross_entropy(x, g.input("targets", {2, 3}));
+  const std::vector<Value> weights = g.trainable();
+  const std::vector<Value> dw = gradients(g, loss, weights);
+  const Value lr = g.input("lr", {1});
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const std::string name = g.node(weights[i]).name;
+    const Value velocity =
+        g.parameter("v." + name, g.shape(weights[i]), {.role = Role::kOptimizer});
+    g.append(Op::kSgd, name + ".update", {weights[i], velocity, dw[i], lr}, UpdateAttributes{});
+  }
+  verify(g);
+  const Graph folded = fold_batch_norm(fuse(g));
+  verify(folded);
+  EXPECT_EQ(count(g, Op::kNormalize), 3);
+  EXPECT_EQ(count(folded, Op::kNormalize), 0);
+  EXPECT_EQ(count(folded, Op::kFoldWeights), 3);
+  EXPECT_EQ(count(folded, Op::kBatchNorm), 2);
+
+  // A batch norm that keeps its statistics, but whose γ and weights are trained, is not constant.
+  Graph trained(Mode::kTraining);
+  Value z = trained.conv2d("conv", trained.input("image", {2, 4, 6, 6}), {.filters = 8});
+  z = trained.global_avg_pool(trained.batch_norm("bn", z, {.frozen = true}));
+  const Value gamma = trained.find("bn.weight");
+  trained.append(
+      Op::kAccumulate, "update",
+      {gamma, trained.append(Op::kFill, "one", {}, FillAttributes{.value = 1, .shape = {8}})},
+      UpdateAttributes{});
+  trained.mark_output("z", z);
+  verify(trained);
+  EXPECT_EQ(count(fold_batch_norm(trained), Op::kFoldWeights), 0);
+}
+
 }  // namespace
 }  // namespace resnet
