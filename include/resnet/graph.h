@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -173,7 +174,7 @@ enum class Role : std::uint8_t {
   kBias,
   kNormScale,  ///< gamma
   kNormShift,  ///< beta
-  kBuffer,     ///< running statistics: stored in the model file, not trained
+  kBuffer,     ///< running statistics, frozen weights: stored in the model file, not trained
   kOptimizer,  ///< momentum and the like: stored in checkpoints only
 };
 
@@ -328,6 +329,23 @@ class Graph {
 /// order (an invalid Value where the loss does not depend on it). Reverse mode; throws
 /// kUnsupported for an op without a gradient rule.
 std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wrt);
+
+/// The output of a layer: of the last operation of the forward pass that is called `name`
+/// ("layer2.0.conv1", "bn1", "layer2.0.relu"), or else of the last one below it, so that a block
+/// ("layer2.0") and a stage ("layer2") have outputs, too. Throws kInvalidArgument with the nearest
+/// name.
+Value find_layer(const Graph& graph, std::string_view name);
+
+/// Appends to `to` a copy of what `v` depends on in `from`, the running averages of its batch norms
+/// included, and returns what is v there. Values in `known` are not copied: its right-hand sides,
+/// values of `to`, take their place.
+///
+/// What `frozen` depends on, if it is valid, is frozen in the copy: parameters become
+/// Role::kBuffer, so that nothing trains them and autodiff does not look behind them, batch norms
+/// use and keep their running statistics, dropout is off. Throws kInvalidArgument for a batch norm
+/// without running statistics.
+Value copy_subgraph(Graph& to, const Graph& from, Value v, std::map<Value, Value> known = {},
+                    Value frozen = {});
 
 /// Checks every invariant of the IR: order, arity, re-inferred types, unique names, updates only of
 /// parameters. Throws kInternal with the offending node printed.

@@ -52,6 +52,13 @@ struct ModelConfig {
   bool stride_on_first_1x1 = false;  ///< bottlenecks: the paper's stride; false: v1.5, torchvision
   bool zero_gamma = false;  ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
   double dropout = 0;       ///< before the last linear layer
+  /// The layer after which the network is cut, by a name that `find_layer` knows: "layer2",
+  /// "layer3.1", "bn1". The head reads its output, averaged over the picture. "": the whole
+  /// network.
+  std::string splice = {};
+  /// The head: 0: one linear layer "fc"; otherwise "fc.0" with that many units, ReLU, dropout, and
+  /// "fc.3", numbered as in torch.nn.Sequential(Linear, ReLU, Dropout, Linear).
+  std::int64_t head_hidden = 0;
   bool operator==(const ModelConfig&) const = default;
 };
 
@@ -59,6 +66,12 @@ struct ModelConfig {
 /// Throws kInvalidArgument for an unknown architecture, naming the nearest known one, and for
 /// settings that the architecture cannot have.
 Value build_model(Graph& graph, const ModelConfig& config, Value image);
+
+/// The same without the head: what it reads, [n, features].
+Value build_features(Graph& graph, const ModelConfig& config, Value image);
+
+/// Whether a parameter or layer of that name belongs to the head ("fc.weight", "fc.0.bias").
+bool is_head(std::string_view name);
 
 /// Fills every parameter of `graph` that `variables` lacks, as its Init says. Each tensor is a
 /// function of (seed, its name) alone.

@@ -18,9 +18,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kVersion = "1";
+// Version 2 has two members more; a file that does not need them is of version 1, so that older
+// programs read it.
+constexpr std::string_view kVersion = "1", kSplicedVersion = "2";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
-constexpr std::int64_t kMaxSide = 4096;    // of a network's input
+constexpr std::size_t kMaxLayerName = 256;
+constexpr std::int64_t kMaxHidden = 1 << 20;  // units of a head's hidden layer
+constexpr std::int64_t kMaxSide = 4096;       // of a network's input
 constexpr std::int64_t kMaxChannels = 3;
 
 // What is wrong with a model, said in one way whether it is being written (the caller's mistake) or
@@ -156,6 +160,11 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
                       {"stride_on_first_1x1", c.stride_on_first_1x1},
                       {"zero_gamma", c.zero_gamma},
                       {"dropout", c.dropout}};
+  const bool spliced = !c.splice.empty() || c.head_hidden != 0;
+  if (spliced) {
+    texts["options"]["splice"] = c.splice;
+    texts["options"]["head_hidden"] = c.head_hidden;
+  }
   texts["preprocessing"] = {{"height", p.height},     {"width", p.width},
                             {"resize", p.resize},     {"interpolation", name_of(p.interpolation)},
                             {"channels", p.channels}, {"mean", to_json(p.mean)},
@@ -163,7 +172,9 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   texts["provenance"] = m.provenance;
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
-      {"format", "pt"}, {"resnet.format", std::string(kVersion)}, {"architecture", c.architecture}};
+      {"format", "pt"},
+      {"resnet.format", std::string(spliced ? kSplicedVersion : kVersion)},
+      {"architecture", c.architecture}};
   for (const auto& [key, json] : texts) {
     try {
       metadata[key] = json.dump();
@@ -301,11 +312,12 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
          "`resnet train` wrote, or write these weights with save_model()",
          path.string());
   }
-  if (version->second != kVersion) {
+  const bool spliced = version->second == kSplicedVersion;
+  if (version->second != kVersion && !spliced) {
     fail(ErrorCode::kUnsupported,
-         "{}: a model file of format version '{}', this program reads version {}; use a newer "
-         "program",
-         path.string(), version->second.substr(0, 20), kVersion);
+         "{}: a model file of format version '{}', this program reads versions {} and {}; use a "
+         "newer program",
+         path.string(), version->second.substr(0, 20), kVersion, kSplicedVersion);
   }
 
   ModelFile m;
@@ -324,6 +336,11 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   m.config.stride_on_first_1x1 = options.boolean("stride_on_first_1x1");
   m.config.zero_gamma = options.boolean("zero_gamma");
   m.config.dropout = options.number("dropout");
+  if (spliced) {
+    m.config.splice = options.string("splice");
+    if (m.config.splice.size() > kMaxLayerName) bad.raise("the name of a layer is too long");
+    m.config.head_hidden = options.integer("head_hidden", 0, kMaxHidden);
+  }
   options.finish();
 
   Fields preprocessing(metadata, "preprocessing", bad);

@@ -383,6 +383,11 @@ const OpInfo& op_info(Op op) { return kOps.at(static_cast<std::size_t>(op)); }
 
 std::string_view name_of(Op op) { return op_info(op).name; }
 
+bool is_layer(const Node& node) {
+  return node.op > Op::kFill && node.op <= Op::kSoftmaxCrossEntropy &&
+         !node.name.ends_with(".grad");
+}
+
 int updated_inputs(Op op) { return op_info(op).updated_inputs; }
 
 }  // namespace resnet

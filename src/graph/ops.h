@@ -39,6 +39,9 @@ struct OpInfo {
 
 const OpInfo& op_info(Op op);
 
+/// An operation of the forward pass. (The derivative uses forward ops, too, under other names.)
+bool is_layer(const Node& node);
+
 /// Output size of a window that slides over a padded dimension.
 constexpr std::int64_t window_output(std::int64_t size, std::int64_t pad, std::int64_t kernel,
                                      std::int64_t stride, std::int64_t dilation = 1) {

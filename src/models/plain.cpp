@@ -31,7 +31,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
   ModelConfig plain = config;
   plain.architecture = residual_name(config.architecture);
   plain.shortcut = Shortcut::kNone;
-  return build_model(graph, plain, image);
+  return build_body(graph, plain, image);
 }
 
 }  // namespace

@@ -55,6 +55,12 @@ void check_config(const Graph& graph, const ModelConfig& c, Value image) {
     fail(ErrorCode::kInvalidArgument, "{}: dropout must be at least 0 and below 1, got {}",
          c.architecture, c.dropout);
   }
+  constexpr std::int64_t kMostHidden = 1 << 20;
+  if (c.head_hidden < 0 || c.head_hidden > kMostHidden) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: head_hidden must be 0 (a linear head) to {} units, got {}", c.architecture,
+         kMostHidden, c.head_hidden);
+  }
 }
 
 }  // namespace
@@ -79,11 +85,36 @@ Shortcut parse_shortcut(std::string_view name) {
        name);
 }
 
-Value build_model(Graph& graph, const ModelConfig& config, Value image) {
+Value build_body(Graph& graph, const ModelConfig& config, Value image) {
   const Family& family = family_of(config.architecture);
   check_config(graph, config, image);
   return family.build(graph, config, image);
 }
+
+Value build_features(Graph& graph, const ModelConfig& config, Value image) {
+  if (config.splice.empty()) return graph.global_avg_pool(build_body(graph, config, image));
+  // The whole network is built beside the graph, which gets what lies before the cut.
+  Graph whole(graph.mode());
+  const Value whole_image = whole.input("image", graph.shape(image));
+  whole.global_avg_pool(build_body(whole, config, whole_image));
+  const Value cut = find_layer(whole, config.splice);
+  const Value x = copy_subgraph(graph, whole, cut, {{whole_image, image}});
+  return graph.shape(x).size() == 4 ? graph.global_avg_pool(x) : x;
+}
+
+Value build_model(Graph& graph, const ModelConfig& config, Value image) {
+  Value x = build_features(graph, config, image);
+  if (config.head_hidden == 0) {
+    return graph.linear("fc", graph.dropout(x, config.dropout), config.classes);
+  }
+  graph.set_scope("fc");
+  x = graph.relu(graph.linear("fc.0", x, config.head_hidden));
+  x = graph.dropout(x, config.dropout);
+  graph.set_scope("");
+  return graph.linear("fc.3", x, config.classes);
+}
+
+bool is_head(std::string_view name) { return name == "fc" || name.starts_with("fc."); }
 
 Graph inference_graph(const ModelConfig& config, std::int64_t batch) {
   Graph graph(Mode::kInference);

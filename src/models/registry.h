@@ -16,10 +16,13 @@ struct Family {
   std::vector<std::string> names;
   /// Side of the pictures that the network of this name was designed for; 0: not of this family.
   std::int64_t (*image_size)(std::string_view name);
-  /// Adds the network to the graph and returns its logits. The architecture is of this family;
-  /// classes, channels and dropout have been checked.
+  /// Adds the network up to its last feature maps [n, c, h, w] and returns them; average pool and
+  /// head are the same for all. The architecture is of this family; the numbers have been checked.
   Value (*build)(Graph& graph, const ModelConfig& config, Value image);
 };
+
+/// What the family of `config.architecture` builds.
+Value build_body(Graph& graph, const ModelConfig& config, Value image);
 
 Family resnet_family();
 Family resnet_v2_family();

@@ -178,9 +178,4 @@ Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualB
   return x;
 }
 
-Value add_classifier(Graph& graph, const ModelConfig& config, Value x) {
-  x = graph.dropout(graph.global_avg_pool(x), config.dropout);
-  return graph.linear("fc", x, config.classes);
-}
-
 }  // namespace resnet

@@ -1,4 +1,4 @@
-// What residual networks share: names, blocks and stages, the classifier at the end.
+// What residual networks share: names, blocks and stages.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,5 @@ std::optional<ResidualBody> imagenet_body(int layers);
 /// Adds the stages as layer1, layer2, … with the skips that `config` asks for. `x` is the stem's
 /// output. Throws kInvalidArgument on settings that do not fit the body.
 Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualBody& body, Value x);
-
-/// Global average pool, dropout, and the linear layer "fc": [n, c, h, w] -> [n, classes].
-Value add_classifier(Graph& graph, const ModelConfig& config, Value x);
 
 }  // namespace resnet

@@ -20,8 +20,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
   Value x = graph.conv2d("conv1", image, {.filters = 64, .kernel = 7, .stride = 2});
   x = graph.relu(graph.batch_norm("bn1", x));
   x = graph.max_pool(x, {.kernel = 3, .stride = 2, .pad = 1});
-  x = add_residual_body(graph, config, body_of(config.architecture).value(), x);
-  return add_classifier(graph, config, x);
+  return add_residual_body(graph, config, body_of(config.architecture).value(), x);
 }
 
 }  // namespace

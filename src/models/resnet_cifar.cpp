@@ -41,7 +41,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
   if (!body.preactivation) x = graph.relu(graph.batch_norm("bn1", x));
   x = add_residual_body(graph, config, body, x);
   if (body.preactivation) x = graph.relu(graph.batch_norm("bn", x));
-  return add_classifier(graph, config, x);
+  return x;
 }
 
 }  // namespace

@@ -1,16 +1,11 @@
 #include <set>
 
 #include "core/check.h"
+#include "graph/ops.h"
 #include "resnet/models.h"
 
 namespace resnet {
 namespace {
-
-// Of the forward pass: the derivative uses forward ops too, under names of its own.
-bool is_layer(const Node& node) {
-  return node.op > Op::kFill && node.op <= Op::kSoftmaxCrossEntropy &&
-         !node.name.ends_with(".grad");
-}
 
 // For the whole batch, by the textbook: padding counts, additions of a bias do not.
 std::int64_t multiply_adds(const Graph& graph, const Node& node) {

@@ -48,6 +48,8 @@ void fields(V& v, ModelConfig& o) {
   v("stride_on_first_1x1", o.stride_on_first_1x1);
   v("zero_gamma", o.zero_gamma);
   v("dropout", o.dropout);
+  v("splice", o.splice);
+  v("head_hidden", o.head_hidden);
 }
 
 template <class V>

@@ -144,6 +144,42 @@ TEST_F(ModelFileTest, EverySettingComesBack) {
   expect_same(model, load_model(path_));
 }
 
+TEST_F(ModelFileTest, CutNetworksNeedVersionTwo) {
+  ModelFile model = small_model();
+  save_model(path_, model);
+  EXPECT_EQ(read_safetensors_header(path_).metadata.at("resnet.format"), "1");
+  for (const auto& [splice, hidden] : {std::pair{"layer2", 0}, {"", 5}, {"layer1.0.bn1", 7}}) {
+    model.config.splice = splice;
+    model.config.head_hidden = hidden;
+    model.weights.clear();
+    const Graph graph = inference_graph(model.config, 1);
+    for (const Value v : graph.parameters()) {
+      model.weights[graph.node(v).name] = Tensor::full(graph.shape(v), 0.5F);
+    }
+    save_model(path_, model);
+    EXPECT_EQ(read_safetensors_header(path_).metadata.at("resnet.format"), "2");
+    expect_same(model, load_model(path_));
+  }
+  // A file of version 1 has no such members, one of version 2 has both.
+  Safetensors content = read_safetensors(path_);
+  content.metadata["resnet.format"] = "1";
+  write_safetensors(path_, content.tensors, content.metadata);
+  EXPECT_IN("unknown member", std::string(load_error().what()));
+  EXPECT_DAMAGE("lacks 'splice'", [](Safetensors& s) { s.metadata["resnet.format"] = "2"; });
+  for (const auto& [text, part] : {std::pair{R"("splice":"layer9")", "no layer is called 'layer9'"},
+                                   {R"("splice":7)", "a text for 'splice'"},
+                                   {R"("head_hidden":-1)", "'head_hidden'"}}) {
+    const std::string member = text;
+    EXPECT_DAMAGE(part, [&](Safetensors& s) {
+      s.metadata["resnet.format"] = "2";
+      std::string& options = s.metadata.at("options");
+      options.pop_back();
+      options += "," + member;
+      options += member.starts_with("\"splice") ? R"(,"head_hidden":0})" : R"(,"splice":""})";
+    });
+  }
+}
+
 TEST_F(ModelFileTest, EqualModelsGiveEqualFiles) {
   save_model(path_, small_model());
   save_model(folder_ / "again", small_model());
@@ -247,9 +283,9 @@ TEST_F(ModelFileTest, OtherFiles) {
 }
 
 TEST_F(ModelFileTest, NewerFormat) {
-  const Error e = load_damaged([](Safetensors& s) { s.metadata["resnet.format"] = "2"; });
+  const Error e = load_damaged([](Safetensors& s) { s.metadata["resnet.format"] = "3"; });
   EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
-  EXPECT_IN("version '2'", std::string(e.what()));
+  EXPECT_IN("version '3'", std::string(e.what()));
 }
 
 TEST_F(ModelFileTest, WrongTensors) {
