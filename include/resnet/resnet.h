@@ -12,3 +12,4 @@
 #include "resnet/tensor.h"
 #include "resnet/train.h"
 #include "resnet/variables.h"
+#include "resnet/weights.h"

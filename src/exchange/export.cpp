@@ -1,0 +1,28 @@
+#include "core/check.h"
+#include "formats/safetensors.h"
+#include "resnet/weights.h"
+
+namespace resnet {
+namespace {
+
+// What PyTorch's state_dict() of the network holds: load_state_dict(strict=True) also wants the
+// number of batches behind every running average, which nothing here depends on.
+std::map<std::string, Tensor> state_dict(const ModelFile& model) {
+  constexpr std::string_view kMean = "running_mean";
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [name, tensor] : model.weights) {
+    tensors[name] = tensor.cast(DType::kF32);
+    if (!name.ends_with(kMean)) continue;
+    const std::string layer = name.substr(0, name.size() - kMean.size());
+    tensors[layer + "num_batches_tracked"] = Tensor::zeros(DType::kI64, {});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+void export_safetensors(const std::filesystem::path& path, const ModelFile& model) {
+  write_safetensors(path, state_dict(model), {{"format", "pt"}});
+}
+
+}  // namespace resnet

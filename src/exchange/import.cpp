@@ -1,0 +1,492 @@
+#include "exchange/import.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/check.h"
+#include "exchange/match.h"
+#include "formats/weights_file.h"
+
+namespace resnet {
+namespace {
+
+// -------------------------------------------------------------------------------- which network
+
+std::vector<Shape> sorted(std::vector<Shape> shapes) {
+  std::ranges::sort(shapes);
+  return shapes;
+}
+
+bool is_head(const std::string& name) { return name.starts_with("fc."); }
+
+std::vector<Shape> shapes_of(const ModelConfig& config, bool with_head) {
+  std::vector<Shape> shapes;
+  for (const auto& [name, shape] : parameters_of(config)) {
+    if (with_head || !is_head(name)) shapes.push_back(shape);
+  }
+  return sorted(std::move(shapes));
+}
+
+// Classes and channels, as far as shapes tell them.
+ModelConfig implied_by(const std::vector<Shape>& shapes, std::string architecture) {
+  ModelConfig config{.architecture = std::move(architecture), .classes = 1};
+  std::int64_t channels = 0;  // the first convolution has the fewest
+  for (const Shape& shape : shapes) {
+    if (shape.size() == 2) config.classes = std::max<std::int64_t>(1, shape[0]);
+    if (shape.size() == 4 && (channels == 0 || shape[1] < channels)) channels = shape[1];
+  }
+  config.channels = std::max<std::int64_t>(1, channels);
+  config.image_size = default_image_size(config.architecture);
+  return config;
+}
+
+bool fits(const ModelConfig& config, const std::vector<Shape>& sorted_shapes, bool with_head) {
+  try {
+    return shapes_of(config, with_head) == sorted_shapes;
+  } catch (const Error&) {  // settings that this network cannot have
+    return false;
+  }
+}
+
+// The kinds of shortcut under which a network is tried; the first that fits is taken, so that its
+// own kind is called "default".
+constexpr std::array kShortcuts = {Shortcut::kDefault, Shortcut::kA, Shortcut::kB, Shortcut::kC};
+
+// Names worth trying for a file with that many convolutions and linear layers: the ImageNet
+// networks, and of the endless CIFAR family those whose depth is that number less the projections.
+std::vector<std::string> plausible_architectures(std::int64_t layers) {
+  std::vector<std::string> names;
+  for (const std::string& name : architectures()) {
+    if (name.starts_with("plain") || default_image_size(name) == 32) continue;
+    // Projections add at most one layer to every two.
+    const std::int64_t depth = std::stol(name.substr(name.find_first_of("0123456789")));
+    if (layers >= depth && 2 * layers <= 3 * depth + 8) names.push_back(name);
+  }
+  std::set<std::int64_t> depths;
+  for (const std::int64_t projections : {0, 2, 3}) depths.insert(layers - projections);
+  depths.insert(2 + (layers - 2) / 9 * 6);   // basic blocks with shortcut C: three layers a block
+  depths.insert(2 + (layers - 2) / 12 * 9);  // bottlenecks with it: four
+  for (const std::int64_t depth : depths) {
+    for (const char* suffix :
+         {"", "v2", "-basic", "-bottleneck", "v2-basic", "v2-bottleneck", "-cifar", "v2-cifar"}) {
+      const std::string name = fmt::format("resnet{}{}", depth, suffix);
+      try {
+        if (depth > 0 && default_image_size(name) == 32) names.push_back(name);
+      } catch (const Error&) {  // no such network
+      }
+    }
+  }
+  return names;
+}
+
+std::vector<ModelConfig> fitting(const std::vector<Shape>& shapes, bool with_head) {
+  const std::vector<Shape> wanted = sorted(shapes);
+  const auto layers = std::ranges::count_if(
+      shapes, [](const Shape& shape) { return shape.size() == 4 || shape.size() == 2; });
+  std::vector<ModelConfig> result;
+  for (const std::string& name : plausible_architectures(layers + (with_head ? 0 : 1))) {
+    for (const Shortcut shortcut : kShortcuts) {
+      ModelConfig config = implied_by(shapes, name);
+      config.shortcut = shortcut;
+      if (!fits(config, wanted, with_head)) continue;
+      // "resnet20" and "resnet20-basic" are one network.
+      const Parameters ours = parameters_of(config);
+      if (std::ranges::none_of(result,
+                               [&](const auto& other) { return parameters_of(other) == ours; })) {
+        result.push_back(config);
+      }
+      break;
+    }
+  }
+  return result;
+}
+
+std::string describe(const ModelConfig& config) {
+  std::string text = config.architecture;
+  if (config.shortcut != Shortcut::kDefault) {
+    text += fmt::format(" --shortcut {}", name_of(config.shortcut));
+  }
+  return text;
+}
+
+std::string describe(const std::vector<ModelConfig>& configs, const ModelConfig* but = nullptr) {
+  std::vector<std::string> texts;
+  for (const ModelConfig& config : configs) {
+    if (but == nullptr || describe(config) != describe(*but)) texts.push_back(describe(config));
+  }
+  if (texts.empty()) return "no network that is known here has these shapes";
+  return fmt::format("its shapes are those of {} with {} classes; use --arch {}",
+                     fmt::join(texts, " or "), configs.front().classes, texts.front());
+}
+
+struct File {
+  const std::filesystem::path& path;
+  std::vector<Candidate> candidates;
+  std::vector<Shape> shapes;
+  bool has_head = false;
+  std::int64_t classes = 0;  // of a layer named as a head; 0: there is none
+
+  ModelConfig implies(std::string architecture) const {
+    ModelConfig config = implied_by(shapes, std::move(architecture));
+    if (classes > 0) config.classes = classes;
+    return config;
+  }
+};
+
+// The configuration that the options, timm or the shapes name, with the shortcut that fits.
+ModelConfig choose_network(const File& file, const ImportOptions& options,
+                           const std::optional<TimmConfig>& timm, MatchReport& report) {
+  std::string name = options.architecture;
+  if (name.empty() && timm) {
+    try {
+      check_architecture(timm->architecture);
+      name = timm->architecture;
+      report.notes.push_back(fmt::format("config.json says it is {}", name));
+    } catch (const Error&) {
+      report.notes.push_back(fmt::format("config.json names an architecture '{}', which is unknown",
+                                         timm->architecture.substr(0, 80)));
+    }
+  }
+  const auto complete = [&](ModelConfig config) {
+    config.layers_per_skip = options.layers_per_skip;
+    config.stride_on_first_1x1 = options.stride_on_first_1x1;
+    if (options.shortcut) config.shortcut = *options.shortcut;
+    return config;
+  };
+  if (name.empty()) {
+    std::vector<ModelConfig> found = fitting(file.shapes, file.has_head);
+    if (options.shortcut) {  // the same network may be called by its default
+      std::erase_if(found, [&](const ModelConfig& config) {
+        return !fits(complete(config), sorted(file.shapes), file.has_head);
+      });
+    }
+    if (found.size() > 1) {  // v1 and v2 with option A may have the same shapes: names decide
+      std::erase_if(found, [&](const ModelConfig& config) {
+        MatchReport by_name;
+        match_by_name(parameters_of(complete(config)), file.candidates, by_name);
+        return !std::ranges::all_of(by_name.missing, is_head);
+      });
+      if (found.empty()) found = fitting(file.shapes, file.has_head);
+    }
+    if (found.size() != 1) {
+      fail(ErrorCode::kBadData, "{}: cannot tell which network this is: {}", file.path.string(),
+           found.empty() ? fmt::format("none that is known here has {} tensors of these shapes; "
+                                       "give --arch to see what differs from it",
+                                       file.shapes.size())
+                         : describe(found));
+    }
+    report.notes.push_back(fmt::format("its shapes are those of {}", describe(found.front())));
+    return complete(found.front());
+  }
+  check_architecture(name);
+  const ModelConfig config = complete(file.implies(name));
+  if (options.shortcut) return config;
+  for (const Shortcut shortcut : kShortcuts) {
+    ModelConfig with = config;
+    with.shortcut = shortcut;
+    if (!fits(with, sorted(file.shapes), file.has_head)) continue;
+    if (shortcut != Shortcut::kDefault) {
+      report.notes.push_back(fmt::format("its shortcuts are of kind {}", name_of(shortcut)));
+    }
+    return with;
+  }
+  return config;  // the report will say what is wrong with it
+}
+
+// --------------------------------------------------------------------------------------- matching
+
+// "3 missing (a, b, …)"
+template <class T, class F>
+void add_part(std::vector<std::string>& parts, const std::vector<T>& items, const char* what,
+              F&& text) {
+  constexpr std::size_t kShown = 3;
+  if (items.empty()) return;
+  std::vector<std::string> shown;
+  for (std::size_t i = 0; i < std::min(items.size(), kShown); ++i) shown.push_back(text(items[i]));
+  parts.push_back(fmt::format("{} {} ({}{})", items.size(), what, fmt::join(shown, ", "),
+                              items.size() > kShown ? ", …" : ""));
+}
+
+[[noreturn]] void fail_to_match(const File& file, const ModelConfig& config,
+                                const MatchReport& report, const std::string& by_structure) {
+  std::vector<std::string> parts;
+  const auto same = [](const std::string& name) { return name; };
+  add_part(parts, report.missing, "missing", same);
+  add_part(parts, report.wrong_shape, "of another shape", [](const MatchReport::WrongShape& w) {
+    return fmt::format("{} {}, expected {}", w.file, to_string(w.found), to_string(w.expected));
+  });
+  add_part(parts, report.unexpected, "unexpected", same);
+  const auto fitted = fitting(file.shapes, file.has_head);
+  const bool right = std::ranges::any_of(
+      fitted, [&](const ModelConfig& c) { return describe(c) == describe(config); });
+  std::string advice = right ? std::string("give names with --rename OLD=NEW") : describe(fitted);
+  if (!file.has_head && std::ranges::all_of(report.missing, is_head) &&
+      report.wrong_shape.empty() && report.unexpected.empty()) {
+    advice = "it has no last layer; --allow-missing-head takes it for transfer";
+  } else if (fitted.empty() && report.missing.empty() && report.wrong_shape.empty()) {
+    advice =
+        "if the network computes the same without what is unexpected, leave it out with --ignore";
+  }
+  fail(ErrorCode::kBadData, "{}: does not fit {} by name: {}{}; {}", file.path.string(),
+       describe(config), fmt::join(parts, "; "),
+       by_structure.empty() ? "" : fmt::format("; nor by order and shape: {}", by_structure),
+       advice);
+}
+
+// Fills the report, or throws.
+void match(const File& file, const ModelConfig& config, const ImportOptions& options,
+           MatchReport& report) {
+  Parameters parameters = parameters_of(config);
+  if (!file.has_head && options.allow_missing_head) {
+    std::erase_if(parameters, [](const auto& p) { return is_head(p.first); });
+  }
+  match_by_name(parameters, file.candidates, report);
+  if (report.missing.empty() && report.wrong_shape.empty() && report.unexpected.empty()) return;
+  // Names that mean something are believed: then order must not overrule them.
+  std::string reason;
+  if (2 * report.missing.size() >= parameters.size()) {
+    reason = match_by_structure(parameters, file.candidates, report);
+    if (reason.empty()) return;
+  }
+  fail_to_match(file, config, report, reason);
+}
+
+// ---------------------------------------------------------------------------------- preprocessing
+
+std::string to_text(const std::array<float, 3>& v) {
+  return fmt::format("{}, {}, {}", v[0], v[1], v[2]);
+}
+
+Preprocessing choose_preprocessing(const ModelConfig& config, const ImportOptions& options,
+                                   const std::optional<TimmConfig>& timm, MatchReport& report) {
+  const bool cifar = default_image_size(config.architecture) == 32;
+  Preprocessing p;
+  p.channels = static_cast<int>(config.channels);
+  int size = cifar ? 32 : 224;
+  double crop = cifar ? 1 : 0.875;  // torchvision: 224 of 256
+  if (cifar) {
+    p.mean = {0.4914F, 0.4822F, 0.4465F};
+    p.std = {0.2470F, 0.2435F, 0.2616F};
+  }
+  if (timm) {
+    size = timm->image_size.value_or(size);
+    crop = timm->crop_pct.value_or(crop);
+    p.mean = timm->mean.value_or(p.mean);
+    p.std = timm->std.value_or(p.std);
+    if (!options.interpolation && !timm->interpolation.empty()) {
+      p.interpolation = parse_interpolation(timm->interpolation);
+    }
+    if (!timm->crop_mode.empty() && timm->crop_mode != "center") {
+      report.notes.push_back(
+          fmt::format("config.json crops by '{}'; here it is the centre", timm->crop_mode));
+    }
+    if (timm->test_image_size && timm->test_image_size != timm->image_size) {
+      report.notes.push_back(fmt::format(
+          "config.json also names pictures of {} for tests; --image-size {} --resize {} uses them",
+          *timm->test_image_size, *timm->test_image_size, *timm->test_image_size));
+    }
+  }
+  size = options.image_size.value_or(size);
+  p.width = p.height = size;
+  p.resize = options.resize.value_or(static_cast<int>(std::floor(size / crop)));
+  p.interpolation = options.interpolation.value_or(p.interpolation);
+  if (config.channels == 1) {  // grey: the average over the colours
+    for (auto* values : {&p.mean, &p.std}) {
+      values->fill(((*values)[0] + (*values)[1] + (*values)[2]) / 3);
+    }
+  }
+  p.mean = options.mean.value_or(p.mean);
+  p.std = options.std.value_or(p.std);
+  report.notes.push_back(fmt::format(
+      "pictures are resized to {} ({}), cropped to {} x {}, mean {}, std {}: {}", p.resize,
+      name_of(p.interpolation), p.width, p.height, to_text(p.mean), to_text(p.std),
+      timm                          ? "from config.json and the options"
+      : options.mean && options.std ? "from the options"
+      : cifar
+          ? "assumed, as usual for CIFAR-10; --mean and --std change it"
+          : "assumed, as torchvision does; --mean, --std, --resize and --interpolation change it"));
+  return p;
+}
+
+std::vector<std::string> choose_class_names(const ModelConfig& config, const ImportOptions& options,
+                                            const std::optional<TimmConfig>& timm,
+                                            const std::filesystem::path& path,
+                                            MatchReport& report) {
+  const auto classes = static_cast<std::size_t>(config.classes);
+  if (!options.class_names.empty()) {
+    if (options.class_names.size() != classes) {
+      fail(ErrorCode::kInvalidArgument, "{}: the network has {} classes, but {} names were given",
+           path.string(), classes, options.class_names.size());
+    }
+    return options.class_names;
+  }
+  if (timm && timm->class_names.size() == classes) return timm->class_names;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < classes; ++i) names.push_back(fmt::format("class {}", i));
+  report.notes.push_back("classes are called by their number; --classes names.txt names them");
+  return names;
+}
+
+// ------------------------------------------------------------------------------------------ files
+
+std::filesystem::path resolve(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return path;
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
+    if (std::filesystem::exists(path / name, ignored)) return path / name;
+  }
+  fail(ErrorCode::kNotFound,
+       "{}: a folder without a model.safetensors or a pytorch_model.bin; give a file of weights",
+       path.string());
+}
+
+// A model file of ours says everything; the options may still change how pictures are prepared.
+ImportedModel import_our_own(const std::filesystem::path& path, const ImportOptions& options) {
+  ImportedModel result{load_model(path), {.format = "model file"}};
+  ModelFile& m = result.model;
+  if (!options.architecture.empty() && options.architecture != m.config.architecture) {
+    fail(ErrorCode::kBadData, "{}: a model file of {}, not of {}; leave --arch out", path.string(),
+         m.config.architecture, options.architecture);
+  }
+  for (const auto& [name, shape] : parameters_of(m.config)) {
+    result.report.matched.push_back({name, name});
+  }
+  Preprocessing& p = m.preprocessing;
+  if (options.image_size) {
+    p.width = p.height = *options.image_size;
+    m.config.image_size = *options.image_size;
+  }
+  p.resize = options.resize.value_or(p.resize);
+  p.interpolation = options.interpolation.value_or(p.interpolation);
+  p.mean = options.mean.value_or(p.mean);
+  p.std = options.std.value_or(p.std);
+  if (!options.class_names.empty()) {
+    m.class_names = choose_class_names(m.config, options, std::nullopt, path, result.report);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<ModelConfig> fitting_architectures(const std::vector<Shape>& shapes) {
+  return fitting(shapes, true);
+}
+
+ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weights,
+                        const std::filesystem::path& path, const ImportOptions& options,
+                        const std::optional<TimmConfig>& timm, MatchReport& report) {
+  if (config.channels != 1 && config.channels != 3) {
+    fail(ErrorCode::kUnsupported, "{}: made for pictures of {} channels; here they have 1 or 3",
+         path.string(), config.channels);
+  }
+  ModelFile model;
+  model.preprocessing = choose_preprocessing(config, options, timm, report);
+  config.image_size = model.preprocessing.height;
+  model.class_names = choose_class_names(config, options, timm, path, report);
+  model.config = std::move(config);
+  model.weights = std::move(weights);
+  model.provenance = {{"imported_from", path.filename().string()}, {"format", report.format}};
+  if (!model.config.stride_on_first_1x1 && model.weights.contains("layer1.0.conv3.weight")) {
+    report.notes.push_back(
+        "bottlenecks have their stride on the 3x3 convolution, as torchvision's and timm's; "
+        "--stride-on-first-1x1 is the original's");
+  }
+  return model;
+}
+
+ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) {
+  const std::filesystem::path path = resolve(given);
+  const WeightsFile content = read_weights(path);
+  if (content.metadata.contains("resnet.format")) return import_our_own(path, options);
+
+  MatchReport report{.format = content.format};
+  File file{.path = path, .candidates = {}, .shapes = {}};
+  try {
+    file.candidates = select_candidates(content.entries, options, report);
+  } catch (const Error& e) {
+    fail(e.code(), "{}: {}", path.string(), e.what());
+  }
+  for (const Candidate& c : file.candidates) {
+    file.shapes.push_back(c.shape);
+    file.has_head = file.has_head || c.shape.size() == 2;
+    if (c.name == "fc.weight" && c.shape.size() == 2) file.classes = c.shape[0];
+  }
+  const auto timm = read_timm_config(path.parent_path() / "config.json");
+  ModelConfig config = choose_network(file, options, timm, report);
+  const bool headless = !file.has_head && options.allow_missing_head;
+  if (headless) {
+    config.classes = std::max<std::int64_t>(1, std::ssize(options.class_names));
+    report.notes.push_back("it has no last layer; one of zeros stands in");
+  }
+  match(file, config, options, report);
+
+  std::map<std::string, Tensor> weights;
+  for (const auto& [name, shape] : parameters_of(config)) {
+    if (headless && is_head(name)) weights[name] = Tensor::zeros(DType::kF32, shape);
+  }
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, shape] : parameters_of(config)) shapes[name] = shape;
+  for (const MatchReport::Match& m : report.matched) {
+    weights[m.ours] = content.tensors.at(m.file).cast(DType::kF32).reshaped(shapes.at(m.ours));
+  }
+  ModelFile model = finish_import(config, std::move(weights), path, options, timm, report);
+  return {std::move(model), std::move(report)};
+}
+
+std::string to_string(const MatchReport& r, bool all) {
+  std::string text = fmt::format("{}: {} tensors matched by {}", r.format, r.matched.size(),
+                                 r.structural ? "order and shape" : "name");
+  if (!r.ignored.empty()) {
+    text += fmt::format(", {} ignored ({}{})", r.ignored.size(), r.ignored.front(),
+                        r.ignored.size() > 1 ? ", …" : "");
+  }
+  for (const std::string& note : r.notes) text += "\n  " + note;
+  for (const auto& name : r.missing) text += "\n  missing: " + name;
+  for (const auto& name : r.unexpected) text += "\n  unexpected: " + name;
+  for (const auto& w : r.wrong_shape) {
+    text += fmt::format("\n  another shape: {} {}, expected {}", w.file, to_string(w.found),
+                        to_string(w.expected));
+  }
+  if (all || r.structural) {
+    for (const auto& m : r.matched) text += fmt::format("\n  {} <- {}", m.ours, m.file);
+  }
+  return text;
+}
+
+Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels) {
+  const Shape& from = weights.shape();
+  if (from.size() != 4 || from[1] < 1 || channels < 1) {
+    fail(
+        ErrorCode::kInvalidArgument,
+        "weights {} cannot be adapted to {} channels; expected [m, c, kh, kw] with c of at least 1",
+        to_string(from), channels);
+  }
+  const Tensor source = weights.cast(DType::kF32);
+  const std::int64_t old = from[1], area = from[2] * from[3];
+  if (old == channels) return source.clone();
+  Tensor result = Tensor::zeros(DType::kF32, {from[0], channels, from[2], from[3]});
+  const auto in = source.as<float>();
+  const auto out = result.as<float>();
+  const auto at = [area](std::int64_t row, std::int64_t i) {
+    return static_cast<std::size_t>(row * area + i);
+  };
+  for (std::int64_t m = 0; m < from[0]; ++m) {
+    for (std::int64_t i = 0; i < area; ++i) {
+      double sum = 0;
+      for (std::int64_t c = 0; c < old; ++c) sum += in[at(m * old + c, i)];
+      for (std::int64_t c = 0; c < channels; ++c) {
+        out[at(m * channels + c, i)] =
+            channels == 1
+                ? static_cast<float>(sum)
+                : static_cast<float>(in[at(m * old + c % old, i)] *
+                                     (static_cast<double>(old) / static_cast<double>(channels)));
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace resnet
