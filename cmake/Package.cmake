@@ -15,6 +15,8 @@ set(RESNET_FIND_ZLIB::ZLIB "find_dependency(ZLIB)")
 set(RESNET_FIND_LibArchive::LibArchive "find_dependency(LibArchive)")
 set(RESNET_FIND_PkgConfig::WEBP "find_dependency(PkgConfig)
 pkg_check_modules(WEBP REQUIRED QUIET IMPORTED_TARGET libwebp libwebpdemux)")
+set(RESNET_FIND_PkgConfig::LIBZIP "find_dependency(PkgConfig)
+pkg_check_modules(LIBZIP REQUIRED QUIET IMPORTED_TARGET libzip)")
 set(RESNET_FIND_protobuf::libprotobuf "find_dependency(Protobuf)")
 set(RESNET_FIND_protobuf::libprotobuf-lite "find_dependency(Protobuf)")
 

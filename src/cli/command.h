@@ -25,6 +25,7 @@ void add_summary(CLI::App& app, Action& action);
 void add_data(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_plot(CLI::App& app, Action& action);
+void add_weights(CLI::App& app, Action& action);
 
 /// A subcommand with a one-line description and examples in its help.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,

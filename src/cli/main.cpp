@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "core/check.h"
 #include "core/nearest.h"
+#include "core/text.h"
 #include "resnet/error.h"
 
 namespace resnet::cli {
@@ -42,10 +43,11 @@ int exit_code(ErrorCode code) {
   return kInternalError;
 }
 
-// One line, and never an exception: this is what the last resort uses.
+// One line, whatever the names in it hold, and never an exception: this is what the last resort
+// uses.
 void print_error(std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
-  std::fputs(("resnet: " + message + "\n").c_str(), stderr);
+  std::fputs(("resnet: " + printable(message) + "\n").c_str(), stderr);
 }
 
 // The deepest command that was given, as "resnet data stats", and where its own words begin.
@@ -151,6 +153,7 @@ int run(int argc, char** argv) {
   add_data(app, action);
   add_bench(app, action);
   add_plot(app, action);
+  add_weights(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {  // --help, --version

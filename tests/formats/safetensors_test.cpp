@@ -218,7 +218,8 @@ TEST(Safetensors, MissingFileAndFolder) {
   const TemporaryFolder folder;
   expect_error(ErrorCode::kNotFound, {"none.safetensors"},
                [&] { read_safetensors(folder.path() / "none.safetensors"); });
-  expect_error(ErrorCode::kBadData, {"no file"}, [&] { read_safetensors(folder.path()); });
+  expect_error(ErrorCode::kBadData, {"not a regular file"},
+               [&] { read_safetensors(folder.path()); });
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ constexpr std::pair<std::string_view, std::string_view> kConfinedLibraries[] = {
     {"archive_entry.h", "src/formats/"},
     {"curl/", "src/download/"},
     {"openssl/", "src/download/"},
+    {"zip.h", "src/formats/"},
     {"google/protobuf/", "src/formats/"},
     {"CLI/", "src/cli/"},
 };

@@ -1,0 +1,93 @@
+// resnet weights
+#include "formats/weights_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "core/text.h"
+
+namespace resnet::cli {
+namespace {
+
+constexpr std::size_t kWidestName = 100;  // in the table; longer ones are cut
+constexpr std::size_t kLongestText = 200;
+
+struct ShowFlags {
+  std::string path;
+  bool json = false;
+};
+
+std::string size_text(std::int64_t elements) { return format_count(static_cast<double>(elements)); }
+
+int show(const ShowFlags& f) {
+  std::filesystem::path path = f.path;
+  if (std::filesystem::is_directory(path)) path /= "model.safetensors";
+  const WeightsFile file = describe_weights(path);
+  std::int64_t elements = 0;
+  std::uint64_t bytes = 0;
+  for (const WeightsEntry& e : file.entries) {
+    const std::int64_t count = element_count(e.shape);
+    elements += count;
+    bytes += static_cast<std::uint64_t>(count) * size_of(e.dtype);
+  }
+  if (f.json) {
+    nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+    for (const WeightsEntry& e : file.entries) {
+      tensors.push_back({{"name", e.name}, {"dtype", name_of(e.dtype)}, {"shape", e.shape}});
+    }
+    const nlohmann::ordered_json object{{"format", file.format},
+                                        {"elements", elements},
+                                        {"bytes", bytes},
+                                        {"metadata", file.metadata},
+                                        {"tensors", std::move(tensors)}};
+    // Names need not be UTF-8; what is not becomes U+FFFD.
+    fmt::print("{}\n",
+               object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    return kSuccess;
+  }
+  std::vector<std::string> names;
+  std::size_t width = 6;
+  for (const WeightsEntry& e : file.entries) {
+    names.push_back(printable(e.name, kWidestName));
+    width = std::max(width, names.back().size());
+  }
+  if (!names.empty()) fmt::print("{:<{}}  {:<5}  {}\n", "tensor", width, "type", "shape");
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const WeightsEntry& e = file.entries[i];
+    fmt::print("{:<{}}  {:<5}  {}\n", names[i], width, name_of(e.dtype), to_string(e.shape));
+  }
+  for (const auto& [key, text] : file.metadata) {
+    fmt::print("{}{} = {}\n", &key == &file.metadata.begin()->first && !names.empty() ? "\n" : "",
+               printable(key, kWidestName), printable(text, kLongestText));
+  }
+  fmt::print("\n{}: {} tensors, {} elements, {}\n", file.format, file.entries.size(),
+             size_text(elements), format_bytes(static_cast<double>(bytes)));
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_weights(CLI::App& app, Action& action) {
+  CLI::App* weights = add_command(app, "weights", "Look into files of weights",
+                                  "  resnet weights show resnet50.pth\n"
+                                  "  resnet weights show runs/c10 --json");
+  weights->require_subcommand(1);
+
+  auto f = std::make_shared<ShowFlags>();
+  CLI::App* command = add_command(
+      *weights, "show",
+      "List names, types and shapes of the tensors in a file; nothing in it is run",
+      "  resnet weights show resnet50-0676ba61.pth\n"
+      "  resnet weights show model.safetensors --json\n"
+      "Reads safetensors, PyTorch's .pth, .pt and .th (old and new), ONNX, and our model files.");
+  command->add_option("FILE", f->path, "A file of weights, or the folder of a run")->required();
+  command->add_flag("--json", f->json, "One JSON object");
+  command->callback([f, &action] { action = [f] { return show(*f); }; });
+}
+
+}  // namespace resnet::cli

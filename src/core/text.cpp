@@ -1,0 +1,72 @@
+#include "core/text.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdint>
+
+namespace resnet {
+namespace {
+
+/// Bytes of the UTF-8 character that `text` begins with and its code point, or 0 bytes.
+struct Character {
+  std::size_t bytes;
+  std::uint32_t code;
+};
+
+Character first_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+  const std::uint8_t lead = byte(0);
+  if (lead < 0x80) return {1, lead};
+  const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {0, 0};
+  std::uint32_t code = lead & (0x7fU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return {0, 0};
+    code = code << 6 | (byte(i) & 0x3fU);
+  }
+  constexpr std::array<std::uint32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code >= 0xd800 && code < 0xe000;
+  if (code < kLeast[length] || code > 0x10ffff || surrogate) return {0, 0};
+  return {length, code};
+}
+
+bool is_harmless(std::uint32_t code) {
+  if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;  // C0, DEL, C1
+  if (code == 0x2028 || code == 0x2029 || code == 0xfeff) return false;
+  // Zero width and directional marks.
+  return !((code >= 0x200b && code <= 0x200f) || (code >= 0x202a && code <= 0x202e) ||
+           (code >= 0x2060 && code <= 0x2069));
+}
+
+}  // namespace
+
+std::string printable(std::string_view text, std::size_t most) {
+  std::string out;
+  while (!text.empty()) {
+    const Character c = first_character(text);
+    const std::size_t bytes = c.bytes == 0 ? 1 : c.bytes;
+    if (bytes > most) return out + "…";
+    most -= bytes;
+    if (c.bytes > 0 && is_harmless(c.code)) {
+      out += text.substr(0, bytes);
+    } else {
+      for (const char byte : text.substr(0, bytes)) {
+        out += fmt::format("\\x{:02x}", static_cast<std::uint8_t>(byte));
+      }
+    }
+    text.remove_prefix(bytes);
+  }
+  return out;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const Character c = first_character(text);
+    if (c.bytes == 0) return false;
+    text.remove_prefix(c.bytes);
+  }
+  return true;
+}
+
+}  // namespace resnet
