@@ -67,7 +67,6 @@ std::string_view recognise(Bytes bytes) {
       Magic{"\xff\x0a"sv, 0, "JPEG XL"},
       Magic{"8BPS"sv, 0, "Photoshop"},
       Magic{"\0\0\1\0"sv, 0, "ICO"},
-      Magic{"SIMPLE  ="sv, 0, "FITS"},
       Magic{"<svg"sv, 0, "SVG"},
       Magic{"<?xml"sv, 0, "XML or SVG"},
       Magic{"<!DOCTYPE"sv, 0, "a web page"},
@@ -87,10 +86,13 @@ Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& opt
   if (starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8)) {
     return decode_webp(bytes, name, options);
   }
+  if (is_fits(bytes)) return decode_fits(bytes, name, options);
+  if (starts_with(bytes, "\x1f\x8b"sv)) return decode_fits_gzip(bytes, name, options);
   const std::string_view kind = recognise(bytes);
   if (kind.empty()) {
     fail(ErrorCode::kBadData,
-         "{}: expected a JPEG, PNG or WebP picture, found something else; remove or convert it",
+         "{}: expected a JPEG, PNG, WebP or FITS picture, found something else; remove or convert "
+         "it",
          name);
   }
   fail(ErrorCode::kUnsupported, "{}: {} is not supported; convert it to PNG or JPEG", name, kind);
@@ -126,12 +128,15 @@ Image decode_picture(std::span<const std::byte> bytes, const std::string& name, 
 }
 
 bool is_picture_path(const std::filesystem::path& path) {
-  static constexpr std::array<std::string_view, 17> kExtensions = {
-      ".jpg",  ".jpeg", ".jpe",  ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif",
-      ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl",  ".ppm", ".pgm"};
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+  static constexpr std::array<std::string_view, 24> kExtensions = {
+      ".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".webp",    ".gif",    ".bmp",
+      ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2",     ".jxl",    ".ppm",
+      ".pgm", ".fits", ".fit",  ".fts",  ".fz",   ".fits.gz", ".fit.gz", ".fts.gz"};
+  std::string name = path.filename().string();
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::any_of(kExtensions.begin(), kExtensions.end(), [&](std::string_view extension) {
+    return name.size() > extension.size() && name.ends_with(extension);
+  });
 }
 
 }  // namespace resnet

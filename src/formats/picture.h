@@ -1,5 +1,6 @@
-// Pictures from bytes: JPEG, PNG and WebP in, PNG out. The format is told by the first bytes, never
-// by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or "L")` to the bit.
+// Pictures from bytes: JPEG, PNG, WebP and FITS in, PNG out. The format is told by the first bytes,
+// never by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or "L")` to the
+// bit; FITS, which Pillow leaves linear, is stretched as fits.cpp says.
 #pragma once
 
 #include <cstddef>
@@ -33,9 +34,9 @@ Image decode_picture(std::span<const std::byte> bytes, const std::string& name, 
 /// Turned and mirrored by its orientation, which becomes 1.
 Image upright(Image image);
 
-/// By extension alone, any case: jpg jpeg png webp, and also the kinds that `decode_picture`
-/// refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported and not silently
-/// ignored.
+/// By extension alone, any case: jpg jpeg png webp fits (also .gz, .fz), and also the kinds that
+/// `decode_picture` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported
+/// and not silently ignored.
 bool is_picture_path(const std::filesystem::path& path);
 
 /// 8-bit PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels. The same picture gives the same bytes.

@@ -16,6 +16,10 @@ using Bytes = std::span<const std::byte>;
 Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options);
 Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& options);
 Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options);
+/// Plain, and gzipped. How values become pixels is said in fits.cpp.
+Image decode_fits(Bytes bytes, const std::string& name, const PictureOptions& options);
+Image decode_fits_gzip(Bytes bytes, const std::string& name, const PictureOptions& options);
+bool is_fits(Bytes bytes);
 
 /// Refuses a declared size above the limit, or one that a file of `file_bytes` cannot hold when no
 /// byte stands for more than `max_pixels_per_byte`.

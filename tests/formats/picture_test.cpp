@@ -136,7 +136,7 @@ TEST(Picture, NamesWhatItCannotRead) {
                  [&, m = magic] { decode(bytes_of(m)); });
   }
   expect_error(ErrorCode::kBadData, {"x.pic: the file is empty"}, [] { decode({}); });
-  expect_error(ErrorCode::kBadData, {"x.pic", "expected a JPEG, PNG or WebP"},
+  expect_error(ErrorCode::kBadData, {"x.pic", "expected a JPEG, PNG, WebP or FITS"},
                [] { decode(bytes_of("hello")); });
 }
 

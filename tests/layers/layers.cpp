@@ -53,6 +53,8 @@ constexpr std::pair<std::string_view, std::string_view> kConfinedLibraries[] = {
     {"curl/", "src/download/"},
     {"openssl/", "src/download/"},
     {"zip.h", "src/formats/"},
+    {"fitsio.h", "src/formats/"},
+    {"hdf5.h", "src/formats/"},
     {"google/protobuf/", "src/formats/"},
     {"CLI/", "src/cli/"},
 };

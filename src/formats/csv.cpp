@@ -1,0 +1,58 @@
+#include "formats/csv.h"
+
+#include "core/check.h"
+
+namespace resnet {
+
+std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name, char separator) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  std::vector<CsvRow> rows;
+  std::size_t line = 1;
+  std::size_t at = 0;
+  const auto ends_field = [&](std::size_t i) {
+    return i == text.size() || text[i] == separator || text[i] == '\n' || text[i] == '\r';
+  };
+  while (at < text.size()) {
+    CsvRow row{line, {}};
+    while (true) {
+      std::string field;
+      if (at < text.size() && text[at] == '"') {
+        for (++at;; ++at) {
+          if (at == text.size()) {
+            fail(ErrorCode::kBadData, "{}: line {}: a quote is opened and never closed", name,
+                 row.line);
+          }
+          if (text[at] == '"') {
+            if (++at == text.size() || text[at] != '"') break;
+          }
+          if (text[at] == '\n') ++line;
+          field += text[at];
+        }
+        if (!ends_field(at)) {
+          fail(ErrorCode::kBadData,
+               "{}: line {}: something follows a closed quote; write a quote inside one as \"\"",
+               name, line);
+        }
+      } else {
+        for (; !ends_field(at); ++at) field += text[at];
+      }
+      if (field.find('\0') != std::string::npos) {
+        fail(ErrorCode::kBadData, "{}: line {}: a zero byte; expected a text file in UTF-8", name,
+             line);
+      }
+      row.fields.push_back(std::move(field));
+      if (at == text.size() || text[at] != separator) break;
+      ++at;
+    }
+    if (at < text.size()) {
+      if (text[at] == '\r' && at + 1 < text.size() && text[at + 1] == '\n') ++at;
+      ++at;
+      ++line;
+    }
+    if (row.fields.size() > 1 || !row.fields.front().empty()) rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace resnet

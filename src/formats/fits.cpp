@@ -1,0 +1,261 @@
+// FITS, the format of astronomical images (Pence et al., "Definition of the FITS, version 3.0", A&A
+// 2010), by cfitsio. Files are decoded from memory under a name of ours: cfitsio reads names as
+// commands (filters, pipes, addresses), and none from outside may reach it.
+//
+// Sky images are linear and span many powers of ten. They become 8-bit pictures by an asinh stretch
+// (Lupton, Gunn & Szalay, AJ 1999), as astropy's AsinhStretch(0.1) after PercentileInterval(99.5):
+//
+//     y = clip((x − low) / (high − low), 0, 1)     low, high: percentiles 0.25 and 99.75 of x
+//     v = asinh(y / 0.1) / asinh(1 / 0.1)
+//
+// Three planes keep their colour (Lupton et al., PASP 2004): x is their mean, each plane is
+// multiplied by v / y, and what then exceeds 1 is divided by the largest of the three. Values that
+// are no numbers are black. Rows are flipped, since FITS counts them from the bottom.
+#include <fitsio.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "core/check.h"
+#include "formats/archive.h"
+#include "formats/picture_internal.h"
+
+namespace resnet::picture {
+namespace {
+
+constexpr double kLowPercentile = 0.25;
+constexpr double kHighPercentile = 99.75;
+constexpr double kSoftening = 0.1;
+
+[[noreturn]] void damaged(const std::string& name, int status) {
+  std::array<char, FLEN_STATUS> text{};
+  fits_get_errstatus(status, text.data());
+  fits_clear_errmsg();
+  fail(ErrorCode::kBadData, "{}: the FITS file is damaged or cut short ({}); fetch it again", name,
+       text.data());
+}
+
+/// cfitsio may be built without locks of its own.
+std::unique_lock<std::mutex> enter_library() {
+  static std::mutex mutex;
+  std::unique_lock lock(mutex, std::defer_lock);
+  if (fits_is_reentrant() == 0) lock.lock();
+  return lock;
+}
+
+class FitsFile {
+ public:
+  FitsFile(Bytes bytes, const std::string& name)
+      : memory_(const_cast<std::byte*>(bytes.data())), size_(bytes.size()) {
+    int status = 0;
+    if (fits_open_memfile(&file_, "picture", READONLY, &memory_, &size_, 0, nullptr, &status) !=
+        0) {
+      damaged(name, status);
+    }
+  }
+  ~FitsFile() {
+    int status = 0;
+    fits_close_file(file_, &status);
+    fits_clear_errmsg();
+  }
+  FitsFile(const FitsFile&) = delete;
+  FitsFile& operator=(const FitsFile&) = delete;
+  fitsfile* get() const { return file_; }
+
+ private:
+  fitsfile* file_ = nullptr;
+  void* memory_;  // read only: opened so, and cfitsio has no function to grow it
+  std::size_t size_;
+};
+
+struct Layout {
+  int width = 0;
+  int height = 0;
+  int planes = 1;
+  std::size_t pixels() const {
+    return static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+  }
+};
+
+/// Compression that an image is unpacked from: what fpack writes unless told otherwise. The others
+/// are rare, and cfitsio's code for them less well tested.
+void check_compression(fitsfile* file, const std::vector<LONGLONG>& size, const std::string& name) {
+  int status = 0;
+  std::array<char, FLEN_VALUE> kind{};
+  fits_read_key(file, TSTRING, "ZCMPTYPE", kind.data(), nullptr, &status);
+  if (status != 0) damaged(name, status);
+  const std::string_view k(kind.data());
+  if (k != "RICE_1" && k != "RICE_ONE" && k != "GZIP_1" && k != "GZIP_2") {
+    fail(ErrorCode::kUnsupported,
+         "{}: FITS compressed in a way that is not read here; expected RICE_1, GZIP_1 or GZIP_2: "
+         "unpack it with funpack",
+         name);
+  }
+  for (std::size_t axis = 0; axis < size.size(); ++axis) {
+    LONGLONG tile = 1;
+    const std::string key = fmt::format("ZTILE{}", axis + 1);
+    fits_read_key(file, TLONGLONG, key.c_str(), &tile, nullptr, &status);
+    if (status == KEY_NO_EXIST) {  // the default is a row
+      tile = axis == 0 ? size[0] : 1;
+      status = 0;
+    }
+    if (status != 0) damaged(name, status);
+    if (tile < 1 || tile > size[axis]) {
+      fail(ErrorCode::kBadData,
+           "{}: the FITS file has tiles of {} in an axis of {}; fetch it again", name, tile,
+           size[axis]);
+    }
+  }
+}
+
+/// Moves to the first image and says what it is, having compared it with the file's size.
+Layout find_image(fitsfile* file, std::uint64_t file_bytes, const std::string& name,
+                  const PictureOptions& options) {
+  constexpr int kMaxUnits = 100;
+  for (int unit = 1; unit <= kMaxUnits; ++unit) {
+    int status = 0;
+    int kind = 0;
+    fits_movabs_hdu(file, unit, &kind, &status);
+    if (status == END_OF_FILE) break;
+    int bits = 0;
+    int axes = 0;
+    std::array<LONGLONG, 9> all{};
+    if (status == 0 && kind == IMAGE_HDU) {
+      fits_get_img_paramll(file, static_cast<int>(all.size()), &bits, &axes, all.data(), &status);
+    }
+    if (status != 0) damaged(name, status);
+    if (kind != IMAGE_HDU || axes == 0) continue;
+
+    axes = std::min<int>(axes, static_cast<int>(all.size()));
+    std::vector<LONGLONG> size(all.begin(), all.begin() + axes);
+    const bool packed = fits_is_compressed_image(file, &status) != 0;
+    if (status != 0) damaged(name, status);
+    if (packed) check_compression(file, size, name);
+    while (size.size() > 2 && size.back() == 1) size.pop_back();
+    if (size.size() < 2 || size.size() > 3 || (size.size() == 3 && size[2] != 3)) {
+      std::string text;
+      for (const LONGLONG n : size) text += fmt::format("{}{}", text.empty() ? "" : " x ", n);
+      fail(
+          ErrorCode::kUnsupported,
+          "{}: a FITS image of {}; expected width x height, or width x height x 3 for a picture in "
+          "colour",
+          name, text);
+    }
+    constexpr LONGLONG kMaxSide = std::numeric_limits<std::int32_t>::max();
+    if (size[0] < 1 || size[1] < 1 || size[0] > kMaxSide || size[1] > kMaxSide) {
+      fail(ErrorCode::kBadData, "{}: a FITS image of {} x {}; fetch it again", name, size[0],
+           size[1]);
+    }
+    // Unpacked no byte is more than a pixel; deflate makes up to 1032 bytes of one.
+    constexpr std::uint64_t kMaxRatio = 1100;
+    check_size(static_cast<std::uint64_t>(size[0]), static_cast<std::uint64_t>(size[1]), file_bytes,
+               packed ? kMaxRatio : 1, name, options);
+    const Layout layout{static_cast<int>(size[0]), static_cast<int>(size[1]),
+                        size.size() == 3 ? 3 : 1};
+    LONGLONG data = 0;
+    fits_get_hduaddrll(file, nullptr, &data, nullptr, &status);
+    if (status != 0) damaged(name, status);
+    const std::uint64_t bytes = layout.pixels() * static_cast<std::uint64_t>(layout.planes) *
+                                static_cast<std::uint64_t>(std::abs(bits) / 8);
+    const std::uint64_t begin = static_cast<std::uint64_t>(std::max<LONGLONG>(data, 0));
+    if (begin > file_bytes || (!packed && bytes > file_bytes - begin)) {
+      fail(ErrorCode::kBadData,
+           "{}: the FITS image of {} x {} x {} takes {} bytes, the file has {}; fetch it again",
+           name, layout.width, layout.height, layout.planes, bytes, file_bytes);
+    }
+    return layout;
+  }
+  fail(ErrorCode::kBadData, "{}: the FITS file holds no image; expected one", name);
+}
+
+/// By linear interpolation between neighbours, as NumPy; reorders the values.
+double percentile(std::vector<double>& values, double percent) {
+  const double rank = percent / 100 * static_cast<double>(values.size() - 1);
+  const auto at = static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(values.begin(), values.begin() + at, values.end());
+  const double below = values[static_cast<std::size_t>(at)];
+  if (at + 1 == static_cast<std::ptrdiff_t>(values.size())) return below;
+  const double above = *std::min_element(values.begin() + at + 1, values.end());
+  return below + (above - below) * (rank - static_cast<double>(at));
+}
+
+std::uint8_t to_byte(double v) {  // NaN is black
+  return v > 0 ? static_cast<std::uint8_t>(std::min(v, 1.0) * 255 + 0.5) : std::uint8_t{0};
+}
+
+/// Planes, rows from the bottom, to a picture.
+Image stretch(const std::vector<double>& planes, const Layout& layout) {
+  const std::size_t n = layout.pixels();
+  const auto intensity = [&](std::size_t i) {
+    return layout.planes == 1 ? planes[i] : (planes[i] + planes[n + i] + planes[2 * n + i]) / 3;
+  };
+  std::vector<double> finite;
+  finite.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (std::isfinite(intensity(i))) finite.push_back(intensity(i));
+  }
+  Image image(layout.width, layout.height, layout.planes);
+  if (finite.empty()) return image;
+  const double low = percentile(finite, kLowPercentile);
+  const double range = percentile(finite, kHighPercentile) - low;
+  if (!(range > 0) || !std::isfinite(range)) return image;  // of one value: black
+
+  const double scale = 1 / std::asinh(1 / kSoftening);
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t y = i / static_cast<std::size_t>(layout.width);
+    const std::size_t x = i % static_cast<std::size_t>(layout.width);
+    std::uint8_t* out = image.row(layout.height - 1 - static_cast<int>(y)) +
+                        x * static_cast<std::size_t>(layout.planes);
+    const double level = (intensity(i) - low) / range;
+    const double clipped = level > 0 ? std::min(level, 1.0) : 0.0;
+    const double value = std::asinh(clipped / kSoftening) * scale;
+    if (layout.planes == 1) {
+      *out = to_byte(value);
+      continue;
+    }
+    if (!(level > 0) || !std::isfinite(level)) continue;  // black
+    std::array<double, 3> rgb{};
+    for (std::size_t c = 0; c < 3; ++c) rgb[c] = (planes[c * n + i] - low) / range * value / level;
+    const double most = std::max({rgb[0], rgb[1], rgb[2], 1.0});
+    for (std::size_t c = 0; c < 3; ++c) out[c] = to_byte(rgb[c] / most);
+  }
+  return image;
+}
+
+}  // namespace
+
+Image decode_fits(Bytes bytes, const std::string& name, const PictureOptions& options) {
+  const auto lock = enter_library();
+  const FitsFile file(bytes, name);
+  const Layout layout = find_image(file.get(), bytes.size(), name, options);
+  std::vector<double> planes(layout.pixels() * static_cast<std::size_t>(layout.planes));
+  double blank = std::numeric_limits<double>::quiet_NaN();
+  int any_blank = 0;
+  int status = 0;
+  fits_read_img(file.get(), TDOUBLE, 1, static_cast<LONGLONG>(planes.size()), &blank, planes.data(),
+                &any_blank, &status);
+  if (status != 0) damaged(name, status);
+  return stretch(planes, layout);
+}
+
+Image decode_fits_gzip(Bytes bytes, const std::string& name, const PictureOptions& options) {
+  constexpr std::uint64_t kMaxUnpacked = std::uint64_t{1} << 31;
+  const std::vector<std::byte> unpacked = gunzip(bytes, name, kMaxUnpacked);
+  if (!is_fits(unpacked)) {
+    fail(ErrorCode::kBadData, "{}: a gzip file that holds no FITS image; unpack it", name);
+  }
+  return decode_fits(unpacked, name, options);
+}
+
+bool is_fits(Bytes bytes) {
+  constexpr std::string_view kStart = "SIMPLE  =";
+  return bytes.size() >= kStart.size() &&
+         std::equal(kStart.begin(), kStart.end(), reinterpret_cast<const char*>(bytes.data()));
+}
+
+}  // namespace resnet::picture
