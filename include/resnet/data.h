@@ -49,6 +49,10 @@ class Dataset {
   virtual PictureSize picture_size() const { return {}; }
   /// All pictures have one channel.
   virtual bool grey() const { return false; }
+  /// The first picture of each shard, rising from 0, where pictures lie in shards and those of one
+  /// are best read together: a loader then shuffles the shards, and pictures within a buffer. Empty
+  /// where any order is as good.
+  virtual std::vector<std::int64_t> shard_starts() const { return {}; }
 
   Image image(std::int64_t i) const {
     Image picture;
@@ -73,12 +77,21 @@ struct DataSpec {
   ///    each have those; class folders may be nested deeper, all that lies below counts;
   ///  - CIFAR-10 or CIFAR-100 in binary form: the folder, the .tar or the .tar.gz;
   ///  - a folder of IDX files (MNIST's layout), plain or .gz;
+  ///  - a .csv or .tsv of the columns path, label and, if wanted, split (train, val, test), in that
+  ///    order or named by the first line; paths are relative to the file's folder;
+  ///  - WebDataset shards: a plain .tar, a folder of them (or with `train/` and `val/` of them), or
+  ///    `train-{0000..0147}.tar`; the words train, val and test in their names tell the parts;
+  ///  - MedMNIST's .npz: `train_images`, `train_labels`, `val_…`, `test_…`;
+  ///  - HDF5 with one array of pictures (`images`, `data` or `x`) and one of labels (`ans`,
+  ///  `labels`,
+  ///    `label`, `targets` or `y`), such as Galaxy10 DECaLS;
   ///  - `galaxies[:key=value,...]`: pictures drawn by the program; keys `train`, `val` (numbers of
   ///    pictures, 6000 and 1200), `size` (pixels, 64), `seed`.
   std::string source;
   std::uint64_t seed = 0;     ///< Of the split, and of the galaxies unless their own is given.
   double val_fraction = 0.2;  ///< Share of each class held out when the source has no val part.
   int image_size = 0;         ///< Galaxies are drawn at this size unless `size=` is given; 0: 64.
+  std::int64_t shuffle_buffer = 10'000;  ///< For `LoaderOptions::shuffle_buffer` in training.
 };
 
 struct DataSplits {
@@ -88,13 +101,14 @@ struct DataSplits {
   bool split_here = false;  ///< `val` was held out of one folder by `val_fraction` and `seed`.
 };
 
-/// Finds out what the source is and opens both parts. Throws `kNotFound` (no such path), `kBadData`
-/// (empty, one class only, a class in val that train lacks, a wrong length), `kInvalidArgument` (a
-/// bad key or fraction). Pictures themselves are decoded later.
+/// Finds out what the source is and opens both parts: `val` is its validation part, or its test
+/// part if it has no other. Throws `kNotFound` (no such path), `kBadData` (empty, one class only, a
+/// class in val that train lacks, a wrong length), `kInvalidArgument` (a bad key or fraction).
+/// Pictures themselves are decoded later.
 DataSplits open_data(const DataSpec& spec);
 
-/// The pictures on which to judge a model with these classes: the val (or test) part where the
-/// source has one, else all of it. Labels are matched to `class_names` by name; a class that the
+/// The pictures on which to judge a model with these classes: the test part of the source, else its
+/// val part, else all of it. Labels are matched to `class_names` by name; a class that the
 /// model does not know is `kBadData`, one without pictures here is fine.
 DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names);
 
@@ -226,6 +240,10 @@ struct LoaderOptions {
   int threads = 1;                ///< 0: `next` does the work itself.
   int prefetch = 3;               ///< Batches made ahead.
   std::uint64_t seed = 0;
+  /// Of a data set in shards: pictures among which the next one is drawn, as they come from the
+  /// shuffled shards. At least as many as there are, or 0: all orders are equally likely, as for
+  /// other data sets.
+  std::int64_t shuffle_buffer = 10'000;
   DataLayout layout = DataLayout::kNCHW;
   /// Several processes share an epoch: batch b of rank r is part r of a global batch of
   /// world_size · batch_size pictures.

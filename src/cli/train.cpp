@@ -55,12 +55,17 @@ void add_data_flags(CLI::App* app, Flags& f) {
   const std::string group = "Data";
   app->add_option(
          "DATA", f.data,
-         "A folder of pictures (one folder a class, or train/ and val/ of those), CIFAR in "
-         "binary form (folder or .tar.gz), a folder of IDX files, or galaxies, which may say "
-         "galaxies:train=N,val=N,size=PIXELS,seed=N")
+         "A folder of pictures (one folder a class, or train/ and val/ of those), a .csv of path, "
+         "label and split, WebDataset shards (folder, .tar, train-{0000..0147}.tar), CIFAR in "
+         "binary form (folder or .tar.gz), a folder of IDX files, MedMNIST's .npz, HDF5, or "
+         "galaxies, which may say galaxies:train=N,val=N,size=PIXELS,seed=N")
       ->group(group);
   flag<double>(app, f, "--val-fraction", "Share held out for validation if the data has no val/",
                [](TrainOptions& o, double v) { o.data.val_fraction = v; })
+      ->group(group);
+  flag<std::int64_t>(app, f, "--shuffle-buffer",
+                     "Of data in shards: pictures among which the next one is drawn; 0: all",
+                     [](TrainOptions& o, std::int64_t v) { o.data.shuffle_buffer = v; })
       ->group(group);
   flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
                      [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })

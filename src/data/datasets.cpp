@@ -31,6 +31,15 @@ class Subset final : public Dataset {
   void read(std::int64_t i, Image& out) const override { base_->read(at(i), out); }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
+  std::vector<std::int64_t> shard_starts() const override {
+    std::vector<std::int64_t> starts;
+    if (!std::is_sorted(indices_.begin(), indices_.end())) return starts;
+    for (const std::int64_t start : base_->shard_starts()) {
+      const auto first = std::lower_bound(indices_.begin(), indices_.end(), start);
+      starts.push_back(first - indices_.begin());
+    }
+    return starts;
+  }
 
  private:
   std::int64_t at(std::int64_t i) const { return indices_.at(static_cast<std::size_t>(i)); }
@@ -51,6 +60,7 @@ class Relabelled final : public Dataset {
   void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
+  std::vector<std::int64_t> shard_starts() const override { return base_->shard_starts(); }
 
  private:
   DatasetPtr base_;

@@ -45,6 +45,41 @@ struct Chunk {
   int end = 0;
 };
 
+template <class T>
+void shuffle(std::vector<T>& values, Random& random) {
+  for (std::size_t i = values.size(); i > 1; --i) {
+    std::swap(values[i - 1], values[random.below(static_cast<std::uint32_t>(i))]);
+  }
+}
+
+/// The shards in random order, their pictures through a buffer from which each next one is drawn:
+/// whoever reads in this order stays within a window of the buffer's length, and near to it one
+/// shard after the other. The same order for the same random numbers.
+std::vector<std::int64_t> buffered_order(const std::vector<std::int64_t>& starts,
+                                         std::int64_t count, std::int64_t buffer_size,
+                                         Random& random) {
+  std::vector<std::size_t> shards(starts.size());
+  std::iota(shards.begin(), shards.end(), std::size_t{0});
+  shuffle(shards, random);
+  std::vector<std::int64_t> order;
+  std::vector<std::int64_t> buffer;
+  order.reserve(static_cast<std::size_t>(count));
+  for (const std::size_t s : shards) {
+    const std::int64_t end = s + 1 < starts.size() ? starts[s + 1] : count;
+    for (std::int64_t i = starts[s]; i < end; ++i) {
+      if (static_cast<std::int64_t>(buffer.size()) < buffer_size) {
+        buffer.push_back(i);
+      } else {
+        const std::uint32_t drawn = random.below(static_cast<std::uint32_t>(buffer.size()));
+        order.push_back(std::exchange(buffer[drawn], i));
+      }
+    }
+  }
+  shuffle(buffer, random);
+  order.insert(order.end(), buffer.begin(), buffer.end());
+  return order;
+}
+
 struct Scratch {
   Augmenter::Scratch augment;
   Image picture;
@@ -84,6 +119,7 @@ struct Loader::State {
   std::condition_variable work_came;
   std::condition_variable batch_came;
   std::vector<Slot> slots;
+  const std::vector<std::int64_t> shard_starts;
   std::vector<std::int64_t> order;  // this epoch's pictures
   std::int64_t epoch = 0;
   std::int64_t total = 0;     // batches in the epoch; 0 before the first
@@ -111,7 +147,8 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
       options(opts),
       augmenter(prep, augment),
       // Small pictures take microseconds, less than a turn at the lock is worth.
-      chunk_rows(prep.width * prep.height <= 96 * 96 ? 16 : 1) {
+      chunk_rows(prep.width * prep.height <= 96 * 96 ? 16 : 1),
+      shard_starts(dataset->shard_starts()) {
   const LoaderOptions& o = options;
   if (o.batch_size < 1 || o.threads < 0 || o.threads > 1024 || o.prefetch < 1 ||
       o.prefetch > 1024) {
@@ -120,6 +157,10 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
          "least "
          "1, 0 to 1024 threads, 1 to 1024 batches",
          o.batch_size, o.threads, o.prefetch);
+  }
+  if (o.shuffle_buffer < 0) {
+    fail(ErrorCode::kInvalidArgument, "a buffer of {} pictures to shuffle in; expected at least 0",
+         o.shuffle_buffer);
   }
   if (o.world_size < 1 || o.rank < 0 || o.rank >= o.world_size) {
     fail(ErrorCode::kInvalidArgument, "a loader of rank {} of {}; expected a rank below the number",
@@ -354,12 +395,14 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
     std::unique_lock lock(s.mutex);
     s.stop_epoch(lock);
     s.epoch = epoch;
-    std::iota(s.order.begin(), s.order.end(), std::int64_t{0});
-    if (s.options.shuffle) {
-      Random random(s.options.seed ^ kShuffleStream, static_cast<std::uint64_t>(epoch));
-      for (std::size_t i = s.order.size(); i > 1; --i) {
-        std::swap(s.order[i - 1], s.order[random.below(static_cast<std::uint32_t>(i))]);
-      }
+    Random random(s.options.seed ^ kShuffleStream, static_cast<std::uint64_t>(epoch));
+    const auto count = static_cast<std::int64_t>(s.order.size());
+    const std::int64_t buffer = s.options.shuffle_buffer;
+    if (s.options.shuffle && !s.shard_starts.empty() && buffer > 0 && buffer < count) {
+      s.order = buffered_order(s.shard_starts, count, buffer, random);
+    } else {
+      std::iota(s.order.begin(), s.order.end(), std::int64_t{0});
+      if (s.options.shuffle) shuffle(s.order, random);
     }
     for (Slot& slot : s.slots) slot.ready = false;
     s.consumed = s.claimed = first_batch;

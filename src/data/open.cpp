@@ -1,5 +1,5 @@
-// Finding out what a data source is. The order: the word "galaxies", CIFAR's file names, MNIST's
-// file names, then folders of pictures.
+// Finding out what a data source is, and dividing it. The order is that of the table in
+// `open_source`; what is left is a folder of pictures.
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "data/datasets.h"
 #include "data/galaxies.h"
+#include "data/sources.h"
 #include "formats/cifar.h"
 #include "formats/idx.h"
 #include "formats/picture.h"
@@ -18,17 +19,6 @@ namespace fs = std::filesystem;
 
 namespace resnet {
 namespace {
-
-// ------------------------------------------------------------------------------------------ opened
-
-/// What a source has before it is divided or matched: `test` is null where it has no such part,
-/// `train` where it has only that or nobody wants to train.
-struct Opened {
-  DatasetPtr train;
-  DatasetPtr test;
-  std::string title;
-  std::string test_word = "validation";
-};
 
 // ---------------------------------------------------------------------------------------- galaxies
 
@@ -79,7 +69,7 @@ Opened open_galaxies(const DataSpec& spec) {
   const int side = static_cast<int>(size);
   Opened opened;
   opened.train = make_galaxies("train", static_cast<std::int64_t>(train), side, seed, 0);
-  opened.test = make_galaxies("val", static_cast<std::int64_t>(val), side, seed, kFirstValGalaxy);
+  opened.val = make_galaxies("val", static_cast<std::int64_t>(val), side, seed, kFirstValGalaxy);
   opened.title = fmt::format("galaxies of {0} x {0} pixels", side);
   return opened;
 }
@@ -97,7 +87,6 @@ Opened open_cifar(const fs::path& path) {
       make_packed_dataset(title + " test", interleave_planes(std::move(cifar.test.images)),
                           std::move(cifar.test.labels), cifar.class_names);
   opened.title = title;
-  opened.test_word = "test";
   return opened;
 }
 
@@ -119,7 +108,6 @@ Opened open_idx(const fs::path& folder) {
   opened.train = dataset("train", idx.train);
   opened.test = dataset("test", idx.test);
   opened.title = "IDX files";
-  opened.test_word = "test";
   return opened;
 }
 
@@ -234,22 +222,20 @@ DatasetPtr open_test_folder(const fs::path& root) {
   return scan_folder(root, names);
 }
 
-Opened open_folder(const fs::path& root, bool training) {
+Opened open_folder(const fs::path& root, Purpose purpose) {
   Opened opened;
   opened.title =
       root.filename().empty() ? root.parent_path().filename().string() : root.filename().string();
-  std::optional<fs::path> test;
-  for (const char* name : {"val", "valid", "validation", "test"}) {
-    std::error_code ignored;
-    if (!fs::is_directory(root / name, ignored)) continue;
-    test = root / name;
-    if (std::string_view(name) == "test") opened.test_word = "test";
-    break;
-  }
+  std::vector<const char*> judged = {"val", "valid", "validation", "test"};
+  if (purpose == Purpose::kTest) std::rotate(judged.begin(), judged.end() - 1, judged.end());
   std::error_code ignored;
+  const auto part = std::find_if(judged.begin(), judged.end(), [&](const char* name) {
+    return fs::is_directory(root / name, ignored);
+  });
   const bool divided = fs::is_directory(root / "train", ignored);
-  if (test && (divided || !class_folders(*test).empty())) {
-    opened.test = open_test_folder(*test);
+  const bool training = purpose == Purpose::kTrain;
+  if (part != judged.end() && (divided || !class_folders(root / *part).empty())) {
+    (part_of(*part) == Part::kTest ? opened.test : opened.val) = open_test_folder(root / *part);
     if (divided && training) opened.train = open_train_folder(root / "train");
   } else {
     const fs::path folder = divided ? root / "train" : root;
@@ -260,36 +246,33 @@ Opened open_folder(const fs::path& root, bool training) {
 
 // --------------------------------------------------------------------------------------------- all
 
-fs::path existing_path(const std::string& source) {
+constexpr std::string_view kSources =
+    "expected a folder of pictures, CIFAR or IDX files, a .csv of paths and labels, WebDataset "
+    ".tar "
+    "shards, MedMNIST's .npz, HDF5, or the word \"galaxies\"";
+
+Opened open_source(const DataSpec& spec, Purpose purpose) {
+  const std::string& source = spec.source;
+  if (source == kGalaxies || source.starts_with("galaxies:")) return open_galaxies(spec);
   std::error_code error;
   const fs::path path(source);
-  if (source.empty() || !fs::exists(path, error)) {
-    fail(ErrorCode::kNotFound,
-         "{}: no such file or folder; expected a folder of pictures, CIFAR or IDX files, or the "
-         "word "
-         "\"galaxies\"",
-         source.empty() ? "\"\"" : source);
+  const bool exists = !source.empty() && fs::exists(path, error);
+  const bool braces = source.find('{') != std::string::npos && is_webdataset(source);
+  if (!exists && !braces) {
+    fail(ErrorCode::kNotFound, "{}: no such file or folder; {}", source.empty() ? "\"\"" : source,
+         kSources);
   }
-  return path;
-}
-
-Opened open_source(const DataSpec& spec, bool training) {
-  if (spec.source == kGalaxies || spec.source.starts_with("galaxies:")) return open_galaxies(spec);
-  const fs::path path = existing_path(spec.source);
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) {
-    if (is_picture_path(path) || !(is_cifar(path))) {
-      fail(ErrorCode::kBadData,
-           "{}: not a data set; expected a folder of pictures, or a CIFAR archive (.tar, .tar.gz) "
-           "of "
-           "the binary version",
-           path.string());
-    }
-    return open_cifar(path);
+  // By name before by contents: looking into an archive may take a while.
+  if (exists && is_table(path)) return open_table(path);
+  if (exists && is_npz(path)) return open_npz(path, purpose);
+  if (exists && is_hdf5(path)) return open_hdf5(path);
+  if (exists && !is_picture_path(path) && is_cifar(path)) return open_cifar(path);
+  if (is_webdataset(source)) return open_webdataset(source, purpose);
+  if (!fs::is_directory(path, error)) {
+    fail(ErrorCode::kBadData, "{}: not a data set; {}", source, kSources);
   }
-  if (is_cifar(path)) return open_cifar(path);
   if (is_idx_folder(path)) return open_idx(path);
-  return open_folder(path, training);
+  return open_folder(path, purpose);
 }
 
 }  // namespace
@@ -304,14 +287,16 @@ DataSplits open_data(const DataSpec& spec) {
     fail(ErrorCode::kInvalidArgument, "an image size of {}; expected 0 (default) or more pixels",
          spec.image_size);
   }
-  Opened opened = open_source(spec, true);
+  const Opened opened = open_source(spec, Purpose::kTrain);
+  const DatasetPtr& held_out = opened.val ? opened.val : opened.test;
+  const std::string_view held_out_word = opened.val || !opened.test ? "validation" : "test";
   if (!opened.train) {
     fail(ErrorCode::kBadData, "{}: has pictures to test on but no train folder; add {}",
          spec.source, (fs::path(spec.source) / "train").string());
   }
-  if (opened.train->size() == 0 || (opened.test && opened.test->size() == 0)) {
+  if (opened.train->size() == 0 || (held_out && held_out->size() == 0)) {
     fail(ErrorCode::kBadData, "{}: no {} pictures in it", spec.source,
-         opened.train->size() == 0 ? "training" : opened.test_word);
+         opened.train->size() == 0 ? "training" : held_out_word);
   }
   const auto& classes = opened.train->class_names();
   std::set<int> used;
@@ -324,18 +309,18 @@ DataSplits open_data(const DataSpec& spec) {
   }
 
   DataSplits splits;
-  splits.split_here = !opened.test;
-  if (opened.test) {
+  splits.split_here = !held_out;
+  if (held_out) {
     splits.train = opened.train;
-    for (const std::string& name : opened.test->class_names()) {
+    for (const std::string& name : held_out->class_names()) {
       if (std::find(classes.begin(), classes.end(), name) == classes.end()) {
         fail(ErrorCode::kBadData,
              "{}: class \"{}\" has {} pictures but no training pictures; add it to train or remove "
              "it there",
-             spec.source, name, opened.test_word);
+             spec.source, name, held_out_word);
       }
     }
-    splits.val = match_classes(opened.test, classes, spec.source);
+    splits.val = match_classes(held_out, classes, spec.source);
   } else {
     const SplitIndices indices = split_stratified(*opened.train, spec.val_fraction, spec.seed);
     if (indices.val.empty()) {
@@ -346,16 +331,15 @@ DataSplits open_data(const DataSpec& spec) {
     splits.train = make_subset(opened.train, indices.train);
     splits.val = make_subset(opened.train, indices.val);
   }
-  splits.description =
-      fmt::format("{}: {} training and {} {} pictures of {} classes{}", opened.title,
-                  splits.train->size(), splits.val->size(), opened.test_word, classes.size(),
-                  splits.split_here ? ", split here" : "");
+  splits.description = fmt::format(
+      "{}: {} training and {} {} pictures of {} classes{}", opened.title, splits.train->size(),
+      splits.val->size(), held_out_word, classes.size(), splits.split_here ? ", split here" : "");
   return splits;
 }
 
 DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names) {
-  const Opened opened = open_source(spec, false);
-  const DatasetPtr& dataset = opened.test ? opened.test : opened.train;
+  const Opened opened = open_source(spec, Purpose::kTest);
+  const DatasetPtr& dataset = opened.test ? opened.test : opened.val ? opened.val : opened.train;
   if (dataset->size() == 0) {
     fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
   }

@@ -35,6 +35,7 @@ void fields(V& v, DataSpec& o) {
   v("seed", o.seed);
   v("val_fraction", o.val_fraction);
   v("image_size", o.image_size);
+  v("shuffle_buffer", o.shuffle_buffer);
 }
 
 template <class V>

@@ -103,6 +103,7 @@ LoaderOptions train_loading(const TrainOptions& o) {
           .max_bad_fraction = o.max_bad_fraction,
           .threads = loader_threads(o.loader_threads),
           .seed = o.seed,
+          .shuffle_buffer = o.data.shuffle_buffer,
           .layout = o.layout};
 }
 

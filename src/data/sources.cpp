@@ -1,0 +1,85 @@
+#include "data/sources.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+#include <system_error>
+
+#include "core/check.h"
+#include "core/file.h"
+
+namespace resnet {
+
+Part part_of(std::string_view name) {
+  std::string word;
+  for (std::size_t i = 0; i <= name.size(); ++i) {
+    const auto c = static_cast<unsigned char>(i < name.size() ? name[i] : '\0');
+    if (std::isalpha(c) != 0) {
+      word += static_cast<char>(std::tolower(c));
+      continue;
+    }
+    if (word == "train" || word == "training") return Part::kTrain;
+    if (word == "val" || word == "valid" || word == "validation") return Part::kVal;
+    if (word == "test" || word == "testing") return Part::kTest;
+    word.clear();
+  }
+  return Part::kNone;
+}
+
+std::int64_t whole_number(std::string_view text) {
+  if (text.empty() || text.size() > 9) return -1;
+  std::int64_t value = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return -1;
+    value = value * 10 + (c - '0');
+  }
+  return value;
+}
+
+std::vector<std::string> numbered_classes(const std::filesystem::path& folder,
+                                          std::int64_t highest_label) {
+  std::vector<std::string> names;
+  for (const char* file : {"classes.txt", "labels.txt"}) {
+    const std::filesystem::path path = folder / file;
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) continue;
+    const std::string text = read_text_file(path);
+    std::set<std::string> seen;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = std::min(text.find('\n', at), text.size());
+      std::string line = text.substr(at, end - at);
+      at = end + 1;
+      while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) {
+        line.pop_back();
+      }
+      if (line.empty()) continue;
+      if (!seen.insert(line).second) {
+        fail(ErrorCode::kBadData, "{}: the class \"{}\" stands there twice; expected one a line",
+             path.string(), line);
+      }
+      names.push_back(std::move(line));
+    }
+    if (static_cast<std::int64_t>(names.size()) <= highest_label) {
+      fail(ErrorCode::kBadData,
+           "{}: {} class names, but the data has the label {}; expected one a line for each class",
+           path.string(), names.size(), highest_label);
+    }
+    return names;
+  }
+  for (std::int64_t i = 0; i <= highest_label; ++i) names.push_back(std::to_string(i));
+  return names;
+}
+
+std::vector<std::string> sorted_classes(std::vector<std::string> labels) {
+  std::sort(labels.begin(), labels.end());
+  labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
+  if (std::all_of(labels.begin(), labels.end(),
+                  [](const std::string& l) { return whole_number(l) >= 0; })) {
+    std::stable_sort(labels.begin(), labels.end(), [](const std::string& a, const std::string& b) {
+      return whole_number(a) < whole_number(b);
+    });
+  }
+  return labels;
+}
+
+}  // namespace resnet

@@ -1,0 +1,140 @@
+// A table of pictures and labels: CSV or TSV with the columns path, label and, if wanted, split.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "data/datasets.h"
+#include "data/sources.h"
+#include "formats/csv.h"
+
+namespace fs = std::filesystem;
+
+namespace resnet {
+namespace {
+
+constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 32;
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+std::string trimmed(const std::string& text) {
+  const std::size_t begin = text.find_first_not_of(" \t");
+  if (begin == text.npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+constexpr std::array<std::string_view, 8> kPathWords = {
+    "path", "file", "filename", "file_name", "filepath", "image", "image_path", "picture"};
+constexpr std::array<std::string_view, 5> kLabelWords = {"label", "class", "class_name", "target",
+                                                         "category"};
+constexpr std::array<std::string_view, 4> kSplitWords = {"split", "part", "set", "subset"};
+
+/// Where the columns are; without a header they are the first two or three.
+struct Columns {
+  std::size_t path = 0;
+  std::size_t label = 1;
+  std::size_t split = 2;
+  bool header = false;
+};
+
+Columns find_columns(const std::vector<std::string>& first) {
+  const auto find = [&](const auto& words) {
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      const std::string name = lower(trimmed(first[i]));
+      if (std::find(words.begin(), words.end(), name) != words.end()) return i;
+    }
+    return first.size();
+  };
+  const Columns named{find(kPathWords), find(kLabelWords), find(kSplitWords), true};
+  if (named.path < first.size() && named.label < first.size()) return named;
+  return {};
+}
+
+}  // namespace
+
+bool is_table(const fs::path& path) {
+  const std::string extension = lower(path.extension().string());
+  return extension == ".csv" || extension == ".tsv";
+}
+
+Opened open_table(const fs::path& path) {
+  const std::string name = path.string();
+  const char separator = lower(path.extension().string()) == ".tsv" ? '\t' : ',';
+  const std::vector<CsvRow> rows = parse_csv(read_text_file(path, kMaxTable), name, separator);
+  if (rows.empty()) {
+    fail(ErrorCode::kBadData, "{}: the table is empty; expected lines such as cat/1.jpg,cat", name);
+  }
+  const Columns columns = find_columns(rows.front().fields);
+  const std::size_t needed = std::max(columns.path, columns.label) + 1;
+
+  std::array<std::vector<std::pair<std::string, std::string>>, 4> parts;  // path, label; by Part
+  std::vector<std::string> labels;
+  const fs::path folder = path.parent_path();
+  bool any_exists = false;
+  for (std::size_t r = columns.header ? 1 : 0; r < rows.size(); ++r) {
+    const CsvRow& row = rows[r];
+    if (row.fields.size() < needed || (!columns.header && row.fields.size() > 3)) {
+      fail(ErrorCode::kBadData,
+           "{}: line {}: {} columns; expected path,label or path,label,split, or a first line that "
+           "names the columns",
+           name, row.line, row.fields.size());
+    }
+    std::string file = trimmed(row.fields[columns.path]);
+    std::string label = trimmed(row.fields[columns.label]);
+    if (file.empty() || label.empty()) {
+      fail(ErrorCode::kBadData, "{}: line {}: the {} is empty; fill it in or remove the line", name,
+           row.line, file.empty() ? "path" : "label");
+    }
+    Part part = Part::kNone;
+    if (columns.split < row.fields.size()) {
+      const std::string word = lower(trimmed(row.fields[columns.split]));
+      part = part_of(word);
+      if (part == Part::kNone && !word.empty()) {
+        fail(ErrorCode::kBadData, "{}: line {}: the split \"{}\"; expected train, val or test",
+             name, row.line, word);
+      }
+    }
+    std::error_code ignored;
+    any_exists = any_exists || fs::exists(folder / file, ignored);
+    labels.push_back(label);
+    parts[static_cast<std::size_t>(part)].emplace_back(std::move(file), std::move(label));
+  }
+  if (!any_exists) {
+    const CsvRow& first = rows[columns.header && rows.size() > 1 ? 1 : 0];
+    fail(ErrorCode::kNotFound,
+         "{}: line {}: there is no file {}, nor any other of the table; paths are relative to the "
+         "table's folder",
+         name, first.line, (folder / trimmed(first.fields[columns.path])).string());
+  }
+
+  const std::vector<std::string> classes = sorted_classes(std::move(labels));
+  std::map<std::string, int> number;
+  for (std::size_t c = 0; c < classes.size(); ++c) number[classes[c]] = static_cast<int>(c);
+  const auto dataset = [&](Part part) -> DatasetPtr {
+    auto& rows_of_part = parts[static_cast<std::size_t>(part)];
+    if (rows_of_part.empty()) return nullptr;
+    std::vector<LabelledFile> files;
+    files.reserve(rows_of_part.size());
+    for (auto& [file, label] : rows_of_part) files.push_back({std::move(file), number.at(label)});
+    return make_folder_dataset(folder, std::move(files), classes);
+  };
+  auto& training = parts[static_cast<std::size_t>(Part::kTrain)];
+  auto& unnamed = parts[static_cast<std::size_t>(Part::kNone)];
+  training.insert(training.end(), unnamed.begin(), unnamed.end());
+
+  Opened opened;
+  opened.train = dataset(Part::kTrain);
+  opened.val = dataset(Part::kVal);
+  opened.test = dataset(Part::kTest);
+  opened.title = path.filename().string();
+  return opened;
+}
+
+}  // namespace resnet

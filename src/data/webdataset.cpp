@@ -1,0 +1,330 @@
+// WebDataset shards (https://github.com/webdataset/webdataset): plain tars in which the files of a
+// sample stand together and share a stem: x.jpg, x.cls. Each shard is gone over once, from header
+// to header, to learn where every picture lies and what its label is; pictures are then read by
+// position, in any order, from any thread. Nothing but that index is held in memory.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "data/datasets.h"
+#include "data/sources.h"
+#include "formats/picture.h"
+#include "formats/tar.h"
+
+namespace fs = std::filesystem;
+
+namespace resnet {
+namespace {
+
+constexpr std::uint64_t kMaxPicture = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxLabel = 1 << 20;  // a .json may hold much beside the label
+constexpr std::size_t kMaxShards = 100'000;
+
+// ------------------------------------------------------------------------------------------ shards
+
+/// `a-{0000..0147}.tar` and `{train,val}-{0..9}.tar`, as WebDataset writes shards.
+std::vector<std::string> expand_braces(const std::string& text) {
+  const std::size_t open = text.find('{');
+  if (open == text.npos) return {text};
+  const std::size_t close = text.find('}', open);
+  const auto bad = [&](const char* why) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: {}; expected shards such as train-{{0000..0147}}.tar or {{train,val}}-0.tar", text,
+         why);
+  };
+  if (close == text.npos) bad("a brace is not closed");
+  const std::string inside = text.substr(open + 1, close - open - 1);
+  std::vector<std::string> choices;
+  if (const std::size_t dots = inside.find(".."); dots != inside.npos) {
+    const std::string from = inside.substr(0, dots);
+    const std::string to = inside.substr(dots + 2);
+    const std::int64_t first = whole_number(from);
+    const std::int64_t last = whole_number(to);
+    if (first < 0 || last < first) bad("the range in braces is no pair of rising numbers");
+    if (last - first >= static_cast<std::int64_t>(kMaxShards)) bad("more than 100000 shards");
+    for (std::int64_t i = first; i <= last; ++i) {
+      choices.push_back(fmt::format("{:0{}}", i, from.size()));
+    }
+  } else {
+    for (std::size_t at = 0; at <= inside.size();) {
+      const std::size_t end = std::min(inside.find(',', at), inside.size());
+      choices.push_back(inside.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  std::vector<std::string> all;
+  const std::vector<std::string> tails = expand_braces(text.substr(close + 1));
+  if (choices.size() * tails.size() > kMaxShards) bad("more than 100000 shards");
+  for (const std::string& choice : choices) {
+    for (const std::string& tail : tails) all.push_back(text.substr(0, open) + choice + tail);
+  }
+  return all;
+}
+
+bool is_tar(const fs::path& path) { return path.extension() == ".tar"; }
+
+/// The .tar files in a folder, sorted by name.
+std::vector<fs::path> tars_in(const fs::path& folder) {
+  std::vector<fs::path> tars;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    std::error_code ignored;
+    if (is_tar(it->path()) && it->is_regular_file(ignored)) tars.push_back(it->path());
+  }
+  std::sort(tars.begin(), tars.end());
+  return tars;
+}
+
+struct Shard {
+  fs::path path;
+  Part part = Part::kNone;
+};
+
+std::vector<Shard> find_shards(const std::string& source) {
+  std::vector<Shard> shards;
+  std::error_code ignored;
+  if (!fs::is_directory(source, ignored)) {
+    const bool exists = fs::exists(source, ignored);  // braces in a file's own name
+    for (const std::string& shard : exists ? std::vector{source} : expand_braces(source)) {
+      shards.push_back({shard, part_of(fs::path(shard).filename().string())});
+    }
+    return shards;
+  }
+  for (fs::path& tar : tars_in(source)) {
+    const Part part = part_of(tar.filename().string());
+    shards.push_back({std::move(tar), part});
+  }
+  if (!shards.empty()) return shards;
+  for (const char* name : {"train", "val", "valid", "validation", "test"}) {
+    for (fs::path& tar : tars_in(fs::path(source) / name)) {
+      shards.push_back({std::move(tar), part_of(name)});
+    }
+  }
+  return shards;
+}
+
+// ----------------------------------------------------------------------------------------- samples
+
+struct Sample {
+  std::uint64_t offset = 0;
+  std::uint32_t size = 0;
+  std::uint32_t shard = 0;
+  std::int32_t label = -1;
+  std::string stem;
+};
+
+/// What is known of the samples of one part before labels have numbers.
+struct Index {
+  std::vector<std::unique_ptr<ByteSource>> shards;
+  std::vector<std::int64_t> starts;  // first sample of each shard
+  std::vector<Sample> samples;       // their labels are positions in `labels`
+};
+
+/// Labels as they are written, each once, in the order of their appearance; of all parts.
+struct Labels {
+  std::vector<std::string> texts;
+  std::map<std::string, int, std::less<>> positions;
+
+  int position(const std::string& text) {
+    const auto [it, added] = positions.try_emplace(text, static_cast<int>(texts.size()));
+    if (added) texts.push_back(text);
+    return it->second;
+  }
+};
+
+/// The text of a file "x.cls" or "x.txt", or the member "label", "cls" or "class" of an "x.json".
+std::string label_text(const std::string& bytes, bool json, const std::string& name) {
+  if (json) {
+    const auto tree = nlohmann::json::parse(bytes, nullptr, false);
+    if (tree.is_object()) {
+      for (const char* key : {"label", "cls", "class"}) {
+        const auto it = tree.find(key);
+        if (it == tree.end()) continue;
+        if (it->is_string()) return it->get<std::string>();
+        if (it->is_number_integer()) return std::to_string(it->get<std::int64_t>());
+      }
+    }
+    fail(ErrorCode::kBadData,
+         "{}: expected a JSON object with a \"label\" that is a text or a whole number", name);
+  }
+  const std::size_t begin = bytes.find_first_not_of(" \t\r\n");
+  if (begin == bytes.npos) return {};
+  return bytes.substr(begin, bytes.find_last_not_of(" \t\r\n") - begin + 1);
+}
+
+/// A sample while its files pass by.
+struct Gathered {
+  std::string stem;
+  TarFile picture;
+  TarFile label;
+  int label_rank = 0;  // .cls is better than .json, that better than .txt
+  bool has_picture = false;
+};
+
+void add_sample(const Gathered& g, const ByteSource& tar, Index& index, Labels& labels) {
+  if (!g.has_picture) return;  // a README, or what belongs to no picture
+  const std::string name = fmt::format("{}/{}", tar.name(), g.picture.name);
+  if (g.label_rank == 0) {
+    fail(ErrorCode::kBadData, "{}: no label; expected {}.cls, .json or .txt beside it in the tar",
+         name, g.stem);
+  }
+  if (g.picture.size > kMaxPicture || g.label.size > kMaxLabel) {
+    fail(ErrorCode::kBadData, "{}: a picture of {} bytes with a label of {}; expected less", name,
+         g.picture.size, g.label.size);
+  }
+  std::string bytes(static_cast<std::size_t>(g.label.size), '\0');
+  tar.read(g.label.offset, std::as_writable_bytes(std::span(bytes)));
+  const std::string text = label_text(bytes, g.label.name.ends_with("json"), name);
+  if (text.empty() || text.size() > 1000 || text.find('\n') != text.npos) {
+    fail(ErrorCode::kBadData, "{}: its label in {} is {}; expected one number or class name", name,
+         g.label.name, text.empty() ? "empty" : "a longer text");
+  }
+  index.samples.push_back({g.picture.offset, static_cast<std::uint32_t>(g.picture.size),
+                           static_cast<std::uint32_t>(index.shards.size()), labels.position(text),
+                           g.picture.name});
+}
+
+void index_shard(const fs::path& path, Index& index, Labels& labels) {
+  auto tar = std::make_unique<ByteSource>(path);
+  index.starts.push_back(static_cast<std::int64_t>(index.samples.size()));
+  Gathered gathered;
+  index_tar(*tar, [&](const TarFile& file) {
+    const std::size_t slash = file.name.rfind('/');
+    const std::size_t base = slash == file.name.npos ? 0 : slash + 1;
+    const std::size_t dot = file.name.find('.', base);
+    if (dot == file.name.npos || dot == base) return;  // hidden, or of no kind
+    const std::string_view stem = std::string_view(file.name).substr(0, dot);
+    std::string kind = file.name.substr(dot);
+    for (char& c : kind) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (stem != gathered.stem) {
+      add_sample(gathered, *tar, index, labels);
+      gathered = {};
+      gathered.stem = stem;
+    }
+    constexpr std::array<std::string_view, 3> kLabelKinds = {".txt", ".json", ".cls"};
+    const auto* label = std::find(kLabelKinds.begin(), kLabelKinds.end(), kind);
+    if (label != kLabelKinds.end()) {
+      const int rank = static_cast<int>(label - kLabelKinds.begin()) + 1;
+      if (rank > gathered.label_rank) {
+        gathered.label_rank = rank;
+        gathered.label = file;
+      }
+    } else if (!gathered.has_picture && is_picture_path("x" + kind)) {
+      gathered.has_picture = true;
+      gathered.picture = file;
+    }
+  });
+  add_sample(gathered, *tar, index, labels);
+  index.shards.push_back(std::move(tar));
+}
+
+class WebDataset final : public Dataset {
+ public:
+  WebDataset(Index index, std::vector<std::string> class_names)
+      : index_(std::move(index)), class_names_(std::move(class_names)) {}
+  std::int64_t size() const override { return static_cast<std::int64_t>(index_.samples.size()); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t i) const override { return at(i).label; }
+  std::string name(std::int64_t i) const override {
+    return fmt::format("{}/{}", index_.shards[at(i).shard]->name(), at(i).stem);
+  }
+  void read(std::int64_t i, Image& out) const override {
+    const Sample& sample = at(i);
+    std::vector<std::byte> bytes(sample.size);
+    index_.shards[sample.shard]->read(sample.offset, bytes);
+    out = decode_picture(bytes, name(i), ColorMode::kRgb);
+  }
+  std::vector<std::int64_t> shard_starts() const override { return index_.starts; }
+
+ private:
+  const Sample& at(std::int64_t i) const { return index_.samples.at(static_cast<std::size_t>(i)); }
+  Index index_;
+  std::vector<std::string> class_names_;
+};
+
+}  // namespace
+
+bool is_webdataset(const std::string& source) {
+  std::error_code ignored;
+  if (fs::is_directory(source, ignored)) return !find_shards(source).empty();
+  return is_tar(source);
+}
+
+Opened open_webdataset(const std::string& source, Purpose purpose) {
+  const std::vector<Shard> shards = find_shards(source);
+  const auto any = [&](Part part) {
+    return std::any_of(shards.begin(), shards.end(),
+                       [&](const Shard& s) { return s.part == part; });
+  };
+  // To be trained on: all but the test part, if there is another to judge by.
+  const Part judged = purpose == Purpose::kTrain ? (any(Part::kVal) ? Part::kVal : Part::kTest)
+                                                 : (any(Part::kTest) ? Part::kTest : Part::kVal);
+  std::map<Part, Index> parts;
+  Labels labels;
+  for (const Shard& shard : shards) {
+    const Part part = shard.part == Part::kNone ? Part::kTrain : shard.part;
+    const bool wanted =
+        part == judged || (part == Part::kTrain && (purpose == Purpose::kTrain || !any(judged)));
+    if (wanted) index_shard(shard.path, parts[part], labels);
+  }
+
+  std::vector<std::string> classes;
+  std::vector<int> number;  // by position in labels
+  std::int64_t highest = -1;
+  bool numbers = true;
+  for (const std::string& text : labels.texts) {
+    numbers = numbers && whole_number(text) >= 0;
+    highest = std::max(highest, whole_number(text));
+  }
+  constexpr std::int64_t kMaxClasses = 1'000'000;
+  if (numbers && highest >= kMaxClasses) {
+    fail(ErrorCode::kBadData, "{}: has the label {}; expected numbers below {}", source, highest,
+         kMaxClasses);
+  }
+  if (numbers) {
+    const fs::path path(shards.front().path);
+    std::error_code ignored;
+    classes = numbered_classes(
+        fs::is_directory(source, ignored) ? fs::path(source) : path.parent_path(), highest);
+    for (const std::string& text : labels.texts) {
+      number.push_back(static_cast<int>(whole_number(text)));
+    }
+  } else {
+    classes = sorted_classes(labels.texts);
+    for (const std::string& text : labels.texts) {
+      number.push_back(
+          static_cast<int>(std::find(classes.begin(), classes.end(), text) - classes.begin()));
+    }
+  }
+  const auto dataset = [&](Part part) -> DatasetPtr {
+    const auto it = parts.find(part);
+    if (it == parts.end()) return nullptr;
+    for (Sample& sample : it->second.samples) {
+      sample.label = number[static_cast<std::size_t>(sample.label)];
+    }
+    if (it->second.samples.empty()) {
+      fail(ErrorCode::kBadData,
+           "{}: no pictures in its {} shards; expected files such as 0001.jpg and 0001.cls", source,
+           it->second.shards.size());
+    }
+    return std::make_shared<WebDataset>(std::move(it->second), classes);
+  };
+  Opened opened;
+  opened.train = dataset(Part::kTrain);
+  opened.val = dataset(Part::kVal);
+  opened.test = dataset(Part::kTest);
+  fs::path named(source);
+  if (!named.has_filename()) named = named.parent_path();
+  opened.title = named.filename().string();
+  return opened;
+}
+
+}  // namespace resnet
