@@ -15,6 +15,7 @@
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/training_graph.h"
+#include "train/training_step.h"
 
 namespace resnet {
 namespace {
@@ -33,14 +34,6 @@ bool all_finite(const Tensor& tensor) {
   return tensor.dtype() != DType::kF32 || check(tensor.as<float>());
 }
 
-StepOptions step_options(const TrainOptions& o) {
-  return {.optimizer = o.optimizer,
-          .label_smoothing = *o.label_smoothing,
-          .class_weights = o.class_weighting != ClassWeighting::kNone,
-          .clip_norm = o.clip_norm,
-          .ema_decay = o.ema_decay};
-}
-
 class Trainer {
  public:
   Trainer(const TrainOptions& resolved, DataSplits data, const Observer& observer);
@@ -49,7 +42,7 @@ class Trainer {
  private:
   enum class Outcome { kDone, kStopped };
 
-  void make_programs();
+  void make_evaluator();
   void resume();
   Outcome train_epoch();
   void step();
@@ -75,10 +68,9 @@ class Trainer {
   Loader train_loader_;
   Loader val_loader_;
   const std::int64_t steps_per_epoch_;
-  std::shared_ptr<Variables> variables_ = std::make_shared<Variables>();
+  TrainingStep step_;
+  const std::shared_ptr<Variables> variables_;
   std::shared_ptr<Variables> ema_variables_;  // null without an average
-  std::optional<Program> network_;            // forward, backward and, without accumulation, update
-  std::optional<Program> apply_;              // the update, with accumulation
   std::optional<Evaluator> evaluator_;
   std::optional<RunFolder> folder_;
   RunState state_;
@@ -94,18 +86,6 @@ class Trainer {
   double training_seconds_ = 0;
   std::size_t reported_skipped_ = 0;
 };
-
-LoaderOptions train_loading(const TrainOptions& o) {
-  return {.batch_size = *o.batch_size,
-          .shuffle = true,
-          .drop_last = true,
-          .replace_bad = true,
-          .max_bad_fraction = o.max_bad_fraction,
-          .threads = loader_threads(o.loader_threads),
-          .seed = o.seed,
-          .shuffle_buffer = o.data.shuffle_buffer,
-          .layout = o.layout};
-}
 
 LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
   const auto batch = static_cast<int>(std::min<std::int64_t>(*o.batch_size, val.size()));
@@ -123,40 +103,22 @@ Trainer::Trainer(const TrainOptions& resolved, DataSplits data, const Observer& 
       compile_{.device = o_.device, .threads = o_.threads},
       train_loader_(data_.train, prep_, *o_.augmentation, train_loading(o_)),
       val_loader_(data_.val, prep_, Augmentation{}, val_loading(o_, *data_.val)),
-      steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate) {
+      steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate),
+      step_(o_, *data_.train),
+      variables_(step_.variables()) {
   RESNET_CHECK(steps_per_epoch_ > 0);
-  make_programs();
+  make_evaluator();
   folder_.emplace(o_.out, o_.overwrite, o_.resume);
   if (o_.resume) resume();
 }
 
-void Trainer::make_programs() {
-  const StepOptions step = step_options(o_);
-  const std::int64_t batch = *o_.batch_size;
-  const NetworkBuilder network = network_of(o_.model);
-  std::vector<Graph> graphs;
-  if (o_.accumulate == 1) {
-    graphs.push_back(training_graph(network, batch, step));
-  } else {
-    graphs.push_back(accumulating_graph(network, batch, step, o_.accumulate));
-    graphs.push_back(applying_graph(network, step));
-  }
-  for (const Graph& graph : graphs) initialise(graph, *variables_, o_.seed);
-  const DType type = variable_type(o_.device);
-  if (type != DType::kF32) variables_ = std::make_shared<Variables>(variables_->cast(type));
-  if (step.class_weights) {
-    const std::vector<float> weights = class_weights_of(o_, *data_.train);
-    variables_->assign(kClassWeights, Tensor::from<float>({o_.model.classes}, std::span(weights)));
-  }
-  network_.emplace(graphs[0], variables_, compile_, o_.layout);
-  if (graphs.size() > 1) apply_.emplace(graphs[1], variables_, compile_, o_.layout);
-
+void Trainer::make_evaluator() {
   std::shared_ptr<Variables> evaluated = variables_;
   if (o_.ema_decay > 0) {
     ema_variables_ = std::make_shared<Variables>();
     const Graph graph = inference_graph(o_.model, 1);
     initialise(graph, *ema_variables_, o_.seed);
-    *ema_variables_ = ema_variables_->cast(type);
+    *ema_variables_ = ema_variables_->cast(variable_type(o_.device));
     evaluated = ema_variables_;
   }
   evaluator_.emplace(o_.model, evaluated, val_loader_.options().batch_size, compile_, o_.layout);
@@ -183,9 +145,9 @@ TrainResult Trainer::run() {
     }
     info.steps_per_epoch = steps_per_epoch_;
     info.first_step = state_.step;
-    info.memory_bytes = network_->stats().arena_bytes + network_->stats().packed_bytes +
-                        network_->stats().variable_bytes + evaluator_->stats().arena_bytes +
-                        evaluator_->stats().packed_bytes;
+    const ProgramStats& training = step_.network().stats();
+    info.memory_bytes = training.arena_bytes + training.packed_bytes + training.variable_bytes +
+                        evaluator_->stats().arena_bytes + evaluator_->stats().packed_bytes;
     observer_.started(info);
   }
 
@@ -245,33 +207,23 @@ Trainer::Outcome Trainer::train_epoch() {
 // One update from `accumulate` batches.
 void Trainer::step() {
   const double lr = lr_of(state_.step);
-  Program& updating = apply_ ? *apply_ : *network_;
-  updating.set_input("lr", lr);
-  if (o_.optimizer.kind == Optimizer::kAdamW) {
-    updating.set_input("step", static_cast<double>(state_.step + 1));
-  }
+  step_.begin(lr, state_.step);
   double loss = 0;
   for (int part = 0; part < o_.accumulate; ++part) {
     RESNET_CHECK(train_loader_.next(batch_));
-    network_->set_input("image", batch_.images);
-    network_->set_input("targets", batch_.targets);
-    // Dropout masks follow from the seed and the number of the batch in the run.
-    network_->set_random(
-        o_.seed, static_cast<std::uint64_t>(state_.epoch * train_loader_.batches_per_epoch() +
-                                            state_.batch));
-    network_->run();
-    const double part_loss = network_->scalar("loss");
+    const double part_loss =
+        step_.add(batch_, static_cast<std::uint64_t>(
+                              state_.epoch * train_loader_.batches_per_epoch() + state_.batch));
     if (!std::isfinite(part_loss)) fail_non_finite("the loss");
     loss += part_loss / o_.accumulate;
     state_.loss_sum += part_loss * batch_.count;
-    state_.right += count_right(network_->output("logits"), batch_.labels);
+    state_.right += count_right(step_.logits(), batch_.labels);
     state_.seen += batch_.count;
     state_.batch += 1;
     epoch_images_ += batch_.count;
     total_images_ += batch_.count;
   }
-  if (apply_) apply_->run();
-  if (updating.scalar("gradient_scale") == 0) fail_non_finite("a gradient");
+  if (!step_.apply()) fail_non_finite("a gradient");
   state_.step += 1;
   report_step(lr, loss);
 }
@@ -456,7 +408,7 @@ void Trainer::fail_non_finite(std::string_view what) {
       variables.assign(name, Tensor::zeros(tensor.dtype(), tensor.shape()));
     }
   }
-  const std::optional<std::string> where = network_->find_non_finite();
+  const std::optional<std::string> where = step_.network().find_non_finite();
   std::error_code error;
   const bool saved = std::filesystem::exists(folder_->last(), error);
   fail(ErrorCode::kNumeric,
