@@ -18,7 +18,7 @@ namespace {
 using Kind = PickleValue::Kind;
 
 // A checkpoint of ResNet-152 with its optimizer has some 20,000 values.
-constexpr std::uint64_t kMaxSteps = 8'000'000;   // values, memo entries and items of containers
+constexpr std::uint64_t kMaxSteps = 4'000'000;   // values, memo entries and items of containers
 constexpr std::uint64_t kMaxBytes = 128U << 20;  // of one pickle
 constexpr std::size_t kMaxLine = 1024;           // a global's module or name, a number in digits
 

@@ -22,8 +22,9 @@ using Kind = PickleValue::Kind;
 
 constexpr std::size_t kMaxRank = 64;
 constexpr int kMaxDepth = 64;                    // of dictionaries in dictionaries
-constexpr std::uint64_t kMaxNames = 64U << 20;   // bytes of all names and texts together
-constexpr std::uint64_t kMaxVisits = 8'000'000;  // of values, shared ones as often as they are met
+constexpr std::uint64_t kMaxNames = 32U << 20;  // bytes of all names and texts together
+constexpr std::uint64_t kMaxVisits = 4'000'000;  // of values, shared ones as often as they are met
+constexpr std::size_t kEntryBytes = 128;         // that an entry of a map takes besides
 constexpr std::size_t kMaxListed = 100;          // items of a list of numbers that are shown
 constexpr std::uint64_t kMaxDataPickle = 128U << 20;
 
@@ -254,8 +255,8 @@ class Walk {
   }
 
   /// Shared values are met again and again, and their names grow with the depth.
-  void charge(std::size_t bytes) {
-    ++visits_;
+  void charge(std::size_t visits, std::size_t bytes) {
+    visits_ += visits;
     bytes_ += bytes;
     if (visits_ > kMaxVisits || bytes_ > kMaxNames) {
       damaged("its dictionaries unfold to more than memory should hold");
@@ -263,7 +264,7 @@ class Walk {
   }
 
   void note(const std::string& name, std::string text) {
-    charge(text.size());
+    charge(0, kEntryBytes + text.size());
     file_.metadata.emplace(name, std::move(text));
   }
 
@@ -272,7 +273,7 @@ class Walk {
   }
 
   void visit(PickleRef ref, const std::string& name, int depth) {
-    charge(name.size());
+    charge(1, name.size());
     if (depth > kMaxDepth) {
       damaged(
           fmt::format("its dictionaries lie more than {} deep, or one contains itself", kMaxDepth));
@@ -297,6 +298,7 @@ class Walk {
 
   void visit_list(PickleRef ref, const std::string& name, int depth) {
     const std::vector<PickleRef>& items = at(ref).items();
+    charge(items.size(), 0);
     const bool scalars = std::all_of(items.begin(), items.end(), [&](PickleRef item) {
       const Kind k = at(item).kind;
       return k <= Kind::kBytes || k == Kind::kGlobal;
@@ -509,6 +511,7 @@ class Walk {
     }
     check(v, name);
     if (!names_.insert(name).second) damaged_tensor(name, "is there twice");
+    charge(0, kEntryBytes + 8 * v.shape.size());
     file_.entries.push_back({name, v.dtype, v.shape});
     const auto it = known_.find(ref);
     if (it != known_.end()) {
@@ -516,10 +519,10 @@ class Walk {
       return;
     }
     // Overlapping views can take more memory than the file; what is sound stays near it.
-    total_ += v.bytes;
+    total_ += std::max(v.bytes, v.extent * size_of(v.dtype));
     if (total_ > 4 * source_.size() + (1 << 20)) {
-      damaged(fmt::format("its tensors would take more than {} bytes, the file has {}",
-                          total_ - v.bytes, source_.size()));
+      damaged(fmt::format("its tensors would take {} bytes and more, the file has {}", total_,
+                          source_.size()));
     }
     Tensor tensor;
     if (what_ == ReadWeights::kAll) {
@@ -537,27 +540,28 @@ class Walk {
       damaged_tensor(
           name, fmt::format("lies in storage '{}', which the file lacks", printable(v.key, 40)));
     }
-    std::uint64_t count = 1, last = static_cast<std::uint64_t>(v.offset);
-    bool overflow = false;
+    // In 63 bits even when a size is 0, since later products may come before it.
+    std::int64_t bytes = static_cast<std::int64_t>(size_of(v.dtype)), last = v.offset, step = 0;
+    bool overflow = false, empty = false;
     for (std::size_t i = 0; i < v.shape.size(); ++i) {
-      const auto d = static_cast<std::uint64_t>(v.shape[i]);
-      overflow |= __builtin_mul_overflow(count, d, &count);
-      if (d == 0) continue;
-      std::uint64_t step = 0;
-      overflow |= __builtin_mul_overflow(d - 1, static_cast<std::uint64_t>(v.strides[i]), &step) ||
+      if (v.shape[i] == 0) {
+        empty = true;
+        continue;
+      }
+      overflow |= __builtin_mul_overflow(bytes, v.shape[i], &bytes) ||
+                  __builtin_mul_overflow(v.shape[i] - 1, v.strides[i], &step) ||
                   __builtin_add_overflow(last, step, &last);
     }
-    const bool empty = std::find(v.shape.begin(), v.shape.end(), 0) != v.shape.end();
-    if (empty) return;
     const std::uint64_t held = *size / size_of(v.dtype);
-    if (overflow || last >= held ||
-        __builtin_mul_overflow(count, std::uint64_t{size_of(v.dtype)}, &v.bytes)) {
+    if (overflow || (!empty && static_cast<std::uint64_t>(last) >= held)) {
       damaged_tensor(name, fmt::format("of {} {} at {} with strides {} does not fit its storage of "
                                        "{} elements",
                                        name_of(v.dtype), to_string(v.shape), v.offset,
                                        to_string(v.strides), held));
     }
-    v.extent = last - static_cast<std::uint64_t>(v.offset) + 1;
+    if (empty) return;
+    v.bytes = static_cast<std::uint64_t>(bytes);
+    v.extent = static_cast<std::uint64_t>(last - v.offset) + 1;
   }
 
   const Pickle& pickle_;
@@ -687,7 +691,10 @@ WeightsFile read_torch_zip(const ByteSource& source, ReadWeights what) {
          "{}: a zip archive, but none of torch.save: it has no data.pkl; expected a PyTorch file",
          source.name());
   }
-  if (zip.find(root + "constants.pkl") >= 0 || zip.find(root + "code/") >= 0) {
+  const bool has_code = std::any_of(zip.entries().begin(), zip.entries().end(), [&](const auto& e) {
+    return e.name.starts_with(root + "code/") || e.name == root + "constants.pkl";
+  });
+  if (has_code) {
     fail(ErrorCode::kUnsupported,
          "{}: a TorchScript archive, which holds code; in Python, save its weights alone: "
          "torch.save(torch.jit.load(file).state_dict(), 'weights.pth')",

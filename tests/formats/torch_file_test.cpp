@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "formats/memory.h"
+#include "formats/pickles.h"
 #include "formats/support.h"
 
 namespace resnet {
@@ -59,6 +61,331 @@ TEST(TorchFile, RefusesToWriteANameThatIsNotUtf8) {
     write_torch_file(path, {{"a\xff", Tensor::full({}, 1)}});
   });
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+std::vector<float> floats(const Tensor& t) {
+  const Tensor f = t.cast(DType::kF32);
+  return {f.as<float>().begin(), f.as<float>().end()};
+}
+
+/// What make_torch_files.py puts into each of its checkpoints.
+void expect_checkpoint(const WeightsFile& file) {
+  using Floats = std::vector<float>;
+  const auto at = [&](const std::string& name) {
+    return file.tensors.at("state_dict.module." + name);
+  };
+  Floats x(24);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  EXPECT_EQ(at("conv1.weight").shape(), (Shape{2, 3, 4}));
+  EXPECT_EQ(floats(at("conv1.weight")), x);
+  EXPECT_EQ(at("conv1.tied").raw(), at("conv1.weight").raw());  // one tensor
+  EXPECT_EQ(at("transposed").shape(), (Shape{4, 3, 2}));
+  EXPECT_EQ(floats(at("transposed")), (Floats{0, 12, 4, 16, 8,  20, 1, 13, 5, 17, 9,  21,
+                                              2, 14, 6, 18, 10, 22, 3, 15, 7, 19, 11, 23}));
+  EXPECT_EQ(floats(at("slice")), (Floats{16, 18, 20, 22}));
+  EXPECT_EQ(floats(at("expanded")), (Floats{0, 0, 0}));
+  EXPECT_EQ(floats(at("parameter")), (Floats{0.5F, 0.5F}));
+  EXPECT_EQ(at("num_batches_tracked").shape(), Shape{});
+  EXPECT_EQ(at("num_batches_tracked").as<std::int64_t>()[0], 7);
+  EXPECT_EQ(at("nothing").shape(), (Shape{0, 3}));
+  const std::pair<const char*, DType> kinds[] = {
+      {"float64", DType::kF64}, {"float16", DType::kF16}, {"bfloat16", DType::kBF16},
+      {"int8", DType::kI8},     {"uint8", DType::kU8},    {"int32", DType::kI32},
+      {"int64", DType::kI64}};
+  for (const auto& [name, dtype] : kinds) {
+    EXPECT_EQ(at(name).dtype(), dtype);
+    EXPECT_EQ(floats(at(name)), (Floats{3, 2, 1, 0, 1, 2, 3})) << name;
+  }
+  EXPECT_EQ(at("bool").dtype(), DType::kBool);
+  EXPECT_EQ(floats(at("bool")), (Floats{1, 0, 1}));
+  EXPECT_EQ(floats(file.tensors.at("optimizer.state.0.momentum_buffer")), (Floats{1, 1}));
+
+  const std::map<std::string, std::string> metadata = {
+      {"epoch", "90"},
+      {"best_acc1", "76.25"},
+      {"arch", "resnet20"},
+      {"done", "True"},
+      {"none", "None"},
+      {"args.lr", "0.1"},
+      {"args.milestones", "[30, 60]"},
+      {"optimizer.param_groups.0.lr", "0.01"},
+      {"optimizer.param_groups.0.params", "[0, 1]"},
+      {"state_dict.module.int16", "(a tensor [2] of torch.ShortStorage, which is not read)"}};
+  EXPECT_EQ(file.metadata, metadata);
+}
+
+TEST(TorchFile, ReadsWhatPyTorchWrote) {
+  const std::filesystem::path golden = RESNET_TORCH_FILES;
+  const std::pair<const char*, const char*> files[] = {{"zip.pth", "PyTorch zip"},
+                                                       {"protocol4.pth", "PyTorch zip"},
+                                                       {"legacy.pth", "PyTorch legacy"}};
+  for (const auto& [name, format] : files) {
+    SCOPED_TRACE(name);
+    const WeightsFile file = read_weights(golden / name);
+    EXPECT_EQ(file.format, format);
+    expect_checkpoint(file);
+    const WeightsFile description = describe_weights(golden / name);
+    ASSERT_EQ(description.entries.size(), file.tensors.size());
+    EXPECT_EQ(description.entries.front().name, "state_dict.module.conv1.weight");
+    EXPECT_EQ(description.metadata, file.metadata);
+    for (const WeightsEntry& e : description.entries) {
+      EXPECT_EQ(file.tensors.at(e.name).shape(), e.shape);
+      EXPECT_EQ(file.tensors.at(e.name).dtype(), e.dtype);
+    }
+  }
+  expect_error(ErrorCode::kBadData, {"torch.nn.modules.linear.Linear", "state_dict()"},
+               [&] { read_weights(golden / "whole_model.pth"); });
+}
+
+// Every shorter file and every file with one byte changed is refused or read, and nothing else.
+TEST(TorchFile, DamagedFilesAreRefused) {
+  for (const char* name : {"zip.pth", "legacy.pth"}) {
+    const ByteVector sound = read_file(std::filesystem::path(RESNET_TORCH_FILES) / name);
+    const bool zip = sound[0] == std::byte{'P'};
+    const auto read = [&](const ByteVector& bytes) {
+      const ByteSource source(bytes, "x.pth");
+      return zip ? read_torch_zip(source, ReadWeights::kAll)
+                 : read_torch_legacy(source, ReadWeights::kAll);
+    };
+    expect_checkpoint(read(sound));
+    for (std::size_t size = 15; size < sound.size(); ++size) {
+      const ByteVector shorter(sound.begin(), sound.begin() + static_cast<std::ptrdiff_t>(size));
+      EXPECT_THROW(read(shorter), Error) << name << " of " << size;
+    }
+    int refused = 0;
+    for (std::size_t i = 15; i < sound.size(); ++i) {
+      ByteVector changed = sound;
+      changed[i] ^= std::byte{0x41};
+      try {
+        read(changed);
+      } catch (const Error& e) {
+        EXPECT_NE(e.code(), ErrorCode::kInternal) << e.what();
+        ++refused;
+      }
+    }
+    EXPECT_GT(refused, 1000) << name;
+  }
+}
+
+/// A PyTorch archive around a pickle, in a temporary folder.
+class HandMade : public testing::Test {
+ protected:
+  WeightsFile read(const std::string& pickle, const std::vector<std::string>& storages = {},
+                   std::vector<std::pair<std::string, std::string>> others = {}) {
+    pickles::write_archive(path_, pickle, storages, std::move(others));
+    return read_weights(path_);
+  }
+  void expect_refused(const std::string& pickle, std::string_view why,
+                      const std::vector<std::string>& storages = {std::string(16, '\0')}) {
+    const std::int64_t growth = peak_growth([&] {
+      expect_error(ErrorCode::kBadData, {"x.pth", why}, [&] { read(pickle, storages); });
+      expect_error(ErrorCode::kBadData, {"x.pth", why}, [&] { describe_weights(path_); });
+    });
+    EXPECT_LT(growth, std::int64_t{400} << 20) << why;
+  }
+  std::string one(const pickles::TensorPickle& t) {
+    return pickles::dict("w", pickles::tensor(t)) + ".";
+  }
+
+  TemporaryFolder folder_;
+  std::filesystem::path path_ = folder_.path() / "x.pth";
+};
+
+TEST_F(HandMade, NothingRuns) {
+  const auto marker = folder_.path() / "marker";
+  const std::string command = pickles::text("touch " + marker.string());
+  expect_refused("cposix\nsystem\n" + command + "\x85R.", "posix.system");
+  expect_refused(pickles::dict("a", "cos\nsystem\n" + command + "\x85R") + ".", "os.system");
+  expect_refused("c__builtin__\neval\n" + command + "\x85R.", "__builtin__.eval");
+  EXPECT_FALSE(std::filesystem::exists(marker));
+  // Text in a tensor's place is no call either.
+  expect_refused("ctorch._utils\n_rebuild_tensor_v2\n" + command + "\x85R.", "lacks its storage");
+}
+
+TEST_F(HandMade, StridesAndOffsets) {
+  const float values[] = {1, 2, 3, 4};
+  const std::string storage(reinterpret_cast<const char*>(values), sizeof(values));
+  const auto w = [&](const pickles::TensorPickle& t) {
+    return floats(read(one(t), {storage}).tensors.at("w"));
+  };
+  EXPECT_EQ(w({{2}, {1}, 2}), (std::vector<float>{3, 4}));
+  EXPECT_EQ(w({{2, 2}, {1, 2}}), (std::vector<float>{1, 3, 2, 4}));
+  EXPECT_EQ(w({{2, 2}, {1, 1}, 1}), (std::vector<float>{2, 3, 3, 4}));
+  EXPECT_EQ(w({{1, 1, 4}, {77, 99, 1}}), (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_EQ(w({{}, {}, 3}), (std::vector<float>{4}));
+  EXPECT_EQ(w({{3}, {0}, 1}), (std::vector<float>{2, 2, 2}));
+}
+
+TEST_F(HandMade, BigEndian) {
+  const std::string storage("\x3f\x80\0\0\x40\0\0\0", 8);
+  const WeightsFile file = read(one({{2}, {1}}), {storage}, {{"m/byteorder", "big"}});
+  EXPECT_EQ(floats(file.tensors.at("w")), (std::vector<float>{1, 2}));
+  expect_error(ErrorCode::kBadData, {"byte order", "middle"}, [&] {
+    read(one({{2}, {1}}), {storage}, {{"m/byteorder", "middle"}});
+  });
+}
+
+TEST_F(HandMade, TensorsThatDoNotFitTheirStorage) {  // of 4 elements
+  const std::int64_t huge = std::int64_t{1} << 60;
+  expect_refused(one({{5}, {1}}), "does not fit its storage of 4 elements");
+  expect_refused(one({{2}, {4}}), "does not fit");
+  expect_refused(one({{1}, {1}, 4}), "does not fit");
+  expect_refused(one({{4}, {1}, 1}), "does not fit");
+  expect_refused(one({{huge}, {1}}), "does not fit");
+  expect_refused(one({{huge}, {0}}), "its tensors would take");  // 2^62 bytes of one element
+  expect_refused(one({{huge * 2}, {0}}), "does not fit");
+  expect_refused(one({{huge, huge}, {0, 0}}), "does not fit");
+  expect_refused(one({{huge, huge, 0}, {0, 0, 0}}), "does not fit");
+  expect_refused(one({{2}, {huge * 4}}), "does not fit");
+  expect_refused(one({{3, 3}, {INT64_MAX / 2, INT64_MAX / 2}}), "does not fit");
+  expect_refused(one({{2}, {1}, INT64_MAX}), "does not fit");
+  expect_refused(one({{2}, {1}, -1}), "no number from 0");
+  expect_refused(one({{-2}, {1}}), "no number from 0");
+  expect_refused(one({{2}, {-1}}), "no number from 0");
+  expect_refused(one({{2}, {1, 1}}), "no stride for each size");
+  expect_refused(one({std::vector<std::int64_t>(65, 1), std::vector<std::int64_t>(65, 1)}),
+                 "no sound shape");
+  expect_refused(one({{2}, {1}, 0, "7"}), "storage '7', which the file lacks");
+  expect_refused(one({{2}, {1}, 0, "../data.pkl"}), "which the file lacks");
+  expect_refused(one({{4}, {1}, 0, "0", "DoubleStorage"}), "storage of 2 elements");
+  EXPECT_TRUE(read(one({{0}, {1}, 0}), {""}).tensors.at("w").empty());
+}
+
+TEST_F(HandMade, OverlappingViewsStayNearTheFile) {
+  const std::string storage(1 << 20, '\0');
+  std::string pickle = "}";
+  for (int i = 0; i < 64; ++i) {
+    pickle += pickles::text(std::to_string(i)) + pickles::tensor({{(1 << 18) - i}, {1}, i}) + "s";
+  }
+  expect_refused(pickle + ".", "its tensors would take", {storage});
+  // Few elements that lie far apart cost reading instead.
+  pickle = "}";
+  for (int i = 0; i < 64; ++i) {
+    pickle += pickles::text(std::to_string(i)) + pickles::tensor({{2}, {(1 << 18) - 1}}) + "s";
+  }
+  expect_refused(pickle + ".", "its tensors would take", {storage});
+}
+
+TEST_F(HandMade, CyclesAndDepth) {
+  expect_refused("]q\1h\1a.", "contains itself");
+  expect_refused("}q\1" + pickles::text("a") + "h\1s.", "contains itself");
+  expect_refused("ccollections\nOrderedDict\n)Rq\1" + pickles::text("a") + "h\1s.",
+                 "contains itself");
+  expect_refused("]q\1ctorch\nSize\nh\1\x85Ra.", "contains itself");
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += "}" + pickles::text("a");
+  expect_refused(deep + "N" + std::string(100'000, 's') + ".", "lie more than 64 deep");
+}
+
+// Ten references to ten references to …: a thousand bytes that unfold to 10^30 values.
+TEST_F(HandMade, SharingIsBounded) {
+  for (const std::string& name : {std::string("a"), std::string(10'000, 'n')}) {
+    std::string bomb = "Nq" + std::string(1, '\0');
+    for (char level = 1; level <= 30; ++level) {
+      bomb += "0}";
+      for (int i = 0; i < 10; ++i) {
+        bomb += pickles::text(name + std::to_string(i)) + "h" +
+                std::string(1, static_cast<char>(level - 1)) + "s";
+      }
+      bomb += "q" + std::string(1, level);
+    }
+    expect_refused(bomb + ".", "unfold to more than memory should hold");
+  }
+  std::string lists = "](";
+  for (int i = 0; i < 600'000; ++i) lists += "N";
+  lists += "eq\1";
+  lists += "0](";
+  for (int i = 0; i < 600'000; ++i) lists += "h\1";
+  expect_refused(lists + "e.", "unfold to more than memory should hold");
+}
+
+TEST_F(HandMade, TheSameNameTwice) {
+  const std::string t = pickles::tensor({{2}, {1}});
+  expect_refused("}" + pickles::text("a") + t + "s" + pickles::text("a") + t + "s.",
+                 "is there twice");
+  expect_refused(
+      "}" + pickles::text("a.b") + t + "s" + pickles::text("a") + pickles::dict("b", t) + "s.",
+      "'a.b' is there twice");
+}
+
+TEST_F(HandMade, OtherShapesOfDictionaries) {
+  const std::vector<std::string> storage = {std::string(16, '\0')};
+  const std::string t = pickles::tensor({{2}, {1}});
+  const auto only_name = [&](const std::string& pickle) {
+    const WeightsFile file = read(pickle + ".", storage);
+    EXPECT_EQ(file.tensors.size(), 1U);
+    return file.entries.at(0).name;
+  };
+  EXPECT_EQ(only_name(t), "tensor");
+  EXPECT_EQ(only_name("]" + t + "a"), "0");
+  EXPECT_EQ(only_name("]K\1a" + t + "a"), "1");
+  EXPECT_EQ(only_name("ccollections\nOrderedDict\n]" + pickles::text("w") + t +
+                      "\x86"
+                      "a\x85R"),
+            "w");
+  EXPECT_EQ(only_name("ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R" + pickles::text("w") +
+                      t + "s"),
+            "w");
+  EXPECT_EQ(only_name("cargparse\nNamespace\n)\x81}" + pickles::text("w") + t + "sb"), "w");
+  EXPECT_EQ(only_name("}K\1K\2\x86" + t + "s"), "#0");
+  EXPECT_EQ(only_name("}K\x05" + t + "s"), "5");
+  expect_refused("ccollections\nOrderedDict\n]K\1a\x85R.", "no pair");
+}
+
+TEST_F(HandMade, NumbersOfNumPy) {
+  const std::string dtype = "cnumpy\ndtype\n" + pickles::text("f8") + "\x89\x88\x87R";
+  const std::string half("\0\0\0\0\0\0\xe0?", 8);
+  std::string utf8;
+  for (const char c : half) {
+    const auto byte = static_cast<std::uint8_t>(c);
+    if (byte >= 0x80) utf8 += static_cast<char>(0xc0 | byte >> 6);
+    utf8 += static_cast<char>(byte >= 0x80 ? 0x80 | (byte & 0x3f) : byte);
+  }
+  const std::string scalar = "cnumpy.core.multiarray\nscalar\n" + dtype;
+  EXPECT_EQ(read(pickles::dict("acc", scalar + "C\x08" + half + "\x86R") + ".").metadata.at("acc"),
+            "0.5");
+  EXPECT_EQ(read(pickles::dict("acc", scalar + "c_codecs\nencode\n" + pickles::text(utf8) +
+                                          pickles::text("latin1") + "\x86R\x86R") +
+                 ".")
+                .metadata.at("acc"),
+            "0.5");
+  EXPECT_EQ(read(pickles::dict("acc", scalar + "K\1\x86R") + ".").metadata.at("acc"),
+            "(numpy.core.multiarray.scalar)");
+}
+
+TEST_F(HandMade, TorchScriptAndOtherArchives) {
+  expect_error(ErrorCode::kUnsupported, {"TorchScript", "state_dict()"}, [&] {
+    read("}.", {}, {{"m/constants.pkl", ")."}});
+  });
+  expect_error(ErrorCode::kUnsupported, {"TorchScript"}, [&] {
+    read("}.", {}, {{"m/code/__torch__.py", "x"}});
+  });
+  write_zip(path_, std::vector<ZipContent>{{"a.npy", {}}});
+  expect_error(ErrorCode::kBadData, {"no data.pkl"}, [&] { read_weights(path_); });
+}
+
+TEST_F(HandMade, CompressedEntriesAreRefused) {
+  const std::string name = "m/data.pkl";
+  const std::string body = "\xab\xd5\x03\x00";
+  const auto fields = [&](std::uint64_t unpacked) {
+    return pickles::number(20, 2) + pickles::number(0, 2) + pickles::number(8, 2) +
+           pickles::number(0, 4) + pickles::number(0, 4) + pickles::number(body.size(), 4) +
+           pickles::number(unpacked, 4) + pickles::number(name.size(), 2) + pickles::number(0, 2);
+  };
+  for (const std::uint64_t unpacked :
+       {std::uint64_t{2}, std::uint64_t{100} << 20, std::uint64_t{0xfffffffe}}) {
+    const std::string local = "PK\x03\x04" + fields(unpacked) + name + body;
+    const std::string directory =
+        "PK\x01\x02" + pickles::number(20, 2) + fields(unpacked) + std::string(14, '\0') + name;
+    const std::string end = "PK\x05\x06" + pickles::number(0, 4) + pickles::number(1, 2) +
+                            pickles::number(1, 2) + pickles::number(directory.size(), 4) +
+                            pickles::number(local.size(), 4) + pickles::number(0, 2);
+    folder_.write("x.pth", bytes_of(local + directory + end));
+    const std::int64_t growth = peak_growth([&] {
+      expect_error(ErrorCode::kBadData, {"x.pth", "m/data.pkl"}, [&] { read_weights(path_); });
+    });
+    EXPECT_LT(growth, std::int64_t{64} << 20);
+  }
 }
 
 }  // namespace
