@@ -8,7 +8,9 @@
 #include "formats/npy.h"
 #include "formats/onnx_file.h"
 #include "formats/pack.h"
+#include "formats/pickles.h"
 #include "formats/safetensors.h"
+#include "formats/torch_file.h"
 
 namespace resnet {
 namespace {
@@ -20,7 +22,51 @@ void write(const fs::path& folder, const std::string& name, const ByteVector& by
   write_file_atomic(folder / name, bytes);
 }
 
+/// A zip archive without checksums, as PyTorch may be told to write it, so that changes get past
+/// them.
+ByteVector without_checksums(ByteVector zip) {
+  std::string text(reinterpret_cast<const char*>(zip.data()), zip.size());
+  for (const auto& [signature, offset] : {std::pair("PK\1\2", 16), std::pair("PK\3\4", 14)}) {
+    for (std::size_t at = 0; (at = text.find(signature, at)) != text.npos; ++at) {
+      std::fill_n(zip.begin() + static_cast<std::ptrdiff_t>(at) + offset, 4, std::byte{});
+    }
+  }
+  return zip;
+}
+
+void write_torch_seeds(const fs::path& root) {
+  using namespace pickles;
+  const fs::path golden = RESNET_TORCH_FILES;
+  for (const char* name : {"zip.pth", "protocol4.pth"}) {
+    const ByteVector zip = read_file(golden / name);
+    write(root / "torch_file", name, without_checksums(zip));
+  }
+  const ByteVector legacy = read_file(golden / "legacy.pth");
+  const auto magic = static_cast<std::ptrdiff_t>(kTorchLegacyMagic.size());
+  write(root / "torch_file", "legacy", {legacy.begin() + magic, legacy.end()});
+
+  // The smallest of both kinds.
+  const std::string object = dict("w", tensor({{2, 2}, {1, 2}})) + ".";
+  const std::string storage(16, '\0');
+  write_archive(root / "torch_file" / "small", object, {storage}, {{"m/byteorder", "big"}});
+  write(root / "torch_file", "small", without_checksums(read_file(root / "torch_file" / "small")));
+  write(root / "torch_file", "small_legacy",
+        bytes_of("M\xe9\3.}." + object + "]" + text("0") + "a." + number(4, 8) + storage));
+
+  write(root / "pickle", "object", bytes_of(object));
+  write(root / "pickle", "protocol4",
+        bytes_of("\x80\4\x95" + number(14, 8) +
+                 "}\x94\x8c\1a\x94K\1\x85\x94"
+                 "C\1bu."));
+  write(root / "pickle", "stack_global",
+        bytes_of("\x8c\x0b"
+                 "collections\x8c\x0bOrderedDict\x93)\x81]K\1a}b."));
+  write(root / "pickle", "numbers", bytes_of("(I01\nL5L\nF1.5\nM\1\2J\1\2\3\4\x8a\1\x80\x88Nl."));
+  write(root / "pickle", "cycle", bytes_of("]q\1h\1a."));
+}
+
 void write_seeds(const fs::path& root) {
+  write_torch_seeds(root);
   for (const TestPicture& p : kPictures) write(root / "picture", p.name, from_hex(p.file));
 
   fs::create_directories(root / "safetensors");

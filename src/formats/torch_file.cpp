@@ -22,7 +22,7 @@ using Kind = PickleValue::Kind;
 
 constexpr std::size_t kMaxRank = 64;
 constexpr int kMaxDepth = 64;                    // of dictionaries in dictionaries
-constexpr std::uint64_t kMaxNames = 32U << 20;  // bytes of all names and texts together
+constexpr std::uint64_t kMaxNames = 32U << 20;   // bytes of all names and texts together
 constexpr std::uint64_t kMaxVisits = 4'000'000;  // of values, shared ones as often as they are met
 constexpr std::size_t kEntryBytes = 128;         // that an entry of a map takes besides
 constexpr std::size_t kMaxListed = 100;          // items of a list of numbers that are shown
