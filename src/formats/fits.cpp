@@ -9,8 +9,9 @@
 //     v = asinh(y / 0.1) / asinh(1 / 0.1)
 //
 // Three planes keep their colour (Lupton et al., PASP 2004): x is their mean, each plane is
-// multiplied by v / y, and what then exceeds 1 is divided by the largest of the three. Values that
-// are no numbers are black. Rows are flipped, since FITS counts them from the bottom.
+// multiplied by v / y, and what then exceeds 1 is divided by the largest of the three. What is no
+// number, or infinite (cfitsio reads both as blank), is black. Rows are flipped, since FITS counts
+// them from the bottom.
 #include <fitsio.h>
 
 #include <algorithm>

@@ -14,7 +14,7 @@
 
 namespace resnet {
 
-enum class Packing { kTar, kTarGz, kZip };
+enum class Packing { kTar, kTarGz, kTarGnu, kTarUstar, kTarPax, kZip };
 
 struct PackedFile {
   std::string name;
@@ -26,6 +26,12 @@ inline ByteVector pack(Packing packing, const std::vector<PackedFile>& files) {
   archive* a = archive_write_new();
   if (packing == Packing::kZip) {
     archive_write_set_format_zip(a);
+  } else if (packing == Packing::kTarGnu) {
+    archive_write_set_format_gnutar(a);
+  } else if (packing == Packing::kTarUstar) {
+    archive_write_set_format_ustar(a);
+  } else if (packing == Packing::kTarPax) {
+    archive_write_set_format_pax(a);
   } else {
     archive_write_set_format_pax_restricted(a);
     if (packing == Packing::kTarGz) archive_write_add_filter_gzip(a);

@@ -1,0 +1,45 @@
+#include "formats/csv.h"
+
+#include <gtest/gtest.h>
+
+#include "formats/support.h"
+
+namespace resnet {
+namespace {
+
+using Fields = std::vector<std::string>;
+
+TEST(Csv, PlainAndQuotedFields) {
+  const auto rows = parse_csv("a,b\r\n\"c,\"\"d\"\"\ne\",\"\"\n\n ,x\ry,", "x");
+  ASSERT_EQ(rows.size(), 4U);
+  EXPECT_EQ(rows[0].fields, (Fields{"a", "b"}));
+  EXPECT_EQ(rows[1].fields, (Fields{"c,\"d\"\ne", ""}));
+  EXPECT_EQ(rows[2].fields, (Fields{" ", "x"}));
+  EXPECT_EQ(rows[3].fields, (Fields{"y", ""}));
+  EXPECT_EQ(rows[0].line, 1U);
+  EXPECT_EQ(rows[1].line, 2U);
+  EXPECT_EQ(rows[2].line, 5U);  // after a field of two lines and an empty line
+  EXPECT_EQ(rows[3].line, 6U);
+}
+
+TEST(Csv, MarksAndSeparators) {
+  EXPECT_EQ(parse_csv("\xef\xbb\xbf"
+                      "a\tb",
+                      "x", '\t')[0]
+                .fields,
+            (Fields{"a", "b"}));
+  EXPECT_TRUE(parse_csv("", "x").empty());
+  EXPECT_TRUE(parse_csv("\n\r\n\n", "x").empty());
+}
+
+TEST(Csv, ErrorsNameTheLine) {
+  expect_error(ErrorCode::kBadData, {"x: line 2", "never closed"},
+               [] { parse_csv("a,b\n\"c,d\ne", "x"); });
+  expect_error(ErrorCode::kBadData, {"x: line 3", "follows a closed quote"},
+               [] { parse_csv("a\nb\n\"c\"d\n", "x"); });
+  expect_error(ErrorCode::kBadData, {"x: line 1", "zero byte"},
+               [] { parse_csv(std::string_view("a\0b", 3), "x"); });
+}
+
+}  // namespace
+}  // namespace resnet
