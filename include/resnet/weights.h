@@ -69,6 +69,7 @@ struct MatchReport {
     Shape found, expected;
   };
   std::string format = {};                ///< of the file: "safetensors", "PyTorch zip", …
+  bool by_graph = false;                  ///< ONNX: the graphs were compared, names do not matter
   bool structural = false;                ///< names said nothing; matched by order and shape
   std::vector<Match> matched = {};        ///< in the order of the network
   std::vector<std::string> missing = {};  ///< of the network, without a counterpart in the file
@@ -114,8 +115,16 @@ void export_safetensors(const std::filesystem::path& path, const ModelFile& mode
 /// The same as a PyTorch checkpoint: `load_state_dict(torch.load(path, weights_only=True))`.
 void export_torch(const std::filesystem::path& path, const ModelFile& model);
 
-struct OnnxExportOptions {};
-/// The network as an ONNX graph with a dynamic batch; preprocessing and class names as metadata.
+/// How a network is written as an ONNX graph.
+struct OnnxExportOptions {
+  bool probabilities = true;     ///< A second output, "probabilities": the softmax of the logits.
+  bool fold_batch_norm = false;  ///< Into the convolutions. Runtimes do that when they load.
+  bool any_size = false;         ///< Symbolic height and width: pictures of any size.
+};
+/// The network as an ONNX model (opset 17): input "image" [batch, channels, h, w] of normalised
+/// pixels with a symbolic batch, outputs "logits" [batch, classes] and "probabilities". Weights
+/// keep their names. Metadata are those of the model file: they say the preprocessing and the class
+/// names. Throws kInvalidArgument when the parts of the model do not fit together.
 void export_onnx(const std::filesystem::path& path, const ModelFile& model,
                  const OnnxExportOptions& options = {});
 

@@ -8,6 +8,8 @@
 
 #include "core/check.h"
 #include "exchange/match.h"
+#include "exchange/onnx_import.h"
+#include "formats/onnx_file.h"
 #include "formats/weights_file.h"
 
 namespace resnet {
@@ -346,13 +348,25 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
 // A model file of ours says everything; the options may still change how pictures are prepared.
 ImportedModel import_our_own(const std::filesystem::path& path, const ImportOptions& options) {
   ImportedModel result{load_model(path), {.format = "model file"}};
-  ModelFile& m = result.model;
-  if (!options.architecture.empty() && options.architecture != m.config.architecture) {
-    fail(ErrorCode::kBadData, "{}: a model file of {}, not of {}; leave --arch out", path.string(),
-         m.config.architecture, options.architecture);
-  }
-  for (const auto& [name, shape] : parameters_of(m.config)) {
+  for (const auto& [name, shape] : parameters_of(result.model.config)) {
     result.report.matched.push_back({name, name});
+  }
+  change_by_options(result, path, options);
+  return result;
+}
+
+}  // namespace
+
+std::vector<ModelConfig> fitting_architectures(const std::vector<Shape>& shapes) {
+  return fitting(shapes, true);
+}
+
+void change_by_options(ImportedModel& imported, const std::filesystem::path& path,
+                       const ImportOptions& options) {
+  ModelFile& m = imported.model;
+  if (!options.architecture.empty() && options.architecture != m.config.architecture) {
+    fail(ErrorCode::kBadData, "{}: a model of {}, not of {}; leave --arch out", path.string(),
+         m.config.architecture, options.architecture);
   }
   Preprocessing& p = m.preprocessing;
   if (options.image_size) {
@@ -364,15 +378,8 @@ ImportedModel import_our_own(const std::filesystem::path& path, const ImportOpti
   p.mean = options.mean.value_or(p.mean);
   p.std = options.std.value_or(p.std);
   if (!options.class_names.empty()) {
-    m.class_names = choose_class_names(m.config, options, std::nullopt, path, result.report);
+    m.class_names = choose_class_names(m.config, options, std::nullopt, path, imported.report);
   }
-  return result;
-}
-
-}  // namespace
-
-std::vector<ModelConfig> fitting_architectures(const std::vector<Shape>& shapes) {
-  return fitting(shapes, true);
 }
 
 ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weights,
@@ -389,7 +396,8 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
   model.config = std::move(config);
   model.weights = std::move(weights);
   model.provenance = {{"imported_from", path.filename().string()}, {"format", report.format}};
-  if (!model.config.stride_on_first_1x1 && model.weights.contains("layer1.0.conv3.weight")) {
+  if (!report.by_graph && !model.config.stride_on_first_1x1 &&
+      model.weights.contains("layer1.0.conv3.weight")) {
     report.notes.push_back(
         "bottlenecks have their stride on the 3x3 convolution, as torchvision's and timm's; "
         "--stride-on-first-1x1 is the original's");
@@ -399,6 +407,7 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
 
 ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) {
   const std::filesystem::path path = resolve(given);
+  if (is_onnx_file(path)) return import_onnx(path, options);
   const WeightsFile content = read_weights(path);
   if (content.metadata.contains("resnet.format")) return import_our_own(path, options);
 
@@ -438,7 +447,9 @@ ImportedModel import_model(const std::filesystem::path& given, const ImportOptio
 
 std::string to_string(const MatchReport& r, bool all) {
   std::string text = fmt::format("{}: {} tensors matched by {}", r.format, r.matched.size(),
-                                 r.structural ? "order and shape" : "name");
+                                 r.by_graph     ? "comparing graphs"
+                                 : r.structural ? "order and shape"
+                                                : "name");
   if (!r.ignored.empty()) {
     text += fmt::format(", {} ignored ({}{})", r.ignored.size(), r.ignored.front(),
                         r.ignored.size() > 1 ? ", …" : "");

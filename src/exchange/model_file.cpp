@@ -21,6 +21,7 @@ using Json = nlohmann::json;
 // Version 2 has two members more; a file that does not need them is of version 1, so that older
 // programs read it.
 constexpr std::string_view kVersion = "1", kSplicedVersion = "2";
+constexpr std::string_view kVersionKey = "resnet.format";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
 constexpr std::size_t kMaxLayerName = 256;
 constexpr std::int64_t kMaxHidden = 1 << 20;  // units of a head's hidden layer
@@ -173,7 +174,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
       {"format", "pt"},
-      {"resnet.format", std::string(spliced ? kSplicedVersion : kVersion)},
+      {std::string(kVersionKey), std::string(spliced ? kSplicedVersion : kVersion)},
       {"architecture", c.architecture}};
   for (const auto& [key, json] : texts) {
     try {
@@ -303,7 +304,7 @@ class Fields {
 
 ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
                         const std::filesystem::path& path, const Complaint& bad) {
-  const auto version = metadata.find("resnet.format");
+  const auto version = metadata.find(std::string(kVersionKey));
   if (version == metadata.end()) {
     fail(ErrorCode::kBadData,
          "{}: a safetensors file, but not a model file: its metadata have no key 'resnet.format', "
@@ -379,10 +380,8 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
 ModelFile describe(const std::map<std::string, std::string>& metadata,
                    const std::map<std::string, TensorType>& tensors,
                    const std::filesystem::path& path) {
-  const Complaint bad = on_read(path);
-  ModelFile model = from_metadata(metadata, path, bad);
-  check_description(model, bad);
-  check_tensors(model.config, tensors, bad);
+  ModelFile model = resnet::from_metadata(metadata, path);
+  check_tensors(model.config, tensors, on_read(path));
   return model;
 }
 
@@ -401,15 +400,33 @@ std::map<std::string, TensorType> types_of(const std::map<std::string, Tensor>& 
 
 }  // namespace
 
-void save_model(const std::filesystem::path& path, const ModelFile& model) {
+std::map<std::string, std::string> to_metadata(const ModelFile& model,
+                                               const std::filesystem::path& path) {
   const Complaint bad = on_write(path);
   check_description(model, bad);
   check_tensors(model.config, types_of(model.weights), bad);
+  return to_metadata(model, bad);
+}
+
+bool describes_model(const std::map<std::string, std::string>& metadata) {
+  return metadata.contains(std::string(kVersionKey));
+}
+
+ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
+                        const std::filesystem::path& path) {
+  const Complaint bad = on_read(path);
+  ModelFile model = from_metadata(metadata, path, bad);
+  check_description(model, bad);
+  return model;
+}
+
+void save_model(const std::filesystem::path& path, const ModelFile& model) {
+  const auto metadata = to_metadata(model, path);
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : model.weights) {
     if (!is_batch_counter(name)) tensors[name] = tensor.cast(DType::kF32);
   }
-  write_safetensors(path, tensors, to_metadata(model, bad));
+  write_safetensors(path, tensors, metadata);
 }
 
 ModelFile load_model_description(const std::filesystem::path& path) {

@@ -1,7 +1,9 @@
-// The model file's inside, for the fuzzer.
+// The model file's inside, for other formats that carry a model, and for the fuzzer.
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "formats/safetensors.h"
 #include "resnet/model_file.h"
@@ -11,5 +13,17 @@ namespace resnet {
 /// Makes a model of a file's content after checking all of it; `path` is for messages. Throws like
 /// `load_model`.
 ModelFile to_model(Safetensors content, const std::filesystem::path& path);
+
+/// The metadata of a model file (docs/FORMATS.md), after checking that all parts of the model fit
+/// together. `path` is for messages. Throws like `save_model`.
+std::map<std::string, std::string> to_metadata(const ModelFile& model,
+                                               const std::filesystem::path& path);
+
+/// Whether metadata describe a model: they have the key of the format's version.
+bool describes_model(const std::map<std::string, std::string>& metadata);
+
+/// The model that metadata describe, checked, without weights. Throws like `load_model`.
+ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
+                        const std::filesystem::path& path);
 
 }  // namespace resnet

@@ -481,7 +481,15 @@ bool looks_like_onnx(std::string_view start) {
   const int wire = key & 7;
   constexpr int kModelVersion = 5;
   return version >= 1 && version < 0x80 &&
-         (wire == 2 ? field >= 2 && field <= 14 : wire == 0 && field == kModelVersion);
+         (wire == 2 ? field >= 2 && field <= 14 : wire == 0 && field == kModelVersion) &&
+         !(start.size() > 8 && start[8] == '{');  // a safetensors header of 2 KiB or more
+}
+
+bool is_onnx_file(const fs::path& path) {
+  const ByteSource source(path);
+  std::string start(static_cast<std::size_t>(std::min<std::uint64_t>(16, source.size())), '\0');
+  source.read(0, std::as_writable_bytes(std::span(start)));
+  return looks_like_onnx(start);
 }
 
 }  // namespace resnet

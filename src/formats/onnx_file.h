@@ -52,8 +52,8 @@ struct OnnxModel {
   std::string graph_name = {};
   std::vector<OnnxNode> nodes = {};  ///< each after the nodes whose outputs it reads
   std::vector<std::pair<std::string, Tensor>> initializers = {};  ///< weights and constants
-  std::vector<OnnxValue> inputs,
-      outputs;  ///< of the graph; older files list initializers as inputs
+  /// Of the graph. Files before IR version 4 list initializers as inputs too.
+  std::vector<OnnxValue> inputs = {}, outputs = {};
   std::map<std::string, std::string> metadata = {};
 };
 
@@ -74,5 +74,7 @@ void write_onnx(const std::filesystem::path& path, const OnnxModel& model);
 /// Whether a file that begins with `start` (some tens of bytes) may be ONNX: the format has no
 /// magic number, but a model begins with its IR version, whose field is the first.
 bool looks_like_onnx(std::string_view start);
+/// The same of a file. Throws kNotFound, kIo, kBadData when it is no regular file.
+bool is_onnx_file(const std::filesystem::path& path);
 
 }  // namespace resnet

@@ -1,0 +1,267 @@
+// Our inference graph, node by node, as an ONNX graph.
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "core/check.h"
+#include "exchange/model_file.h"
+#include "formats/onnx_file.h"
+#include "resnet/weights.h"
+
+namespace resnet {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+
+class Exporter {
+ public:
+  Exporter(const Graph& graph, const ModelFile& model, const OnnxExportOptions& options)
+      : graph_(graph), model_(model), options_(options), needed_(graph.nodes().size()) {
+    for (const auto& [name, value] : graph_.outputs()) {
+      if (name == "logits" || options_.probabilities) outputs_[value] = name;
+    }
+  }
+
+  OnnxModel run() {
+    mark_needed();
+    for (std::size_t id = 0; id < graph_.nodes().size(); ++id) {
+      if (needed_[id] == 0) continue;
+      const Value value{static_cast<std::int32_t>(id), 0};
+      const Node& node = graph_.nodes()[id];
+      if (node.op == Op::kParameter) continue;  // written where it is read
+      if (node.op == Op::kInput) {
+        add_input(value);
+      } else if (const Value norm = norm_to_fold(value)) {
+        names_[norm] = add_folded(value, norm);
+      } else if (!names_.contains(value)) {
+        names_[value] = add(value);
+      }
+    }
+    for (const auto& [value, name] : outputs_) {
+      out_.outputs.push_back({name, DType::kF32, {batch(), {graph_.shape(value).at(1)}}});
+    }
+    return std::move(out_);
+  }
+
+ private:
+  static OnnxDimension batch() { return {-1, "batch"}; }
+
+  // How many needed nodes read each node, outputs counted too.
+  void mark_needed() {
+    for (const auto& [value, name] : outputs_) ++needed_[static_cast<std::size_t>(value.node)];
+    for (std::size_t id = graph_.nodes().size(); id-- > 0;) {
+      if (needed_[id] == 0) continue;
+      for (const Value v : graph_.nodes()[id].inputs) {
+        ++needed_[static_cast<std::size_t>(v.node)];
+        if (graph_.node(v).op == Op::kConv2d) reader_[v] = {static_cast<std::int32_t>(id), 0};
+      }
+    }
+  }
+
+  // The batch norm that alone reads this convolution.
+  Value norm_to_fold(Value conv) const {
+    const auto reader = reader_.find(conv);
+    const bool folds = options_.fold_batch_norm && graph_.node(conv).op == Op::kConv2d &&
+                       needed_[static_cast<std::size_t>(conv.node)] == 1 &&
+                       reader != reader_.end() && graph_.node(reader->second).op == Op::kNormalize;
+    return folds ? reader->second : Value{};
+  }
+
+  void add_input(Value value) {
+    const Node& node = graph_.node(value);
+    const Shape& s = node.outputs[0].shape;  // [n, c, h, w]
+    RESNET_CHECK(s.size() == 4);
+    const auto side = [&](std::size_t i, const char* symbol) {
+      return options_.any_size ? OnnxDimension{-1, symbol} : OnnxDimension{s[i], ""};
+    };
+    out_.inputs.push_back(
+        {node.name, DType::kF32, {batch(), {s[1]}, side(2, "height"), side(3, "width")}});
+    names_[value] = unique(node.name);
+  }
+
+  // Returns the name of the value.
+  std::string add(Value value) {
+    const Node& node = graph_.node(value);
+    switch (node.op) {
+      case Op::kConv2d: return emit(value, "Conv", inputs(node), conv_attributes(node));
+      case Op::kNormalize: {
+        const auto& a = attributes<NormAttributes>(node);
+        RESNET_CHECK(!a.relu && !a.residual);
+        return emit(value, "BatchNormalization", inputs(node),
+                    {{"epsilon", static_cast<float>(a.eps)}});
+      }
+      case Op::kRelu: return emit(value, "Relu", inputs(node));
+      case Op::kSigmoid: return emit(value, "Sigmoid", inputs(node));
+      case Op::kAdd: return emit(value, "Add", inputs(node));
+      case Op::kMul: return emit(value, "Mul", inputs(node));
+      case Op::kMaxPool: return emit(value, "MaxPool", inputs(node), pool_attributes(node));
+      case Op::kAvgPool: {
+        auto pool = pool_attributes(node);
+        pool["count_include_pad"] =
+            std::int64_t{attributes<PoolAttributes>(node).count_padding ? 1 : 0};
+        return emit(value, "AveragePool", inputs(node), pool);
+      }
+      case Op::kGlobalAvgPool: {
+        const std::string pooled = step(node.name, "GlobalAveragePool", inputs(node));
+        return emit(value, "Flatten", {pooled}, {{"axis", std::int64_t{1}}});
+      }
+      case Op::kLinear: return emit(value, "Gemm", inputs(node), {{"transB", std::int64_t{1}}});
+      case Op::kReshape:
+        // Of an inference graph only `flatten`; other shapes would hold the batch as a number.
+        RESNET_CHECK(node.outputs[0].shape.size() == 2);
+        return emit(value, "Flatten", inputs(node), {{"axis", std::int64_t{1}}});
+      case Op::kDropout: return names_.at(node.inputs[0]);
+      case Op::kPadShortcut: return pad_shortcut(value);
+      case Op::kConcat: return emit(value, "Concat", inputs(node), {{"axis", std::int64_t{1}}});
+      case Op::kSliceChannels: {
+        const auto& a = attributes<SliceAttributes>(node);
+        return emit(
+            value, "Slice",
+            {names_.at(node.inputs[0]), constant({a.begin}), constant({a.end}), constant({1})});
+      }
+      case Op::kSoftmax: return emit(value, "Softmax", inputs(node), {{"axis", std::int64_t{1}}});
+      default:
+        fail(ErrorCode::kUnsupported, "layer {}: {} cannot be exported to ONNX", node.name,
+             name_of(node.op));
+    }
+  }
+
+  // y[n, front + c, h, w] = x[n, c, s h, s w], zero in the other channels.
+  std::string pad_shortcut(Value value) {
+    const Node& node = graph_.node(value);
+    const auto& a = attributes<PadShortcutAttributes>(node);
+    const std::int64_t channels = graph_.shape(node.inputs[0]).at(1);
+    std::string x = names_.at(node.inputs[0]);
+    if (a.stride != 1) {
+      x = step(node.name, "Slice",
+               {x, constant({0, 0}), constant({INT64_MAX, INT64_MAX}), constant({2, 3}),
+                constant({a.stride, a.stride})});
+    }
+    const Ints pads{0, a.front, 0, 0, 0, a.out_channels - a.front - channels, 0, 0};
+    return emit(value, "Pad", {x, constant(pads)}, {{"mode", std::string("constant")}});
+  }
+
+  // y = γ (conv(x) − mean) / sqrt(var + eps) + β, in double, as a convolution with a bias.
+  std::string add_folded(Value conv, Value norm) {
+    const Node& c = graph_.node(conv);
+    const Node& n = graph_.node(norm);
+    RESNET_CHECK(!attributes<ConvAttributes>(c).bias);
+    const auto vector = [&](std::size_t i) { return weights_of(n.inputs[i]).cast(DType::kF64); };
+    const Tensor gamma = vector(1), beta = vector(2), mean = vector(3), var = vector(4);
+    const double eps = attributes<NormAttributes>(n).eps;
+    Tensor w = weights_of(c.inputs[1]).cast(DType::kF32).clone();
+    Tensor bias(DType::kF32, beta.shape());
+    const auto filters = static_cast<std::size_t>(w.dim(0));
+    const std::size_t each = w.as<float>().size() / filters;
+    for (std::size_t m = 0; m < filters; ++m) {
+      const double scale = gamma.as<double>()[m] / std::sqrt(var.as<double>()[m] + eps);
+      for (float& x : w.as<float>().subspan(m * each, each)) x = static_cast<float>(x * scale);
+      bias.as<float>()[m] = static_cast<float>(beta.as<double>()[m] - mean.as<double>()[m] * scale);
+    }
+    const std::string weight_name = graph_.node(c.inputs[1]).name;
+    const std::string bias_name = c.name + ".bias";
+    out_.initializers.emplace_back(weight_name, std::move(w));
+    out_.initializers.emplace_back(bias_name, std::move(bias));
+    return emit(norm, "Conv", {names_.at(c.inputs[0]), weight_name, bias_name}, conv_attributes(c),
+                c.name);
+  }
+
+  template <class T>
+  static const T& attributes(const Node& node) {
+    return std::get<T>(node.attributes);
+  }
+
+  static std::map<std::string, OnnxAttribute> conv_attributes(const Node& node) {
+    const auto& a = attributes<ConvAttributes>(node);
+    RESNET_CHECK(!a.relu && !a.residual);
+    return {{"strides", Ints{a.stride_h, a.stride_w}},
+            {"pads", Ints{a.pad_top, a.pad_left, a.pad_bottom, a.pad_right}},
+            {"dilations", Ints{a.dilation_h, a.dilation_w}},
+            {"group", a.groups}};
+  }
+
+  static std::map<std::string, OnnxAttribute> pool_attributes(const Node& node) {
+    const auto& a = attributes<PoolAttributes>(node);
+    return {{"kernel_shape", Ints{a.kernel_h, a.kernel_w}},
+            {"strides", Ints{a.stride_h, a.stride_w}},
+            {"pads", Ints{a.pad_top, a.pad_left, a.pad_bottom, a.pad_right}}};
+  }
+
+  const Tensor& weights_of(Value parameter) const {
+    return model_.weights.at(graph_.node(parameter).name);
+  }
+
+  // Names of a node's inputs; parameters become initializers.
+  std::vector<std::string> inputs(const Node& node) {
+    std::vector<std::string> result;
+    for (const Value v : node.inputs) {
+      if (graph_.node(v).op == Op::kParameter && names_.emplace(v, graph_.node(v).name).second) {
+        out_.initializers.emplace_back(graph_.node(v).name, weights_of(v).cast(DType::kF32));
+      }
+      result.push_back(names_.at(v));
+    }
+    return result;
+  }
+
+  std::string constant(const Ints& values) {
+    const std::string name = unique("constant");
+    out_.initializers.emplace_back(
+        name, Tensor::from<std::int64_t>({std::ssize(values)}, std::span(values)));
+    return name;
+  }
+
+  // The operation that gives `value`, under its layer's name or another.
+  std::string emit(Value value, const char* op, std::vector<std::string> inputs,
+                   std::map<std::string, OnnxAttribute> attributes = {}, std::string layer = {}) {
+    const std::string name = unique(layer.empty() ? graph_.node(value).name : layer);
+    const auto output = outputs_.find(value);
+    const std::string result = output == outputs_.end() ? name : output->second;
+    out_.nodes.push_back({.op = op,
+                          .name = name,
+                          .inputs = std::move(inputs),
+                          .outputs = {result},
+                          .attributes = std::move(attributes)});
+    return result;
+  }
+
+  // An operation inside a layer.
+  std::string step(const std::string& layer, const char* op, std::vector<std::string> inputs) {
+    const std::string name = unique(layer + "." + op);
+    out_.nodes.push_back({.op = op, .name = name, .inputs = std::move(inputs), .outputs = {name}});
+    return name;
+  }
+
+  // Layers may share a name, as the ReLUs of a block do; parameters and outputs have theirs.
+  std::string unique(const std::string& name) {
+    std::string result = name;
+    for (int i = 1; !taken_.insert(result).second; ++i) result = fmt::format("{}_{}", name, i);
+    return result;
+  }
+
+  const Graph& graph_;
+  const ModelFile& model_;
+  const OnnxExportOptions& options_;
+  std::vector<int> needed_;
+  std::map<Value, Value> reader_;         // the last reader of a convolution
+  std::map<Value, std::string> outputs_;  // of the whole graph
+  std::map<Value, std::string> names_;
+  std::set<std::string> taken_{"logits", "probabilities"};
+  OnnxModel out_;
+};
+
+}  // namespace
+
+void export_onnx(const std::filesystem::path& path, const ModelFile& model,
+                 const OnnxExportOptions& options) {
+  auto metadata = to_metadata(model, path);
+  metadata.erase("format");  // of the tensors in a safetensors file
+  const Graph graph = inference_graph(model.config, 1);
+  OnnxModel onnx = Exporter(graph, model, options).run();
+  onnx.producer_name = "resnet.cpp";
+  onnx.producer_version = RESNET_VERSION;
+  onnx.graph_name = model.config.architecture;
+  onnx.metadata = std::move(metadata);
+  write_onnx(path, onnx);
+}
+
+}  // namespace resnet

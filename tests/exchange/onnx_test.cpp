@@ -1,0 +1,555 @@
+// ONNX out and in: what is exported comes back, other exporters' graphs are understood, and what is
+// not understood is named.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <set>
+
+#include "core/file.h"
+#include "exchange/onnx_import.h"
+#include "formats/onnx_file.h"
+#include "resnet/error.h"
+#include "resnet/weights.h"
+
+namespace resnet {
+namespace {
+
+namespace fs = std::filesystem;
+using Ints = std::vector<std::int64_t>;
+
+// Values that differ from each other and are sound as statistics, too.
+ModelFile model_of(ModelConfig config) {
+  ModelFile m;
+  for (std::int64_t i = 0; i < config.classes; ++i) m.class_names.push_back(fmt::format("c{}", i));
+  m.preprocessing.width = m.preprocessing.height = static_cast<int>(config.image_size);
+  m.preprocessing.resize = 0;
+  m.preprocessing.channels = static_cast<int>(config.channels);
+  m.preprocessing.mean = {0.5F, 0.25F, 0.125F};
+  m.provenance = {{"data", "made for the test"}};
+  const Graph graph = inference_graph(config, 1);
+  double value = 0;
+  for (const Value v : graph.parameters()) {
+    Tensor t(DType::kF32, graph.shape(v));
+    const bool variance = graph.node(v).name.ends_with("running_var");
+    for (float& x : t.as<float>()) {
+      x = static_cast<float>((variance ? 1.5 : 0) + std::sin(value += 0.7));
+    }
+    m.weights[graph.node(v).name] = t;
+  }
+  m.config = std::move(config);
+  return m;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+void expect_same_weights(const std::map<std::string, Tensor>& a,
+                         const std::map<std::string, Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) {
+    ASSERT_TRUE(b.contains(name)) << name;
+    EXPECT_TRUE(same_bits(tensor, b.at(name))) << name;
+  }
+}
+
+class OnnxTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ =
+        fs::temp_directory_path() / ("resnet_onnx_" + name + "_" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+    path_ = folder_ / "model.onnx";
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  OnnxModel exported(const ModelFile& model, const OnnxExportOptions& options = {}) {
+    export_onnx(path_, model, options);
+    return read_onnx(path_);
+  }
+  // The same as someone else would write it: no metadata, no names.
+  OnnxModel anonymous(const ModelFile& model, const OnnxExportOptions& options = {}) {
+    OnnxModel onnx = exported(model, options);
+    onnx.metadata.clear();
+    std::map<std::string, std::string> names;
+    const auto rename = [&](std::string& name) {
+      if (!name.empty()) name = names.try_emplace(name, std::to_string(names.size())).first->second;
+    };
+    for (auto& input : onnx.inputs) rename(input.name);
+    for (auto& [name, tensor] : onnx.initializers) rename(name);
+    for (auto& node : onnx.nodes) {
+      node.name.clear();
+      for (auto& name : node.inputs) rename(name);
+      for (auto& name : node.outputs) rename(name);
+    }
+    for (auto& output : onnx.outputs) rename(output.name);
+    return onnx;
+  }
+  ImportedModel imported(const OnnxModel& onnx, const ImportOptions& options = {}) {
+    write_onnx(path_, onnx);
+    return import_model(path_, options);
+  }
+  void expect_error(ErrorCode code, std::initializer_list<std::string_view> parts,
+                    const OnnxModel& onnx, const ImportOptions& options = {}) {
+    try {
+      imported(onnx, options);
+      ADD_FAILURE() << "expected an error that says: " << *parts.begin();
+    } catch (const Error& e) {
+      const std::string_view text = e.what();
+      EXPECT_EQ(e.code(), code) << text;
+      EXPECT_NE(text.find(path_.string()), std::string_view::npos) << text;
+      EXPECT_EQ(text.find('\n'), std::string_view::npos) << text;
+      for (const auto part : parts) {
+        EXPECT_NE(text.find(part), std::string_view::npos) << "no '" << part << "' in: " << text;
+      }
+    }
+  }
+
+  fs::path folder_;
+  fs::path path_;
+};
+
+std::vector<ModelConfig> configurations() {
+  const ModelConfig small{.architecture = "resnet8", .classes = 4, .image_size = 32};
+  const auto with = [&](const std::function<void(ModelConfig&)>& change) {
+    ModelConfig c = small;
+    change(c);
+    return c;
+  };
+  return {
+      small,
+      with([](ModelConfig& c) { c.shortcut = Shortcut::kB; }),
+      with([](ModelConfig& c) { c.shortcut = Shortcut::kC; }),
+      with([](ModelConfig& c) { c.architecture = "resnet8v2"; }),
+      with([](ModelConfig& c) { c.architecture = "plain8"; }),
+      with([](ModelConfig& c) { c.architecture = "plain8v2"; }),
+      with([](ModelConfig& c) { c.architecture = "resnet11"; }),
+      with([](ModelConfig& c) { c.architecture = "resnet11v2"; }),
+      with([](ModelConfig& c) {
+        c.architecture = "resnet11";
+        c.stride_on_first_1x1 = true;
+      }),
+      with([](ModelConfig& c) {
+        c.architecture = "resnet18";
+        c.image_size = 64;
+        c.channels = 1;
+      }),
+      with([](ModelConfig& c) {
+        c.architecture = "resnet18v2";
+        c.image_size = 48;
+      }),
+  };
+}
+
+OnnxNode& first(OnnxModel& onnx, std::string_view op) {
+  const auto node = std::ranges::find(onnx.nodes, op, &OnnxNode::op);
+  if (node == onnx.nodes.end()) throw std::runtime_error(std::string(op));
+  return *node;
+}
+
+// -------------------------------------------------------------------------------------- round trip
+
+TEST_F(OnnxTest, ComesBackAsItWas) {
+  std::vector<ModelConfig> all = configurations();
+  ModelConfig cut{.architecture = "resnet8", .classes = 3, .image_size = 32};
+  cut.splice = "layer2";
+  cut.head_hidden = 7;
+  all.push_back(cut);
+  for (const ModelConfig& config : all) {
+    SCOPED_TRACE(config.architecture);
+    const ModelFile a = model_of(config);
+    for (const bool any_size : {false, true}) {
+      export_onnx(path_, a, {.any_size = any_size});
+      const ImportedModel b = import_model(path_);
+      EXPECT_EQ(b.model.config, a.config);
+      EXPECT_EQ(b.model.class_names, a.class_names);
+      EXPECT_EQ(b.model.preprocessing, a.preprocessing);
+      EXPECT_EQ(b.model.provenance, a.provenance);
+      EXPECT_EQ(b.report.format, "ONNX");
+      EXPECT_EQ(b.report.matched.size(), a.weights.size());
+      expect_same_weights(a.weights, b.model.weights);
+    }
+  }
+}
+
+TEST_F(OnnxTest, TheGraphAloneTellsTheNetwork) {
+  for (const ModelConfig& config : configurations()) {
+    SCOPED_TRACE(config.architecture);
+    const ModelFile a = model_of(config);
+    const ImportedModel b = imported(anonymous(a));
+    EXPECT_EQ(b.model.class_names.front(), "class 0");
+    if (config.architecture == "plain8v2") {  // without skips v1 and v2 are the same
+      EXPECT_EQ(b.model.config.architecture, "plain8");
+    } else {
+      EXPECT_EQ(b.model.config, a.config);
+      expect_same_weights(a.weights, b.model.weights);
+    }
+    // Named, with the shortcut left to be found.
+    const ImportedModel c = imported(anonymous(a), {.architecture = config.architecture});
+    EXPECT_EQ(c.model.config, a.config);
+    expect_same_weights(a.weights, c.model.weights);
+  }
+}
+
+TEST_F(OnnxTest, WritesWhatTheOptionsSay) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const OnnxModel usual = exported(model);
+  ASSERT_EQ(usual.outputs.size(), 2U);
+  EXPECT_EQ(usual.outputs[0].name, "logits");
+  EXPECT_EQ(usual.outputs[0].shape, (std::vector<OnnxDimension>{{-1, "batch"}, {4, ""}}));
+  EXPECT_EQ(usual.outputs[1].name, "probabilities");
+  ASSERT_EQ(usual.inputs.size(), 1U);
+  EXPECT_EQ(usual.inputs[0].name, "image");
+  EXPECT_EQ(usual.inputs[0].shape,
+            (std::vector<OnnxDimension>{{-1, "batch"}, {3, ""}, {32, ""}, {32, ""}}));
+  EXPECT_EQ(usual.metadata.at("architecture"), "resnet8");
+  EXPECT_EQ(usual.metadata.at("classes"), R"(["c0","c1","c2","c3"])");
+  EXPECT_FALSE(usual.metadata.contains("format"));
+  EXPECT_EQ(usual.producer_name, "resnet.cpp");
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : usual.initializers) names.insert(name);
+  for (const auto& [name, tensor] : model.weights) EXPECT_TRUE(names.contains(name)) << name;
+
+  const OnnxModel other = exported(model, {.probabilities = false, .any_size = true});
+  EXPECT_EQ(other.outputs.size(), 1U);
+  EXPECT_EQ(std::ranges::count(other.nodes, "Softmax", &OnnxNode::op), 0);
+  EXPECT_EQ(other.inputs[0].shape[2], (OnnxDimension{-1, "height"}));
+
+  ModelFile incomplete = model;
+  incomplete.weights.erase("fc.bias");
+  EXPECT_THROW(export_onnx(folder_ / "other.onnx", incomplete), Error);
+  EXPECT_FALSE(fs::exists(folder_ / "other.onnx"));
+}
+
+// ---------------------------------------------------------------------------------------- folding
+
+TEST_F(OnnxTest, FoldedBatchNormsBecomeOnesThatDoNothing) {
+  for (const char* architecture : {"resnet8", "resnet8v2"}) {
+    SCOPED_TRACE(architecture);
+    const ModelFile a = model_of({.architecture = architecture, .classes = 4, .image_size = 32});
+    const OnnxModel onnx = anonymous(a, {.fold_batch_norm = true});
+    const ImportedModel b = imported(onnx);
+    EXPECT_EQ(b.model.config, a.config);
+    int folded = 0;
+    for (const auto& [name, gamma] : b.model.weights) {
+      if (!name.ends_with(".running_var") ||
+          !same_bits(gamma, Tensor::full(gamma.shape(), 1 - 1e-5F))) {
+        continue;
+      }
+      ++folded;
+      const std::string norm = name.substr(0, name.size() - std::strlen(".running_var"));
+      EXPECT_TRUE(same_bits(b.model.weights.at(norm + ".weight"), Tensor::full(gamma.shape(), 1)));
+      EXPECT_TRUE(same_bits(b.model.weights.at(norm + ".running_mean"),
+                            Tensor::zeros(DType::kF32, gamma.shape())));
+    }
+    const bool v2 = std::string(architecture) == "resnet8v2";
+    EXPECT_EQ(folded, v2 ? 3 : 7);  // v2: only those between two convolutions of a block
+    // γ w / sqrt(var + eps) and β − γ mean / sqrt(var + eps), rounded once.
+    const std::string conv = "layer1.0.conv1", norm = v2 ? "layer1.0.bn2" : "layer1.0.bn1";
+    const auto value = [&](const std::string& name) {
+      return double{a.weights.at(name).as<float>()[3]};
+    };
+    const double scale = value(norm + ".weight") / std::sqrt(value(norm + ".running_var") + 1e-5);
+    const std::size_t filter = 3 * 16 * 9;
+    EXPECT_EQ(b.model.weights.at(conv + ".weight").as<float>()[filter],
+              static_cast<float>(a.weights.at(conv + ".weight").as<float>()[filter] * scale));
+    EXPECT_EQ(b.model.weights.at(norm + ".bias").as<float>()[3],
+              static_cast<float>(value(norm + ".bias") - value(norm + ".running_mean") * scale));
+    // The factor that stands for it differs from 1 by less than half a unit of f32 below 1, 2^-25.
+    const double one = 1 / std::sqrt(double{1 - 1e-5F} + 1e-5);
+    EXPECT_LT(std::abs(one - 1), 0x1p-25);
+  }
+}
+
+TEST_F(OnnxTest, AZeroBiasMayBeLeftOut) {
+  const ModelFile a = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  OnnxModel onnx = anonymous(a, {.fold_batch_norm = true});
+  first(onnx, "Conv").inputs.pop_back();
+  const ImportedModel b = imported(onnx);
+  EXPECT_TRUE(same_bits(b.model.weights.at("bn1.bias"), Tensor::zeros(DType::kF32, {16})));
+}
+
+TEST_F(OnnxTest, ABiasBeforeABatchNormMovesIntoItsMean) {
+  const ModelFile a = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  OnnxModel onnx = anonymous(a);
+  onnx.initializers.emplace_back("b", Tensor::full({16}, 0.5F));
+  first(onnx, "Conv").inputs.push_back("b");
+  first(onnx, "BatchNormalization").attributes["epsilon"] = 1e-3F;
+  const ImportedModel b = imported(onnx);
+  for (std::size_t i = 0; i < 16; ++i) {
+    EXPECT_EQ(b.model.weights.at("bn1.running_mean").as<float>()[i],
+              a.weights.at("bn1.running_mean").as<float>()[i] - 0.5F);
+    EXPECT_EQ(b.model.weights.at("bn1.running_var").as<float>()[i],
+              static_cast<float>(a.weights.at("bn1.running_var").as<float>()[i] + (1e-3 - 1e-5)));
+  }
+}
+
+// --------------------------------------------------------------------- what other exporters write
+
+TEST_F(OnnxTest, OtherSpellingsMeanTheSame) {
+  const ModelFile a = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const auto expect_same = [&](const std::function<void(OnnxModel&)>& change) {
+    OnnxModel onnx = anonymous(a);
+    change(onnx);
+    const ImportedModel b = imported(onnx);
+    EXPECT_EQ(b.model.config, a.config);
+    expect_same_weights(a.weights, b.model.weights);
+  };
+  const auto insert = [](OnnxModel& onnx, const OnnxNode& before, OnnxNode node) {
+    const auto at = std::ranges::find(onnx.nodes, before.outputs, &OnnxNode::outputs);
+    onnx.nodes.insert(at, std::move(node));
+  };
+  {
+    SCOPED_TRACE("sums in the other order");
+    expect_same([](OnnxModel& onnx) {
+      for (OnnxNode& node : onnx.nodes) {
+        if (node.op == "Add") std::swap(node.inputs[0], node.inputs[1]);
+      }
+    });
+  }
+  {
+    SCOPED_TRACE("the mean over rows and columns");
+    expect_same([](OnnxModel& onnx) {
+      OnnxNode& pool = first(onnx, "GlobalAveragePool");
+      pool.op = "ReduceMean";
+      pool.attributes = {{"axes", Ints{2, 3}}, {"keepdims", std::int64_t{1}}};
+    });
+    expect_same([](OnnxModel& onnx) {
+      OnnxNode& pool = first(onnx, "GlobalAveragePool");
+      pool.op = "ReduceMean";
+      pool.inputs.push_back("axes");
+      const Ints axes{-2, -1};
+      onnx.initializers.emplace_back("axes", Tensor::from<std::int64_t>({2}, std::span(axes)));
+    });
+    expect_same([](OnnxModel& onnx) {
+      OnnxNode& pool = first(onnx, "GlobalAveragePool");
+      pool.op = "AveragePool";
+      pool.attributes = {{"kernel_shape", Ints{8, 8}}, {"strides", Ints{8, 8}}};
+    });
+  }
+  {
+    SCOPED_TRACE("a reshape by a shape that is computed");
+    expect_same([&](OnnxModel& onnx) {
+      OnnxNode& flatten = first(onnx, "Flatten");
+      flatten.op = "Reshape";
+      flatten.attributes.clear();
+      flatten.inputs.push_back("shape");
+      const OnnxNode reshape = flatten;
+      insert(onnx, reshape, {.op = "Shape", .inputs = {reshape.inputs[0]}, .outputs = {"s"}});
+      insert(onnx, reshape,
+             {.op = "Cast",
+              .inputs = {"s"},
+              .outputs = {"shape"},
+              .attributes = {{"to", std::int64_t{7}}}});
+    });
+  }
+  {
+    SCOPED_TRACE("a product and a sum");
+    expect_same([&](OnnxModel& onnx) {
+      OnnxNode& gemm = first(onnx, "Gemm");
+      gemm.op = "MatMul";
+      gemm.attributes.clear();
+      const std::string bias = gemm.inputs[2], weight = gemm.inputs[1], logits = gemm.outputs[0];
+      gemm.inputs.pop_back();
+      gemm.outputs[0] = "product";
+      for (auto& [name, tensor] : onnx.initializers) {
+        if (name != weight) continue;
+        Tensor columns(DType::kF32, {64, 4});
+        for (std::size_t k = 0; k < 64; ++k) {
+          for (std::size_t m = 0; m < 4; ++m) {
+            columns.as<float>()[k * 4 + m] = tensor.as<float>()[m * 64 + k];
+          }
+        }
+        tensor = columns;
+      }
+      const auto at = std::ranges::find(onnx.nodes, "MatMul", &OnnxNode::op);
+      onnx.nodes.insert(at + 1, {.op = "Add", .inputs = {bias, "product"}, .outputs = {logits}});
+    });
+  }
+  {
+    SCOPED_TRACE("nodes that do nothing, constants as nodes, doubles");
+    expect_same([&](OnnxModel& onnx) {
+      OnnxNode& relu = first(onnx, "Relu");
+      const OnnxNode before = relu;
+      insert(onnx, before, {.op = "Identity", .inputs = {before.inputs[0]}, .outputs = {"i"}});
+      insert(onnx, before, {.op = "Dropout", .inputs = {"i"}, .outputs = {"d", "mask"}});
+      insert(onnx, before,
+             {.op = "Cast",
+              .inputs = {"d"},
+              .outputs = {"f"},
+              .attributes = {{"to", std::int64_t{1}}}});
+      std::ranges::find(onnx.nodes, before.outputs, &OnnxNode::outputs)->inputs[0] = "f";
+      auto& [name, tensor] = onnx.initializers.front();
+      onnx.nodes.insert(onnx.nodes.begin(), {.op = "Constant",
+                                             .outputs = {name},
+                                             .attributes = {{"value", tensor.cast(DType::kF64)}}});
+      onnx.initializers.erase(onnx.initializers.begin());
+    });
+  }
+  {
+    SCOPED_TRACE("rows and columns one after the other");
+    expect_same([&](OnnxModel& onnx) {
+      const OnnxNode both = first(onnx, "Slice");
+      const auto list = [&](const char* name, std::int64_t value) {
+        onnx.initializers.emplace_back(name, Tensor::from<std::int64_t>({1}, std::span(&value, 1)));
+      };
+      list("zero", 0), list("end", 32), list("rows", 2), list("columns", -1), list("two", 2);
+      insert(onnx, both,
+             {.op = "Slice",
+              .inputs = {both.inputs[0], "zero", "end", "rows", "two"},
+              .outputs = {"half"}});
+      std::ranges::find(onnx.nodes, both.outputs, &OnnxNode::outputs)->inputs = {
+          "half", "zero", "end", "columns", "two"};
+    });
+  }
+}
+
+// ------------------------------------------------------------------------------------------ errors
+
+TEST_F(OnnxTest, SaysWhatDiffersAndWhatWouldFit) {
+  const ModelFile eight = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  expect_error(ErrorCode::kBadData,
+               {"its graph is not that of resnet14", "'layer3.1.", "it is that of resnet8"},
+               anonymous(eight), {.architecture = "resnet14"});
+  expect_error(ErrorCode::kBadData, {"a model of resnet8, not of resnet14"}, exported(eight),
+               {.architecture = "resnet14"});
+  expect_error(
+      ErrorCode::kBadData, {"not that of resnet8", "it is that of resnet8 with shortcuts B"},
+      anonymous(model_of(
+          {.architecture = "resnet8", .classes = 4, .image_size = 32, .shortcut = Shortcut::kB})),
+      {.architecture = "resnet8", .shortcut = Shortcut::kA});
+  // Metadata that lie.
+  OnnxModel onnx = exported(eight);
+  onnx.metadata["architecture"] = "resnet14";
+  expect_error(ErrorCode::kBadData, {"not that of resnet14", "it is that of resnet8"}, onnx);
+  // A graph of no network: one ReLU is missing.
+  onnx = anonymous(eight);
+  OnnxNode& relu = first(onnx, "Relu");
+  relu.op = "Sigmoid";
+  expect_error(ErrorCode::kBadData,
+               {"no network here has this graph", "7 convolutions and 4 classes"}, onnx);
+  expect_error(ErrorCode::kBadData, {"relu", "was expected, found sigmoid", "no network here"},
+               onnx, {.architecture = "resnet8"});
+}
+
+TEST_F(OnnxTest, NamesTheNodeThatIsNotUnderstood) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const auto refuse = [&](std::initializer_list<std::string_view> parts,
+                          const std::function<void(OnnxModel&)>& change,
+                          ErrorCode code = ErrorCode::kUnsupported) {
+    OnnxModel onnx = exported(model);
+    onnx.metadata.clear();
+    change(onnx);
+    expect_error(code, parts, onnx);
+  };
+  refuse({"Elu 'relu'", "no network here has this operation"},
+         [](OnnxModel& o) { first(o, "Relu").op = "Elu"; });
+  refuse({"com.example.Relu 'relu'"},
+         [](OnnxModel& o) { first(o, "Relu").domain = "com.example"; });
+  refuse({"BatchNormalization 'bn1'", "call .eval()"}, [](OnnxModel& o) {
+    first(o, "BatchNormalization").attributes["training_mode"] = std::int64_t{1};
+  });
+  refuse({"Conv 'conv1'", "auto_pad"},
+         [](OnnxModel& o) { first(o, "Conv").attributes["auto_pad"] = std::string("SAME_UPPER"); });
+  refuse({"version 6, 7 and later"}, [](OnnxModel& o) { o.opset = 6; });
+  refuse({"expected one input of pictures"}, [](OnnxModel& o) {
+    o.inputs.push_back({"other", DType::kF32, {{1, ""}}});
+  });
+  refuse({"output 'relu' comes from relu 'relu'", "expected a linear layer"}, [](OnnxModel& o) {
+    o.outputs = {{first(o, "Relu").outputs[0], DType::kF32, {}}};
+  });
+  refuse({"Gemm 'fc'", "should be a constant"},
+         [](OnnxModel& o) { first(o, "Gemm").inputs[2] = first(o, "Gemm").inputs[0]; });
+  refuse({"32 rows and 31 columns"}, [](OnnxModel& o) { o.inputs[0].shape[3].size = 31; });
+  refuse({"Pad", "no network here has this operation"},
+         [](OnnxModel& o) { first(o, "Pad").attributes["mode"] = std::string("reflect"); });
+}
+
+TEST_F(OnnxTest, RefusesGraphsThatContradictThemselves) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const auto refuse = [&](std::initializer_list<std::string_view> parts,
+                          const std::function<void(OnnxModel&)>& change) {
+    OnnxModel onnx = exported(model);
+    onnx.metadata.clear();
+    change(onnx);
+    expect_error(ErrorCode::kBadData, parts, onnx);
+  };
+  const auto tensor = [](OnnxModel& o, std::string_view name) -> Tensor& {
+    return std::ranges::find(o.initializers, name, &std::pair<std::string, Tensor>::first)->second;
+  };
+  refuse({"Conv 'layer1.0.conv1'", "[16, 4, 3, 3] do not fit 16 channels"}, [&](OnnxModel& o) {
+    tensor(o, "layer1.0.conv1.weight") = Tensor::full({16, 4, 3, 3}, 1);
+  });
+  refuse({"'bn1.weight' [5] should have 16 values"},
+         [&](OnnxModel& o) { tensor(o, "bn1.weight") = Tensor::full({5}, 1); });
+  refuse({"Gemm 'fc'", "[4, 63] do not fit 64 features"}, [&](OnnxModel& o) {
+    tensor(o, "fc.weight") = Tensor::full({4, 63}, 1);
+  });
+  refuse({"Conv 'conv1'", "strides should be 2 numbers from 1"}, [](OnnxModel& o) {
+    first(o, "Conv").attributes["strides"] = Ints{0, 1};
+  });
+  refuse({"pads should be 4 numbers from 0"}, [](OnnxModel& o) {
+    first(o, "Conv").attributes["pads"] = Ints{INT64_MAX, 1, 1, 1};
+  });
+  refuse({"the window does not fit its input"}, [](OnnxModel& o) {
+    first(o, "Conv").attributes["dilations"] = Ints{1000, 1000};
+  });
+  refuse({"a side of 9223372036854775807"},
+         [](OnnxModel& o) { o.inputs[0].shape[2].size = INT64_MAX; });
+  refuse({"has no output"}, [](OnnxModel& o) { o.outputs.clear(); });
+  refuse({"has no input"}, [](OnnxModel& o) {
+    o.inputs.clear();
+    o.initializers.emplace_back("image", Tensor::full({1, 3, 32, 32}, 1));
+  });
+  // One convolution of ours, two of theirs that may have other weights, on the same input.
+  OnnxModel twice = anonymous(model);
+  const std::string image = twice.inputs[0].name, stem = first(twice, "Relu").outputs[0];
+  std::vector<OnnxNode> twins;
+  for (const OnnxNode& node : twice.nodes) {
+    twins.push_back(node);
+    twins.back().outputs[0] += " twin";
+    if (node.inputs[0] != image) twins.back().inputs[0] += " twin";
+    if (node.outputs[0] == stem) break;
+  }
+  first(twice, "Add").inputs[1] += " twin";
+  twice.nodes.insert(twice.nodes.begin(), twins.begin(), twins.end());
+  expect_error(ErrorCode::kBadData, {"several weights where resnet8 has one"}, twice,
+               {.architecture = "resnet8"});
+}
+
+TEST_F(OnnxTest, ABiasWithoutAPlaceIsNotDropped) {
+  const ModelFile model = model_of({.architecture = "resnet8v2", .classes = 4, .image_size = 32});
+  OnnxModel onnx = exported(model);
+  onnx.metadata.clear();
+  const auto conv = std::ranges::find(onnx.nodes, "layer1.0.conv2", &OnnxNode::name);
+  conv->inputs.push_back("b");
+  onnx.initializers.emplace_back("b", Tensor::zeros(DType::kF32, {16}));
+  expect_same_weights(imported(onnx).model.weights, model.weights);  // zeros need none
+  onnx.initializers.back().second = Tensor::full({16}, 0.5F);
+  expect_error(ErrorCode::kBadData, {"conv 'layer1.0.conv2'", "has a bias, for which"}, onnx);
+}
+
+TEST_F(OnnxTest, ConstantsCannotFillTheMemory) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  OnnxModel onnx = exported(model);
+  const Ints some(4096, 1);
+  onnx.initializers.emplace_back("k0", Tensor::from<std::int64_t>({4096}, std::span(some)));
+  for (int i = 0; i < 100; ++i) {
+    onnx.nodes.push_back({.op = "Cast",
+                          .inputs = {fmt::format("k{}", i)},
+                          .outputs = {fmt::format("k{}", i + 1)},
+                          .attributes = {{"to", std::int64_t{7}}}});
+  }
+  expect_error(ErrorCode::kBadData, {"constants take more memory than its weights"}, onnx);
+}
+
+}  // namespace
+}  // namespace resnet
