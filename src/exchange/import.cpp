@@ -365,7 +365,7 @@ void change_by_options(ImportedModel& imported, const std::filesystem::path& pat
                        const ImportOptions& options) {
   ModelFile& m = imported.model;
   if (!options.architecture.empty() && options.architecture != m.config.architecture) {
-    fail(ErrorCode::kBadData, "{}: a model of {}, not of {}; leave --arch out", path.string(),
+    fail(ErrorCode::kBadData, "{}: a model file of {}, not of {}; leave --arch out", path.string(),
          m.config.architecture, options.architecture);
   }
   Preprocessing& p = m.preprocessing;

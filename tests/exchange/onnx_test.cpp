@@ -419,7 +419,7 @@ TEST_F(OnnxTest, SaysWhatDiffersAndWhatWouldFit) {
   expect_error(ErrorCode::kBadData,
                {"its graph is not that of resnet14", "'layer3.1.", "it is that of resnet8"},
                anonymous(eight), {.architecture = "resnet14"});
-  expect_error(ErrorCode::kBadData, {"a model of resnet8, not of resnet14"}, exported(eight),
+  expect_error(ErrorCode::kBadData, {"a model file of resnet8, not of resnet14"}, exported(eight),
                {.architecture = "resnet14"});
   expect_error(
       ErrorCode::kBadData, {"not that of resnet8", "it is that of resnet8 with shortcuts B"},
