@@ -1,6 +1,7 @@
 // A zip archive if the input begins like one; else what follows the magic number of a legacy file.
 #include <string>
 
+#include "formats/pickles.h"
 #include "formats/torch_file.h"
 #include "fuzz.h"
 
@@ -8,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace resnet;
   std::string bytes(reinterpret_cast<const char*>(data), size);
   const bool zip = bytes.starts_with("PK");
-  if (!zip) bytes.insert(0, kTorchLegacyMagic);
+  if (!zip) bytes.insert(0, pickles::kLegacyMagic);
   const ByteSource source(std::as_bytes(std::span(bytes)), "fuzz");
   const auto read = zip ? read_torch_zip : read_torch_legacy;
   fuzz::expect_no_other_error([&] {

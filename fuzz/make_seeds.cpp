@@ -10,7 +10,6 @@
 #include "formats/pack.h"
 #include "formats/pickles.h"
 #include "formats/safetensors.h"
-#include "formats/torch_file.h"
 
 namespace resnet {
 namespace {
@@ -42,7 +41,7 @@ void write_torch_seeds(const fs::path& root) {
     write(root / "torch_file", name, without_checksums(zip));
   }
   const ByteVector legacy = read_file(golden / "legacy.pth");
-  const auto magic = static_cast<std::ptrdiff_t>(kTorchLegacyMagic.size());
+  const auto magic = static_cast<std::ptrdiff_t>(kLegacyMagic.size());
   write(root / "torch_file", "legacy", {legacy.begin() + magic, legacy.end()});
 
   // The smallest of both kinds.

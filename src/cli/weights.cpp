@@ -9,13 +9,21 @@
 
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "core/check.h"
 #include "core/text.h"
+#include "formats/safetensors.h"
+#include "formats/torch_file.h"
 
 namespace resnet::cli {
 namespace {
 
 constexpr std::size_t kWidestName = 100;  // in the table; longer ones are cut
 constexpr std::size_t kLongestText = 200;
+
+/// A folder of a run stands for its model.
+std::filesystem::path file_of(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
+}
 
 struct ShowFlags {
   std::string path;
@@ -25,9 +33,7 @@ struct ShowFlags {
 std::string size_text(std::int64_t elements) { return format_count(static_cast<double>(elements)); }
 
 int show(const ShowFlags& f) {
-  std::filesystem::path path = f.path;
-  if (std::filesystem::is_directory(path)) path /= "model.safetensors";
-  const WeightsFile file = describe_weights(path);
+  const WeightsFile file = describe_weights(file_of(f.path));
   std::int64_t elements = 0;
   std::uint64_t bytes = 0;
   for (const WeightsEntry& e : file.entries) {
@@ -70,12 +76,35 @@ int show(const ShowFlags& f) {
   return kSuccess;
 }
 
+struct ConvertFlags {
+  std::string path, out;
+};
+
+int convert(const ConvertFlags& f) {
+  const std::filesystem::path out = f.out;
+  const std::string extension = out.extension().string();
+  const bool torch = extension == ".pth" || extension == ".pt" || extension == ".th";
+  if (!torch && extension != ".safetensors") {
+    fail(ErrorCode::kInvalidArgument,
+         "--out: expected a name that ends in .pth, .pt, .th or .safetensors, got {}", f.out);
+  }
+  const WeightsFile file = read_weights(file_of(f.path));
+  if (torch) {
+    write_torch_file(out, file.tensors);
+  } else {
+    write_safetensors(out, file.tensors, file.metadata);
+  }
+  fmt::print("{}: {} tensors\n", f.out, file.tensors.size());
+  return kSuccess;
+}
+
 }  // namespace
 
 void add_weights(CLI::App& app, Action& action) {
   CLI::App* weights = add_command(app, "weights", "Look into files of weights",
                                   "  resnet weights show resnet50.pth\n"
-                                  "  resnet weights show runs/c10 --json");
+                                  "  resnet weights show runs/c10 --json\n"
+                                  "  resnet weights convert old.pth -o new.safetensors");
   weights->require_subcommand(1);
 
   auto f = std::make_shared<ShowFlags>();
@@ -88,6 +117,15 @@ void add_weights(CLI::App& app, Action& action) {
   command->add_option("FILE", f->path, "A file of weights, or the folder of a run")->required();
   command->add_flag("--json", f->json, "One JSON object");
   command->callback([f, &action] { action = [f] { return show(*f); }; });
+
+  auto c = std::make_shared<ConvertFlags>();
+  command = add_command(*weights, "convert", "Write the tensors of a file in another format",
+                        "  resnet weights convert checkpoint.pth -o checkpoint.safetensors\n"
+                        "  resnet weights convert model.safetensors -o model.pth\n"
+                        "Types, shapes, names and bits stay as they are.");
+  command->add_option("FILE", c->path, "A file of weights, or the folder of a run")->required();
+  command->add_option("-o,--out", c->out, "Ends in .safetensors, .pth, .pt or .th")->required();
+  command->callback([c, &action] { action = [c] { return convert(*c); }; });
 }
 
 }  // namespace resnet::cli

@@ -672,8 +672,11 @@ std::map<std::string, std::uint64_t> element_sizes(const Pickle& pickle) {
 
 }  // namespace
 
-const std::string_view kTorchLegacyMagic(
-    "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+bool looks_like_torch_legacy(std::string_view start) {
+  // The number as a pickle holds it; protocols differ in what comes before it.
+  constexpr std::string_view kMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 13);
+  return start.starts_with('\x80') && start.substr(0, 32).find(kMagic) != start.npos;
+}
 
 WeightsFile read_torch_zip(const ByteSource& source, ReadWeights what) {
   const ZipReader zip(source);
@@ -722,7 +725,12 @@ WeightsFile read_torch_legacy(const ByteSource& source, ReadWeights what) {
     fail(ErrorCode::kBadData, "{}: no sound PyTorch file: {}; fetch or save it again",
          source.name(), why);
   };
-  const Pickle version = read_pickle(source, kTorchLegacyMagic.size(), {});
+  const Pickle magic = read_pickle(source, 0, {});
+  if (const PickleValue& v = magic.at(magic.root);
+      v.kind != Kind::kBigInt || v.text() != "0x1950a86a20f9469cfc6c") {
+    damaged("it lacks the magic number");
+  }
+  const Pickle version = read_pickle(source, magic.end, {});
   if (const PickleValue& v = version.at(version.root);
       v.kind != Kind::kInt || v.integer() != 1001) {
     damaged("its version is not 1001");

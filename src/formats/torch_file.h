@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "core/file.h"
 #include "formats/weights_file.h"
@@ -25,8 +26,8 @@ enum class ReadWeights : std::uint8_t {
 WeightsFile read_torch_zip(const ByteSource& source, ReadWeights what);
 WeightsFile read_torch_legacy(const ByteSource& source, ReadWeights what);
 
-/// How a legacy file begins.
-extern const std::string_view kTorchLegacyMagic;
+/// Whether a file that begins so is a legacy one: a pickle of PyTorch's magic number.
+bool looks_like_torch_legacy(std::string_view start);
 
 /// An OrderedDict of tensors, as `torch.save(model.state_dict(), path)` writes it: torch.load takes
 /// it with weights_only=True, and with mmap=True. Written atomically. Throws `kInvalidArgument`

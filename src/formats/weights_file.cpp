@@ -67,7 +67,7 @@ struct Kind {
 constexpr std::array kKinds = {
     Kind{[](std::string_view s) { return s.size() > 8 && s[8] == '{'; }, from_safetensors},
     Kind{[](std::string_view s) { return s.starts_with("PK\3\4"); }, from_torch_zip},
-    Kind{[](std::string_view s) { return s.starts_with(kTorchLegacyMagic); }, from_torch_legacy},
+    Kind{looks_like_torch_legacy, from_torch_legacy},
     Kind{looks_like_onnx, from_onnx},
     Kind{[](std::string_view s) { return s.size() > 262 && s.substr(257, 5) == "ustar"; },
          refused<kTar>},

@@ -43,4 +43,6 @@ def checkpoint():
 torch.save(checkpoint(), folder / "zip.pth")
 torch.save(checkpoint(), folder / "protocol4.pth", pickle_protocol=4)
 torch.save(checkpoint(), folder / "legacy.pth", _use_new_zipfile_serialization=False)
+torch.save(checkpoint(), folder / "legacy_protocol4.pth", _use_new_zipfile_serialization=False,
+           pickle_protocol=4)
 torch.save(torch.nn.Linear(2, 1), folder / "whole_model.pth")

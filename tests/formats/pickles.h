@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,10 @@
 #include "formats/zip.h"
 
 namespace resnet::pickles {
+
+/// How a legacy file begins at protocol 2.
+constexpr std::string_view kLegacyMagic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
+                                        15);
 
 inline std::string number(std::uint64_t n, int bytes) {
   std::string out;

@@ -118,7 +118,8 @@ TEST(TorchFile, ReadsWhatPyTorchWrote) {
   const std::filesystem::path golden = RESNET_TORCH_FILES;
   const std::pair<const char*, const char*> files[] = {{"zip.pth", "PyTorch zip"},
                                                        {"protocol4.pth", "PyTorch zip"},
-                                                       {"legacy.pth", "PyTorch legacy"}};
+                                                       {"legacy.pth", "PyTorch legacy"},
+                                                       {"legacy_protocol4.pth", "PyTorch legacy"}};
   for (const auto& [name, format] : files) {
     SCOPED_TRACE(name);
     const WeightsFile file = read_weights(golden / name);
