@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "resnet/download.h"
 #include "resnet/image.h"
 #include "resnet/tensor.h"
 
@@ -83,16 +84,41 @@ struct DataSpec {
   ///    `train-{0000..0147}.tar`; the words train, val and test in their names tell the parts;
   ///  - MedMNIST's .npz: `train_images`, `train_labels`, `val_…`, `test_…`;
   ///  - HDF5 with one array of pictures (`images`, `data` or `x`) and one of labels (`ans`,
-  ///  `labels`,
-  ///    `label`, `targets` or `y`), such as Galaxy10 DECaLS;
+  ///    `labels`, `label`, `targets` or `y`), such as Galaxy10 DECaLS;
   ///  - `galaxies[:key=value,...]`: pictures drawn by the program; keys `train`, `val` (numbers of
-  ///    pictures, 6000 and 1200), `size` (pixels, 64), `seed`.
+  ///    pictures, 6000 and 1200), `size` (pixels, 64), `seed`;
+  ///  - the name of one of `known_data()`, e.g. `cifar10`, if there is no such file.
   std::string source;
   std::uint64_t seed = 0;     ///< Of the split, and of the galaxies unless their own is given.
   double val_fraction = 0.2;  ///< Share of each class held out when the source has no val part.
   int image_size = 0;         ///< Galaxies are drawn at this size unless `size=` is given; 0: 64.
   std::int64_t shuffle_buffer = 10'000;  ///< For `LoaderOptions::shuffle_buffer` in training.
+  bool download = false;                 ///< Fetch data known by name that is not in the cache.
+  std::filesystem::path cache = {};      ///< Where that is kept; empty: `cache_folder()`.
 };
+
+/// A public data set that is known by name.
+struct KnownData {
+  struct File {
+    std::string name;  ///< In the cache, below data/NAME/.
+    Download download;
+  };
+  std::string name;   ///< "cifar10"
+  std::string title;  ///< "CIFAR-10: 60 000 pictures of 32 x 32 pixels in 10 classes"
+  std::vector<File> files;
+  /// The folder that the one file, an archive, unpacks to; empty: it is read as it is.
+  std::string folder;
+  /// Of files that hold numbers only; empty: the files say.
+  std::vector<std::string> class_names;
+  std::string licence;
+  std::string citation;
+};
+
+const std::vector<KnownData>& known_data();
+
+/// Fetches what is not in the cache yet, unpacks it if need be, and returns what `open_data` takes.
+/// Throws `kNotFound` with the nearest name, and what `fetch` throws.
+std::filesystem::path get_data(std::string_view name, const DownloadOptions& options = {});
 
 struct DataSplits {
   DatasetPtr train;
@@ -102,9 +128,10 @@ struct DataSplits {
 };
 
 /// Finds out what the source is and opens both parts: `val` is its validation part, or its test
-/// part if it has no other. Throws `kNotFound` (no such path), `kBadData` (empty, one class only, a
-/// class in val that train lacks, a wrong length), `kInvalidArgument` (a bad key or fraction).
-/// Pictures themselves are decoded later.
+/// part if it has no other. Throws `kNotFound` (no such path, or known by name and not fetched),
+/// `kBadData` (empty, one class only, a class in val that train lacks, a wrong length),
+/// `kInvalidArgument` (a bad key or fraction), and what `fetch` throws. Pictures themselves are
+/// decoded later.
 DataSplits open_data(const DataSpec& spec);
 
 /// The pictures on which to judge a model with these classes: the test part of the source, else its

@@ -8,6 +8,7 @@
 #include "resnet/image.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
+#include "resnet/pretrained.h"
 #include "resnet/program.h"
 #include "resnet/tensor.h"
 #include "resnet/train.h"

@@ -26,6 +26,8 @@ void add_data(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_plot(CLI::App& app, Action& action);
 void add_weights(CLI::App& app, Action& action);
+/// `list` and `get` of `weights`.
+void add_pretrained(CLI::App& weights, Action& action);
 
 /// A subcommand with a one-line description and examples in its help.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,

@@ -1,4 +1,4 @@
-// resnet data galaxies | stats | check | tensor
+// resnet data list | get | galaxies | stats | check | tensor
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -32,6 +33,7 @@ struct Flags {
   int tensor_size = 224;
   int crops = 1;
   bool flip = false;
+  DataFetchFlags fetch;
 };
 
 int draw_galaxies(const Flags& f) {
@@ -113,12 +115,59 @@ int write_tensor(const Flags& f) {
   return bad > 0 ? kBadData : kSuccess;
 }
 
-DataSpec spec_of(const Flags& f) {
-  return {.source = f.source, .seed = f.seed, .val_fraction = f.val_fraction};
+// The data of `stats` and `check`, fetched if that is asked for.
+DataSplits open(const Flags& f) {
+  DataSpec spec{.source = f.source, .seed = f.seed, .val_fraction = f.val_fraction};
+  apply(f.fetch, spec);
+  ProgressLine line;
+  fetch_data(spec, line);
+  return open_data(spec);
+}
+
+std::uint64_t size_of(const KnownData& data) {
+  std::uint64_t total = 0;
+  for (const KnownData::File& file : data.files) {
+    if (file.download.size == 0) return 0;
+    total += file.download.size;
+  }
+  return total;
+}
+
+int list_data(const Flags& f) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const KnownData& data : known_data()) {
+    const std::uint64_t size = size_of(data);
+    if (!f.json) {
+      fmt::print("{:<15} {}\n{:15} {}; licence: {}\n{:15} {}\n", data.name, data.title, "",
+                 size > 0 ? format_bytes(static_cast<double>(size)) : "size not known",
+                 data.licence, "", data.citation);
+      continue;
+    }
+    nlohmann::json files = nlohmann::json::array();
+    for (const KnownData::File& file : data.files) {
+      files.push_back({{"url", file.download.url}, {"sha256", file.download.sha256}});
+    }
+    list.push_back({{"name", data.name},
+                    {"title", data.title},
+                    {"size", size > 0 ? nlohmann::json(size) : nlohmann::json()},
+                    {"licence", data.licence},
+                    {"citation", data.citation},
+                    {"files", files}});
+  }
+  if (f.json) fmt::print("{}\n", list.dump());
+  return kSuccess;
+}
+
+int get_known_data(const Flags& f) {
+  ProgressLine line;
+  const std::filesystem::path path = get_data(f.source, download_options(line, f.fetch.cache));
+  line.clear();
+  fmt::print("{}\n", path.string());
+  return kSuccess;
 }
 
 int print_statistics(const Flags& f) {
-  const DataSplits splits = open_data(spec_of(f));
+  const DataSplits splits = open(f);
   const Statistics s = measure_statistics(*splits.train, f.threads);
   if (f.json) {
     const nlohmann::json object{{"mean", s.mean},
@@ -161,7 +210,7 @@ void print_part(const char* title, const PartReport& r, const std::vector<std::s
 }
 
 int check(const Flags& f) {
-  const DataSplits splits = open_data(spec_of(f));
+  const DataSplits splits = open(f);
   const DataReport r = check_data(splits, f.threads);
   const std::vector<std::string>& classes = splits.train->class_names();
   if (f.json) {
@@ -186,7 +235,9 @@ int check(const Flags& f) {
 
 void add_data(CLI::App& app, Action& action) {
   CLI::App* data =
-      add_command(app, "data", "Draw galaxies, measure and check data sets, preprocess pictures",
+      add_command(app, "data", "Fetch, draw, measure and check data sets, preprocess pictures",
+                  "  resnet data list\n"
+                  "  resnet data get cifar10\n"
                   "  resnet data galaxies --out galaxies/ --count 700\n"
                   "  resnet data stats flowers/\n"
                   "  resnet data check flowers/");
@@ -195,6 +246,18 @@ void add_data(CLI::App& app, Action& action) {
   const auto on = [&](CLI::App* command, int (*work)(const Flags&)) {
     command->callback([f, work, &action] { action = [f, work] { return work(*f); }; });
   };
+
+  CLI::App* list = add_command(*data, "list", "The data sets that are known by name",
+                               "  resnet data list --json");
+  list->add_flag("--json", f->json, "One JSON array");
+  on(list, list_data);
+
+  CLI::App* get =
+      add_command(*data, "get", "Fetch a data set into the cache, verify it, say where it is",
+                  "  resnet data get cifar10");
+  get->add_option("NAME", f->source, "As data list has it")->required();
+  add_cache_flag(get, f->fetch.cache);
+  on(get, get_known_data);
 
   CLI::App* galaxies = add_command(*data, "galaxies", "Draw galaxies as PNG, one folder a class",
                                    "  resnet data galaxies --out galaxies/ --count 700 --size 128");
@@ -225,6 +288,7 @@ void add_data(CLI::App& app, Action& action) {
     command->add_option("--threads", f->threads, "Pictures that are decoded at once")
         ->capture_default_str()
         ->check(at_least(1));
+    add_data_fetch_flags(command, f->fetch);
     command->add_flag("--json", f->json, "One JSON object");
   }
   on(stats, print_statistics);

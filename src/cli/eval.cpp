@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "resnet/train.h"
 
@@ -12,6 +13,7 @@ struct Flags {
   std::string model, data;
   std::uint64_t seed = 0;
   EvalOptions options;
+  DataFetchFlags fetch;
   bool json = false;
 };
 
@@ -55,14 +57,17 @@ void print_classes(const EvalResult& r) {
 
 int run(Flags& f) {
   catch_signals();
-  const ModelFile model = load_model(f.model);
   ProgressLine line;
+  const ModelFile model = open_model(f.model, line, f.fetch.cache);
   f.options.stop = &stop_requested();
   f.options.progress = [&](std::int64_t done, std::int64_t images) {
     line.show(static_cast<double>(done) / static_cast<double>(images),
               fmt::format("{}/{} images", done, images));
   };
-  const EvalResult r = evaluate(model, DataSpec{.source = f.data, .seed = f.seed}, f.options);
+  DataSpec data{.source = f.data, .seed = f.seed};
+  apply(f.fetch, data);
+  fetch_data(data, line);
+  const EvalResult r = evaluate(model, data, f.options);
   line.clear();
   for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   if (f.json) {
@@ -83,7 +88,10 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "eval", "Judge a model on labelled pictures",
                                   "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
                                   "  resnet eval model.safetensors flowers/val --json");
-  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command
+      ->add_option("MODEL", f->model,
+                   "A model file, the folder of a run, or weights by name (resnet weights list)")
+      ->required();
   command
       ->add_option("DATA", f->data,
                    "As for train; its val or test part where it has one, else all of it")
@@ -100,6 +108,7 @@ void add_eval(CLI::App& app, Action& action) {
       ->check(at_least(0, 1));
   command->add_option("--seed", f->seed, "The one given to train, which draws the galaxies")
       ->capture_default_str();
+  add_data_fetch_flags(command, f->fetch);
   command->add_flag("--json", f->json,
                     "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
   command->callback([f, &action] { action = [f] { return run(*f); }; });

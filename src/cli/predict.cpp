@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "core/check.h"
 #include "resnet/train.h"
 
@@ -69,7 +70,8 @@ void predict_stream(const ModelFile& model, const Flags& f,
 
 int run(Flags& f) {
   catch_signals();
-  const ModelFile model = load_model(f.model);
+  ProgressLine line;
+  const ModelFile model = open_model(f.model, line);
   f.options.stop = &stop_requested();
   bool bad = false;
   const auto each = [&](const Prediction& p) {
@@ -107,7 +109,10 @@ void add_predict(CLI::App& app, Action& action) {
                   "  resnet predict runs/flowers holiday-pictures/ --top 1 --json\n"
                   "  find . -name '*.jpg' | resnet predict runs/flowers -\n"
                   "Unreadable pictures go to standard error and make the exit code 4.");
-  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command
+      ->add_option("MODEL", f->model,
+                   "A model file, the folder of a run, or weights by name (resnet weights list)")
+      ->required();
   command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin")
       ->required();
   command->add_option("--top", f->top, "Classes a picture")

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -58,7 +59,15 @@ void add_data_flags(CLI::App* app, Flags& f) {
          "A folder of pictures (one folder a class, or train/ and val/ of those), a .csv of path, "
          "label and split, WebDataset shards (folder, .tar, train-{0000..0147}.tar), CIFAR in "
          "binary form (folder or .tar.gz), a folder of IDX files, MedMNIST's .npz, HDF5, or "
-         "galaxies, which may say galaxies:train=N,val=N,size=PIXELS,seed=N")
+         "galaxies, which may say galaxies:train=N,val=N,size=PIXELS,seed=N, or a data set known "
+         "by name (resnet data list)")
+      ->group(group);
+  toggle(app, f, "--download", "Fetch DATA known by name that is not in the cache",
+         [](TrainOptions& o) { o.data.download = true; })
+      ->group(group);
+  flag<std::string>(app, f, "--cache",
+                    "Folder for what is fetched; default: $RESNET_CACHE, else ~/.cache/resnet",
+                    [](TrainOptions& o, const std::string& v) { o.data.cache = v; })
       ->group(group);
   flag<double>(app, f, "--val-fraction", "Share held out for validation if the data has no val/",
                [](TrainOptions& o, double v) { o.data.val_fraction = v; })
@@ -425,6 +434,7 @@ int run(const Flags& flags) {
   const TrainOptions options = options_of(flags);
   catch_signals();
   ProgressLine line;
+  fetch_data(options.data, line);
   const TrainResult result = train(options, observer_of(line));
   line.clear();
   print_skipped(line, result.skipped);

@@ -101,11 +101,15 @@ int convert(const ConvertFlags& f) {
 }  // namespace
 
 void add_weights(CLI::App& app, Action& action) {
-  CLI::App* weights = add_command(app, "weights", "Look into files of weights",
-                                  "  resnet weights show resnet50.pth\n"
-                                  "  resnet weights show runs/c10 --json\n"
-                                  "  resnet weights convert old.pth -o new.safetensors");
+  CLI::App* weights =
+      add_command(app, "weights", "Fetch published weights, look into files of weights",
+                  "  resnet weights list\n"
+                  "  resnet weights get resnet50.tv2_in1k\n"
+                  "  resnet weights show resnet50.pth\n"
+                  "  resnet weights show runs/c10 --json\n"
+                  "  resnet weights convert old.pth -o new.safetensors");
   weights->require_subcommand(1);
+  add_pretrained(*weights, action);
 
   auto f = std::make_shared<ShowFlags>();
   CLI::App* command = add_command(

@@ -10,6 +10,8 @@
 #include "core/check.h"
 #include "data/datasets.h"
 #include "data/galaxies.h"
+#include "data/imagenet.h"
+#include "data/known_data.h"
 #include "data/sources.h"
 #include "formats/cifar.h"
 #include "formats/idx.h"
@@ -90,14 +92,15 @@ Opened open_cifar(const fs::path& path) {
   return opened;
 }
 
-Opened open_idx(const fs::path& folder) {
+Opened open_idx(const fs::path& folder, std::vector<std::string> names) {
   Idx idx = read_idx_folder(folder);
   std::int32_t highest = 0;
   for (const auto* labels : {&idx.train.labels, &idx.test.labels}) {
     for (const std::int32_t label : *labels) highest = std::max(highest, label);
   }
-  std::vector<std::string> names;
-  for (std::int32_t label = 0; label <= highest; ++label) names.push_back(std::to_string(label));
+  for (auto n = static_cast<std::int32_t>(names.size()); n <= highest; ++n) {
+    names.push_back(std::to_string(n));
+  }
   const auto dataset = [&](const char* part, IdxSplit& split) {
     const Shape s = split.images.shape();  // [n, h, w]
     return make_packed_dataset(fmt::format("{} {}", folder.string(), part),
@@ -166,7 +169,7 @@ DatasetPtr scan_folder(const fs::path& root, const std::vector<std::string>& nam
       files.push_back({(fs::path(names[c]) / file).string(), static_cast<int>(c)});
     }
   }
-  return make_folder_dataset(root, std::move(files), names);
+  return make_folder_dataset(root, std::move(files), readable_class_names(names));
 }
 
 void require_classes(const fs::path& root, const std::vector<std::string>& names) {
@@ -248,30 +251,27 @@ Opened open_folder(const fs::path& root, Purpose purpose) {
 
 constexpr std::string_view kSources =
     "expected a folder of pictures, CIFAR or IDX files, a .csv of paths and labels, WebDataset "
-    ".tar "
-    "shards, MedMNIST's .npz, HDF5, or the word \"galaxies\"";
+    ".tar shards, MedMNIST's .npz, HDF5, the word \"galaxies\", or a data set known by name";
 
 Opened open_source(const DataSpec& spec, Purpose purpose) {
   const std::string& source = spec.source;
   if (source == kGalaxies || source.starts_with("galaxies:")) return open_galaxies(spec);
-  std::error_code error;
-  const fs::path path(source);
-  const bool exists = !source.empty() && fs::exists(path, error);
   const bool braces = source.find('{') != std::string::npos && is_webdataset(source);
-  if (!exists && !braces) {
-    fail(ErrorCode::kNotFound, "{}: no such file or folder; {}", source.empty() ? "\"\"" : source,
-         kSources);
-  }
+  const fs::path path = braces ? fs::path(source) : locate_data(spec, kSources);
   // By name before by contents: looking into an archive may take a while.
-  if (exists && is_table(path)) return open_table(path);
-  if (exists && is_npz(path)) return open_npz(path, purpose);
-  if (exists && is_hdf5(path)) return open_hdf5(path);
-  if (exists && !is_picture_path(path) && is_cifar(path)) return open_cifar(path);
-  if (is_webdataset(source)) return open_webdataset(source, purpose);
-  if (!fs::is_directory(path, error)) {
+  if (!braces && is_table(path)) return open_table(path);
+  if (!braces && is_npz(path)) return open_npz(path, purpose);
+  if (!braces && is_hdf5(path)) return open_hdf5(path);
+  if (!braces && !is_picture_path(path) && is_cifar(path)) return open_cifar(path);
+  if (is_webdataset(path.string())) return open_webdataset(path.string(), purpose);
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
     fail(ErrorCode::kBadData, "{}: not a data set; {}", source, kSources);
   }
-  if (is_idx_folder(path)) return open_idx(path);
+  if (is_idx_folder(path)) {
+    const KnownData* known = path == source ? nullptr : find_known_data(source);
+    return open_idx(path, known != nullptr ? known->class_names : std::vector<std::string>());
+  }
   return open_folder(path, purpose);
 }
 

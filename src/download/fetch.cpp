@@ -81,7 +81,10 @@ class Part {
       ::close(file_);  // it was renamed or removed while we waited
     }
   }
-  ~Part() { ::close(file_); }
+  ~Part() {
+    if (size_ == 0 && !renamed_) discard();  // an empty one helps nobody
+    ::close(file_);
+  }
   Part(const Part&) = delete;
   Part& operator=(const Part&) = delete;
 
@@ -120,6 +123,7 @@ class Part {
   void become(const fs::path& destination) {
     if (::fsync(file_) != 0) fail_io("write");
     if (::rename(path_.c_str(), destination.c_str()) != 0) fail_io("rename");
+    renamed_ = true;
     std::error_code ignored;
     fs::remove(tag_path(), ignored);
     const int folder =
@@ -159,6 +163,7 @@ class Part {
   fs::path path_;
   int file_ = -1;
   std::uint64_t size_ = 0;
+  bool renamed_ = false;
 };
 
 // -------------------------------------------------------------------------------------- verifying

@@ -343,6 +343,7 @@ TEST_F(Fetch, NobodyListens) {
   EXPECT_HAS(message, "3 attempts");
   EXPECT_HAS(message, file().string());
   EXPECT_EQ(code_, ErrorCode::kIo);
+  EXPECT_TRUE(fs::is_empty(file().parent_path()));
 }
 
 TEST_F(Fetch, Offline) {

@@ -1,0 +1,35 @@
+// Fetching with progress: weights and data sets by name.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "cli/progress.h"
+#include "resnet/data.h"
+#include "resnet/download.h"
+#include "resnet/model_file.h"
+
+namespace resnet::cli {
+
+/// Options that show progress on `line` and heed Ctrl-C; `cache` may be empty.
+DownloadOptions download_options(ProgressLine& line, const std::filesystem::path& cache = {});
+
+/// Adds --cache.
+CLI::Option* add_cache_flag(CLI::App* command, std::string& cache);
+
+/// What --download and --cache say about the data of a command.
+struct DataFetchFlags {
+  bool download = false;
+  std::string cache;
+};
+void add_data_fetch_flags(CLI::App* command, DataFetchFlags& flags);
+void apply(const DataFetchFlags& flags, DataSpec& spec);
+
+/// Fetches the data, with progress, if it is known by name, not there, and `spec.download`.
+void fetch_data(const DataSpec& spec, ProgressLine& line);
+
+/// A model file, the folder of a run, or published weights by name, which are fetched and
+/// converted.
+ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache = "");
+
+}  // namespace resnet::cli

@@ -1,0 +1,106 @@
+#include "resnet/pretrained.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "resnet/error.h"
+#include "resnet/models.h"
+
+namespace resnet {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(Pretrained, TheTableIsComplete) {
+  std::set<std::string> names, urls;
+  for (const Pretrained& p : pretrained()) {
+    EXPECT_TRUE(names.insert(p.name).second) << p.name;
+    EXPECT_TRUE(urls.insert(p.file.url).second) << p.name;
+    EXPECT_NO_THROW(check_architecture(p.architecture));
+    EXPECT_TRUE(p.file.url.starts_with("https://")) << p.name;
+    // The file's name ends in the checksum's first digits: two sources for the same thing.
+    const std::string tag = "-" + p.file.sha256.substr(0, 8) + ".pth";
+    EXPECT_TRUE(p.file_name().ends_with(tag)) << p.name;
+    EXPECT_TRUE(p.file.sha256.size() == 8 || p.file.sha256.size() == 64) << p.name;
+    EXPECT_GT(p.top1, 0.65) << p.name;
+    EXPECT_GT(p.top5, p.top1) << p.name;
+    EXPECT_LT(p.top5, 1) << p.name;
+    EXPECT_GE(p.preprocessing.resize, p.preprocessing.height) << p.name;
+    EXPECT_EQ(find_pretrained(p.name).file.url, p.file.url);
+    if (!p.alias.empty()) {
+      EXPECT_EQ(find_pretrained(p.alias).name, p.name);
+    }
+    // Where the size is known: f32 parameters and a little around them.
+    if (p.file.size > 0) {
+      const Graph graph = inference_graph({.architecture = p.architecture, .classes = 1000}, 1);
+      std::uint64_t bytes = 0;
+      for (const Value v : graph.parameters()) {
+        std::uint64_t n = 4;
+        for (const std::int64_t d : graph.shape(v)) n *= static_cast<std::uint64_t>(d);
+        bytes += n;
+      }
+      EXPECT_GT(p.file.size, bytes) << p.name;
+      EXPECT_LT(p.file.size, bytes + bytes / 50) << p.name;
+    }
+  }
+  EXPECT_GE(names.size(), 41U);
+}
+
+TEST(Pretrained, AnArchitectureMeansTorchvisionsNewest) {
+  EXPECT_EQ(find_pretrained("resnet18").name, "resnet18.tv_in1k");
+  EXPECT_EQ(find_pretrained("resnet50").name, "resnet50.tv2_in1k");
+  EXPECT_EQ(find_pretrained("resnet50").preprocessing.resize, 232);
+  EXPECT_EQ(find_pretrained("ResNet50_Weights.IMAGENET1K_V1").preprocessing.resize, 256);
+}
+
+TEST(Pretrained, SaysHowToImport) {
+  const ImportOptions options = import_options(find_pretrained("resnet50.a1h_in1k"));
+  EXPECT_EQ(options.architecture, "resnet50");
+  EXPECT_EQ(options.image_size, 176);
+  EXPECT_EQ(options.resize, 195);  // 176 / 0.9, rounded down
+  EXPECT_EQ(options.interpolation, Interpolation::kBicubic);
+  EXPECT_EQ(options.class_names.size(), 1000U);
+  EXPECT_EQ(options.class_names, imagenet_classes());
+}
+
+TEST(Pretrained, ANameThatIsNone) {
+  for (const bool resolve : {false, true}) {
+    try {
+      resolve ? resolve_model("resnet50.a1") : get_pretrained("resnet50.a1");
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+      EXPECT_NE(std::string(error.what()).find("did you mean resnet50.a1_in1k?"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+TEST(Pretrained, PathsComeFirst) {
+  const fs::path path = fs::temp_directory_path() / "resnet18.tv_in1k";
+  std::ofstream(path) << "weights";
+  EXPECT_EQ(resolve_model(path.string()), path);
+  fs::remove(path);
+}
+
+TEST(Pretrained, ADamagedFileInTheCacheIsNoticed) {
+  const fs::path cache = fs::temp_directory_path() / "resnet-pretrained-test";
+  fs::create_directories(cache / "weights");
+  std::ofstream(cache / "weights" / "resnet18-f37072fd.pth") << "weights";
+  try {
+    get_pretrained("resnet18", {.cache = cache, .offline = true});
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kBadData) << error.what();
+    EXPECT_NE(std::string(error.what()).find("it has 7 bytes where 46830571 are expected"),
+              std::string::npos)
+        << error.what();
+  }
+  fs::remove_all(cache);
+}
+
+}  // namespace
+}  // namespace resnet
