@@ -117,7 +117,7 @@ const std::vector<Case>& cases() {
       {"LyingPng", {"predict", "run", "lying.png"}, 4, {"lying.png", "60000 x 60000"}},
       {"LyingPngWithinLimits", {"predict", "run", "lying2.png"}, 4, {"lying2.png", "damaged"}},
       {"LyingJpeg", {"predict", "run", "lying.jpg"}, 4, {"lying.jpg", "65000 x 65000"}},
-      {"NoPicture", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG or WebP"}},
+      {"NoPicture", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG, WebP"}},
       {"EmptyPicture", {"predict", "run", "empty.png"}, 4, {"empty.png", "empty"}},
       // Plots.
       {"PlotOfNothing", {"plot", "-o", "x.svg"}, 2, {"RUN is required"}},

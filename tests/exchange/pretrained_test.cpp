@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 
+#include "formats/torch_file.h"
 #include "resnet/error.h"
 #include "resnet/models.h"
 
@@ -64,6 +66,36 @@ TEST(Pretrained, SaysHowToImport) {
   EXPECT_EQ(options.interpolation, Interpolation::kBicubic);
   EXPECT_EQ(options.class_names.size(), 1000U);
   EXPECT_EQ(options.class_names, imagenet_classes());
+}
+
+TEST(Pretrained, AFileAsPublishedBecomesAModel) {
+  // resnet18 with other numbers: the real file is not at hand.
+  const Pretrained& p = find_pretrained("resnet18.tv_in1k");
+  ModelFile model;
+  model.config = {.architecture = "resnet18", .classes = 1000};
+  model.class_names = imagenet_classes();
+  const Graph graph = inference_graph(model.config, 1);
+  for (const Value v : graph.parameters()) {
+    Tensor t(DType::kF32, graph.shape(v));
+    float value = 0;
+    for (float& x : t.as<float>()) x = value += 1;
+    model.weights[graph.node(v).name] = t;
+  }
+  const fs::path path = fs::temp_directory_path() / p.file_name();
+  write_torch_file(path, model.weights);
+  const ModelFile read = import_model(path, import_options(p)).model;
+  fs::remove(path);
+  EXPECT_EQ(read.config.architecture, "resnet18");
+  EXPECT_EQ(read.class_names, imagenet_classes());
+  EXPECT_EQ(read.preprocessing.resize, 256);
+  EXPECT_EQ(read.preprocessing.width, 224);
+  EXPECT_EQ(read.preprocessing.mean, p.preprocessing.mean);
+  ASSERT_EQ(read.weights.size(), model.weights.size());
+  for (const auto& [name, tensor] : model.weights) {
+    const Tensor& other = read.weights.at(name);
+    ASSERT_EQ(other.shape(), tensor.shape()) << name;
+    EXPECT_EQ(std::memcmp(other.raw(), tensor.raw(), tensor.bytes()), 0) << name;
+  }
 }
 
 TEST(Pretrained, ANameThatIsNone) {
