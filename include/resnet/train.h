@@ -244,6 +244,34 @@ struct TrainResult {
 /// kNotFound for options and data.
 TrainResult train(const TrainOptions& options, const Observer& observer = {});
 
+/// A learning-rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks").
+struct LrFinderOptions {
+  double min_lr = 1e-6;
+  double max_lr = 10;
+  int steps = 100;         ///< At least 10; the rate rises from step to step by the same factor.
+  double smoothing = 0.9;  ///< Decay of the average of the losses, which is exact from the start.
+  double diverged = 4;     ///< Ends when the average exceeds its least value that many times.
+};
+
+struct LrFinderResult {
+  std::vector<double> lr, loss, smoothed;  ///< Of each step that was done.
+  /// Where the average falls fastest with the logarithm of the rate: the slope is that of a line
+  /// through a tenth of the steps. The first tenth of the steps is left out, as in fastai.
+  std::optional<double> steepest;
+  /// A tenth of the rate where the average is least: as high as is safe, for a schedule that comes
+  /// down from it. Both are unset where the loss never fell.
+  std::optional<double> tenth;
+  bool diverged = false;
+  bool interrupted = false;         ///< By Observer::stop.
+  std::vector<BadPicture> skipped;  ///< Pictures that could not be read.
+};
+
+/// Trains a fresh network for a few steps with a rising rate. Nothing is written. Takes the options
+/// of `train` and heeds those that shape a step: data, network, batch, optimizer, loss. Throws as
+/// `train` does; a loss that stops being finite ends the test and is no error.
+LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder = {},
+                                  const Observer& observer = {});
+
 struct EvalOptions {
   int batch_size = 32;
   Device device = Device::kCpu;
@@ -279,6 +307,30 @@ std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top = 5,
                                 const EvalOptions& options = {},
                                 const std::function<void(const Prediction&)>& each = {});
+
+struct EmbedOptions {
+  /// A layer, block or stage by its name ("layer3", "layer4.1.conv2", "fc"; `summarise` lists the
+  /// layers). "": what the head reads, in most networks the average of the last stage.
+  std::string layer = {};
+  bool pool = true;  ///< Average [n, c, h, w] over the picture; false: keep it as it is.
+  EvalOptions eval = {};
+};
+
+/// What a layer says about pictures.
+struct Embeddings {
+  Tensor features;                  ///< f32 [pictures, features], unpooled [pictures, c, h, w]
+  std::vector<std::string> names;   ///< Of the pictures: a row each.
+  std::vector<int> labels;          ///< Of a data set with labels; else empty.
+  std::vector<BadPicture> skipped;  ///< Could not be read: no row.
+};
+
+/// Features of pictures, in the order of `paths` (folders as in `predict`). Throws kNotFound for a
+/// path that does not exist, kInvalidArgument for an unknown layer, with the nearest name, kBadData
+/// when not one picture can be read.
+Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path>& paths,
+                 const EmbedOptions& options = {});
+/// The same of a data set, whose classes need not be the model's.
+Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options = {});
 
 // ------------------------------------------------------------------------- for loops of your own
 

@@ -152,6 +152,8 @@ int run(int argc, char** argv) {
   add_summary(app, action);
   add_data(app, action);
   add_bench(app, action);
+  add_find_lr(app, action);
+  add_embed(app, action);
   add_plot(app, action);
   add_weights(app, action);
   try {

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/progress.h"
+#include "cli/train_flags.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "resnet/train.h"
@@ -16,15 +17,7 @@
 namespace resnet::cli {
 namespace {
 
-// Flags override the config file, so they are applied after it has been read.
-using Edits = std::vector<std::function<void(TrainOptions&)>>;
-
-struct Flags {
-  Edits edits;
-  std::string data, config, resume_from;
-  bool out_given = false;
-  bool json = false;
-};
+using Flags = TrainFlags;
 
 // A flag with a value of type T whose effect on the options is `apply(options, value)`.
 template <class T, class Apply>
@@ -51,6 +44,13 @@ Augmentation& augmentation(TrainOptions& o) {
   if (!o.augmentation) o.augmentation = Augmentation{};
   return *o.augmentation;
 }
+
+// "1 epoch", "2 epochs"
+std::string counted(std::int64_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
+
+}  // namespace
 
 void add_data_flags(CLI::App* app, Flags& f) {
   const std::string group = "Data";
@@ -148,7 +148,7 @@ void add_network_flags(CLI::App* app, Flags& f) {
   })->group(group);
 }
 
-void add_training_flags(CLI::App* app, Flags& f) {
+void add_step_flags(CLI::App* app, Flags& f) {
   const std::string group = "Training";
   const auto real = [&](const std::string& name, const std::string& help, auto apply) {
     flag<double>(app, f, name, help, apply)->group(group);
@@ -156,8 +156,6 @@ void add_training_flags(CLI::App* app, Flags& f) {
   const auto whole = [&](const std::string& name, const std::string& help, auto apply) {
     flag<int>(app, f, name, help, apply)->group(group);
   };
-  whole("--epochs", "Passes over the training pictures (10)",
-        [](TrainOptions& o, int v) { o.epochs = v; });
   whole("--batch-size", "Pictures a step; default: by the size of the pictures",
         [](TrainOptions& o, int v) { o.batch_size = v; });
   whole("--accumulate", "Batches whose gradients make one step",
@@ -166,8 +164,6 @@ void add_training_flags(CLI::App* app, Flags& f) {
       app, f, "--optimizer", "sgd, adamw or lars",
       [](TrainOptions& o, const std::string& v) { o.optimizer.kind = parse_optimizer(v); })
       ->group(group);
-  real("--lr", "Highest learning rate; default: the recipe's",
-       [](TrainOptions& o, double v) { o.optimizer.lr = v; });
   real("--momentum", "Of SGD and LARS (0.9)",
        [](TrainOptions& o, double v) { o.optimizer.momentum = v; });
   toggle(app, f, "--no-nesterov", "Plain momentum", [](TrainOptions& o) {
@@ -178,29 +174,10 @@ void add_training_flags(CLI::App* app, Flags& f) {
   toggle(app, f, "--decay-norm-and-bias", "Decay batch norm and biases too", [](TrainOptions& o) {
     o.optimizer.decay_norm_and_bias = true;
   })->group(group);
-  flag<std::string>(
-      app, f, "--schedule", "constant, step, multistep, cosine, onecycle or poly",
-      [](TrainOptions& o, const std::string& v) { o.schedule.kind = parse_schedule(v); })
-      ->group(group);
-  real("--warmup", "Epochs of rising learning rate",
-       [](TrainOptions& o, double v) { o.schedule.warmup_epochs = v; });
-  real("--step-epochs", "Step schedule: epochs between drops",
-       [](TrainOptions& o, double v) { o.schedule.step_epochs = v; });
-  flag<std::vector<double>>(
-      app, f, "--milestones", "Multistep schedule: epochs of the drops",
-      [](TrainOptions& o, const std::vector<double>& v) { o.schedule.milestones = v; })
-      ->delimiter(',')
-      ->group(group);
-  real("--gamma", "Step schedules: factor of a drop",
-       [](TrainOptions& o, double v) { o.schedule.gamma = v; });
   real("--label-smoothing", "Default: the recipe's",
        [](TrainOptions& o, double v) { o.label_smoothing = v; });
   real("--clip-norm", "Largest global norm of the gradient",
        [](TrainOptions& o, double v) { o.clip_norm = v; });
-  real("--ema", "Decay of an average of the weights that is evaluated and kept",
-       [](TrainOptions& o, double v) { o.ema_decay = v; });
-  whole("--early-stop", "End after that many epochs without a better top-1",
-        [](TrainOptions& o, int v) { o.early_stop_patience = v; });
   flag<std::string>(
       app, f, "--class-weights", "none, balanced, or a number for each class",
       [](TrainOptions& o, const std::string& v) {
@@ -225,24 +202,8 @@ void add_training_flags(CLI::App* app, Flags& f) {
       ->group(group);
 }
 
-void add_run_flags(CLI::App* app, Flags& f) {
+void add_machine_flags(CLI::App* app, Flags& f) {
   const std::string group = "Run";
-  flag<std::string>(app, f, "--out", "Folder of the run; default: a new one below runs/",
-                    [&f](TrainOptions& o, const std::string& v) {
-                      o.out = v;
-                      f.out_given = true;
-                    })
-      ->group(group);
-  CLI::Option* config =
-      app->add_option("--config", f.config,
-                      "Options from a file such as the config.json of a run; flags override it")
-          ->group(group);
-  app->add_option("--resume", f.resume_from, "Continue the run in this folder where it stopped")
-      ->excludes(config)
-      ->group(group);
-  toggle(app, f, "--overwrite", "Replace a run that is in --out", [](TrainOptions& o) {
-    o.overwrite = true;
-  })->group(group);
   flag<std::uint64_t>(app, f, "--seed", "Of weights, order, augmentation, split and galaxies (0)",
                       [](TrainOptions& o, std::uint64_t v) { o.seed = o.data.seed = v; })
       ->group(group);
@@ -270,6 +231,85 @@ void add_run_flags(CLI::App* app, Flags& f) {
                       o.layout = v == "nchw" ? DataLayout::kNCHW : DataLayout::kNHWC;
                     })
       ->group(group);
+}
+
+TrainOptions read_config(const std::string& path) {
+  const std::string text = read_text_file(path, 1 << 20);
+  try {
+    return train_options_from_json(text);
+  } catch (const Error& error) {
+    fail(error.code(), "{}: {}", path, error.what());
+  }
+}
+
+void print_skipped(const std::vector<BadPicture>& skipped) {
+  if (skipped.empty()) return;
+  ProgressLine line;
+  constexpr std::size_t kShown = 20;
+  line.print(fmt::format("{} could not be read and {} skipped:",
+                         counted(static_cast<std::int64_t>(skipped.size()), "picture"),
+                         skipped.size() == 1 ? "was" : "were"));
+  for (std::size_t i = 0; i < std::min(kShown, skipped.size()); ++i) {
+    line.print(fmt::format("  {}: {}", skipped[i].name, skipped[i].reason));
+  }
+  if (skipped.size() > kShown) {
+    line.print(fmt::format("  and {} more; resnet data check lists them", skipped.size() - kShown));
+  }
+}
+
+namespace {
+
+void add_training_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Training";
+  const auto real = [&](const std::string& name, const std::string& help, auto apply) {
+    flag<double>(app, f, name, help, apply)->group(group);
+  };
+  const auto whole = [&](const std::string& name, const std::string& help, auto apply) {
+    flag<int>(app, f, name, help, apply)->group(group);
+  };
+  whole("--epochs", "Passes over the training pictures (10)",
+        [](TrainOptions& o, int v) { o.epochs = v; });
+  real("--lr", "Highest learning rate; default: the recipe's",
+       [](TrainOptions& o, double v) { o.optimizer.lr = v; });
+  flag<std::string>(
+      app, f, "--schedule", "constant, step, multistep, cosine, onecycle or poly",
+      [](TrainOptions& o, const std::string& v) { o.schedule.kind = parse_schedule(v); })
+      ->group(group);
+  real("--warmup", "Epochs of rising learning rate",
+       [](TrainOptions& o, double v) { o.schedule.warmup_epochs = v; });
+  real("--step-epochs", "Step schedule: epochs between drops",
+       [](TrainOptions& o, double v) { o.schedule.step_epochs = v; });
+  flag<std::vector<double>>(
+      app, f, "--milestones", "Multistep schedule: epochs of the drops",
+      [](TrainOptions& o, const std::vector<double>& v) { o.schedule.milestones = v; })
+      ->delimiter(',')
+      ->group(group);
+  real("--gamma", "Step schedules: factor of a drop",
+       [](TrainOptions& o, double v) { o.schedule.gamma = v; });
+  real("--ema", "Decay of an average of the weights that is evaluated and kept",
+       [](TrainOptions& o, double v) { o.ema_decay = v; });
+  whole("--early-stop", "End after that many epochs without a better top-1",
+        [](TrainOptions& o, int v) { o.early_stop_patience = v; });
+}
+
+void add_run_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Run";
+  flag<std::string>(app, f, "--out", "Folder of the run; default: a new one below runs/",
+                    [&f](TrainOptions& o, const std::string& v) {
+                      o.out = v;
+                      f.out_given = true;
+                    })
+      ->group(group);
+  CLI::Option* config =
+      app->add_option("--config", f.config,
+                      "Options from a file such as the config.json of a run; flags override it")
+          ->group(group);
+  app->add_option("--resume", f.resume_from, "Continue the run in this folder where it stopped")
+      ->excludes(config)
+      ->group(group);
+  toggle(app, f, "--overwrite", "Replace a run that is in --out", [](TrainOptions& o) {
+    o.overwrite = true;
+  })->group(group);
   flag<int>(app, f, "--save-every", "Keep a checkpoint every that many epochs",
             [](TrainOptions& o, int v) { o.save_every = v; })
       ->group(group);
@@ -296,15 +336,6 @@ std::filesystem::path default_folder(const TrainOptions& o) {
   if (stem.empty()) stem = "run";
   if (!o.model.architecture.empty()) stem += "-" + o.model.architecture;
   return fs::path("runs") / stem;
-}
-
-TrainOptions read_config(const std::string& path) {
-  const std::string text = read_text_file(path, 1 << 20);
-  try {
-    return train_options_from_json(text);
-  } catch (const Error& error) {
-    fail(error.code(), "{}: {}", path, error.what());
-  }
 }
 
 TrainOptions read_run(const std::string& folder) {
@@ -340,11 +371,6 @@ TrainOptions options_of(const Flags& f) {
     o.out = unused(o.out);
   }
   return o;
-}
-
-// "1 epoch", "2 epochs"
-std::string counted(std::int64_t n, const std::string& what) {
-  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
 }
 
 // What the run is, before it starts.
@@ -394,20 +420,6 @@ Observer observer_of(ProgressLine& line) {
   return observer;
 }
 
-void print_skipped(ProgressLine& line, const std::vector<BadPicture>& skipped) {
-  if (skipped.empty()) return;
-  constexpr std::size_t kShown = 20;
-  line.print(fmt::format("{} could not be read and {} skipped:",
-                         counted(static_cast<std::int64_t>(skipped.size()), "picture"),
-                         skipped.size() == 1 ? "was" : "were"));
-  for (std::size_t i = 0; i < std::min(kShown, skipped.size()); ++i) {
-    line.print(fmt::format("  {}: {}", skipped[i].name, skipped[i].reason));
-  }
-  if (skipped.size() > kShown) {
-    line.print(fmt::format("  and {} more; resnet data check lists them", skipped.size() - kShown));
-  }
-}
-
 nlohmann::json to_json_object(const TrainResult& r, const std::filesystem::path& out) {
   nlohmann::json skipped = nlohmann::json::array();
   for (const BadPicture& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
@@ -437,7 +449,7 @@ int run(const Flags& flags) {
   fetch_data(options.data, line);
   const TrainResult result = train(options, observer_of(line));
   line.clear();
-  print_skipped(line, result.skipped);
+  print_skipped(result.skipped);
   if (flags.json) {
     fmt::print("{}\n", to_json_object(result, options.out).dump());
   } else if (result.interrupted) {
@@ -464,8 +476,10 @@ void add_train(CLI::App& app, Action& action) {
       "  resnet train --config runs/c10/config.json --seed 1 --out runs/c10-seed1");
   add_data_flags(command, *flags);
   add_network_flags(command, *flags);
+  add_step_flags(command, *flags);
   add_training_flags(command, *flags);
   add_run_flags(command, *flags);
+  add_machine_flags(command, *flags);
   command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

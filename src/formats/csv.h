@@ -19,4 +19,7 @@ struct CsvRow {
 /// byte.
 std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name, char separator = ',');
 
+/// A field for a row separated by commas: quoted where it must be.
+std::string csv_field(const std::string& text);
+
 }  // namespace resnet

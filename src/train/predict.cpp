@@ -2,35 +2,12 @@
 #include <numeric>
 
 #include "core/check.h"
-#include "core/file.h"
-#include "formats/picture.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
+#include "train/files.h"
 
 namespace resnet {
 namespace {
-
-constexpr std::uint64_t kMaxPictureBytes = std::uint64_t{1} << 30;
-
-// Files without labels, so that the loader decodes them in the background.
-class Files final : public Dataset {
- public:
-  explicit Files(std::vector<std::filesystem::path> paths) : paths_(std::move(paths)) {}
-  std::int64_t size() const override { return static_cast<std::int64_t>(paths_.size()); }
-  const std::vector<std::string>& class_names() const override { return classes_; }
-  int label(std::int64_t) const override { return 0; }
-  std::string name(std::int64_t i) const override { return path(i).string(); }
-  void read(std::int64_t i, Image& out) const override {
-    out = decode_picture(read_file(path(i), kMaxPictureBytes), name(i), ColorMode::kRgb);
-  }
-  const std::filesystem::path& path(std::int64_t i) const {
-    return paths_[static_cast<std::size_t>(i)];
-  }
-
- private:
-  std::vector<std::filesystem::path> paths_;
-  std::vector<std::string> classes_{"picture"};
-};
 
 std::vector<ClassScore> best_classes(std::span<const float> probabilities, int top,
                                      const std::vector<std::string>& names) {
@@ -50,14 +27,7 @@ std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top,
                                 const EvalOptions& options,
                                 const std::function<void(const Prediction&)>& each) {
-  std::vector<std::filesystem::path> files;
-  for (const auto& path : paths) {
-    const auto found = list_pictures(path);
-    if (found.empty()) {
-      fail(ErrorCode::kNotFound, "{}: there are no pictures in this folder", path.string());
-    }
-    files.insert(files.end(), found.begin(), found.end());
-  }
+  std::vector<std::filesystem::path> files = list_all_pictures(paths);
   if (files.empty()) return {};
   const auto data = std::make_shared<Files>(std::move(files));
 

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "formats/csv.h"
 #include "formats/picture.h"
 
 namespace resnet {
@@ -39,18 +40,6 @@ bool is_barren(const fs::path& folder, const std::vector<fs::path>& files) {
   const fs::path metrics = folder / "metrics.csv";
   return std::ranges::none_of(files, has_weights) && fs::exists(metrics, error) &&
          read_text_file(metrics) == kMetricsHeader;
-}
-
-// Quoted where RFC 4180 asks for it.
-std::string csv(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted(1, '"');
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  quoted += '"';
-  return quoted;
 }
 
 [[noreturn]] void fail_folder(const fs::path& path, const std::error_code& error) {
@@ -123,10 +112,10 @@ void RunFolder::add_metrics(const EpochResult& r, std::int64_t step) {
 void RunFolder::write_confusion(const EvalResult& result) const {
   const std::size_t classes = result.class_names.size();
   std::string text = "true \\ answered";
-  for (const std::string& name : result.class_names) text += "," + csv(name);
+  for (const std::string& name : result.class_names) text += "," + csv_field(name);
   text += "\n";
   for (std::size_t row = 0; row < classes; ++row) {
-    text += csv(result.class_names[row]);
+    text += csv_field(result.class_names[row]);
     for (std::size_t c = 0; c < classes; ++c) {
       text += fmt::format(",{}", result.confusion[row * classes + c]);
     }

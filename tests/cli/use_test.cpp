@@ -289,6 +289,50 @@ TEST_F(Use, PlotDrawsRuns) {
             "losses.svg\n");
 }
 
+TEST_F(Use, FindLrDrawsAndSuggests) {
+  const Json found = json({"find-lr", kGalaxies, "--arch", "resnet8", "--batch-size", "16",
+                           "--steps", "12", "--max-lr", "0.1", "-o", "lr.svg", "--json"});
+  EXPECT_EQ(found.at("csv"), "lr.csv");
+  ASSERT_EQ(found.at("lr").size(), 12U);
+  EXPECT_EQ(found.at("lr")[0], 1e-6);
+  EXPECT_EQ(found.at("interrupted"), false);
+  EXPECT_EQ(lines_of(read_file(home->path() / "lr.csv")).size(), 13U);
+  EXPECT_TRUE(read_file(home->path() / "lr.svg").starts_with("<svg "));
+  EXPECT_FALSE(fs::exists(home->path() / "runs")) << "nothing is kept of the network";
+  const Outcome text = resnet({"find-lr", "--config", "run/config.json", "--steps", "10",
+                               "--max-lr", "1e9", "-o", "diverged.svg"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out, "");
+}
+
+TEST_F(Use, EmbedWritesFeatures) {
+  const Json e = json({"embed", "run", "pictures", "-o", "f.npy", "--json"});
+  EXPECT_EQ(e.at("shape"), Json({16, 64}));
+  const std::string npy = read_file(home->path() / "f.npy");
+  EXPECT_EQ(npy.size(), 128U + 16 * 64 * 4);
+  EXPECT_NE(npy.find("'<f4'"), std::string::npos);
+  const auto paths = lines_of(read_file(home->path() / "f.paths.txt"));
+  ASSERT_EQ(paths.size(), 16U);
+  EXPECT_TRUE(fs::exists(home->path() / paths[7]));
+
+  // A table, from standard input, one path wrong.
+  const Outcome r = resnet({"embed", "run", "-", "--layer", "layer1", "-o", "f.csv"},
+                           {.input = paths[7] + "\nmissing.png\n" + paths[3] + "\n"});
+  EXPECT_EQ(r.code, 4);
+  EXPECT_NE(r.err.find("skipped missing.png"), std::string::npos) << r.err;
+  const auto rows = lines_of(read_file(home->path() / "f.csv"));
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_TRUE(rows[0].starts_with("path,f0,f1,") && rows[0].ends_with(",f15"));
+  EXPECT_TRUE(rows[1].starts_with(paths[7] + ",") && rows[2].starts_with(paths[3] + ","));
+
+  // Labelled data, unpooled.
+  const Json d = json({"embed", "run", "--data", kGalaxies, "--part", "train", "--layer", "layer2",
+                       "--no-pool", "-o", "d.npy", "--json"});
+  EXPECT_EQ(d.at("shape"), Json({64, 32, 8, 8}));
+  EXPECT_EQ(lines_of(read_file(home->path() / "d.labels.txt")).size(), 64U);
+  EXPECT_EQ(lines_of(read_file(home->path() / "d.paths.txt")).size(), 64U);
+}
+
 TEST_F(Use, HelpHasExamples) {
   const std::vector<Words> commands = {
       {"train"}, {"eval"}, {"predict"},       {"summary"},       {"bench"},

@@ -1,0 +1,181 @@
+// resnet embed
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "formats/csv.h"
+#include "formats/npy.h"
+#include "resnet/train.h"
+
+namespace resnet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Flags {
+  std::string model, out, part = "val";
+  std::vector<std::string> paths;
+  DataSpec data;
+  EmbedOptions options;
+  bool no_pool = false;
+  bool json = false;
+};
+
+// One line of a text file.
+std::string line_of(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  return text + "\n";
+}
+
+std::string csv_of(const Embeddings& e, const std::vector<std::string>& labels) {
+  const std::span<const float> values = e.features.as<float>();
+  const std::size_t width = values.size() / e.names.size();
+  std::string text = labels.empty() ? "path" : "path,label";
+  for (std::size_t k = 0; k < width; ++k) text += fmt::format(",f{}", k);
+  text += "\n";
+  for (std::size_t i = 0; i < e.names.size(); ++i) {
+    text += csv_field(e.names[i]);
+    if (!labels.empty()) text += "," + csv_field(labels[i]);
+    for (const float v : values.subspan(i * width, width)) text += fmt::format(",{}", v);
+    text += "\n";
+  }
+  return text;
+}
+
+// Paths from the command line must be there; one from standard input that is not is skipped.
+std::vector<fs::path> paths_of(const Flags& f, std::vector<BadPicture>& skipped) {
+  std::vector<fs::path> paths;
+  for (const std::string& p : f.paths) {
+    if (p != "-") {
+      paths.emplace_back(p);
+      continue;
+    }
+    for (std::string line; std::getline(std::cin, line);) {
+      if (line.empty()) continue;
+      try {
+        const auto found = list_pictures(line);
+        if (found.empty()) fail(ErrorCode::kNotFound, "there are no pictures in this folder");
+        std::ranges::copy(found, std::back_inserter(paths));
+      } catch (const Error&) {
+        skipped.push_back(
+            {.index = -1, .name = line, .reason = "no picture, and no folder of them"});
+      }
+    }
+  }
+  return paths;
+}
+
+int run(Flags& f) {
+  const std::string extension = fs::path(f.out).extension().string();
+  if (extension != ".npy" && extension != ".csv") {
+    fail(ErrorCode::kInvalidArgument, "-o: expected a name that ends in .npy or .csv, got {}",
+         f.out);
+  }
+  if (f.paths.empty() == f.data.source.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "expected pictures or --data DATA, {} (see resnet embed --help)",
+         f.paths.empty() ? "got neither" : "got both");
+  }
+  if (f.part != "train" && f.part != "val") {
+    fail(ErrorCode::kInvalidArgument, "--part: expected train or val, got {}", f.part);
+  }
+  catch_signals();
+  const ModelFile model = load_model(f.model);
+  f.options.pool = !f.no_pool;
+  ProgressLine line;
+  f.options.eval.stop = &stop_requested();
+  f.options.eval.progress = [&](std::int64_t done, std::int64_t images) {
+    line.show(static_cast<double>(done) / static_cast<double>(images),
+              fmt::format("{}/{} images", done, images));
+  };
+  Embeddings e;
+  std::vector<BadPicture> skipped;
+  std::vector<std::string> labels;
+  if (f.data.source.empty()) {
+    const std::vector<fs::path> paths = paths_of(f, skipped);
+    if (paths.empty()) fail(ErrorCode::kBadData, "standard input names no picture");
+    e = embed(model, paths, f.options);
+  } else {
+    f.data.image_size = model.preprocessing.height;
+    const DataSplits data = open_data(f.data);
+    const DatasetPtr part = f.part == "train" ? data.train : data.val;
+    e = embed(model, part, f.options);
+    for (const int label : e.labels) {
+      labels.push_back(part->class_names()[static_cast<std::size_t>(label)]);
+    }
+  }
+  line.clear();
+  skipped.insert(skipped.end(), e.skipped.begin(), e.skipped.end());
+  for (const BadPicture& b : skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+
+  if (extension == ".csv") {
+    write_file_atomic(f.out, csv_of(e, labels));
+  } else {
+    std::string paths, names;
+    for (const std::string& name : e.names) paths += line_of(name);
+    for (const std::string& label : labels) names += line_of(label);
+    write_file_atomic(fs::path(f.out).replace_extension(".paths.txt"), paths);
+    if (!labels.empty()) write_file_atomic(fs::path(f.out).replace_extension(".labels.txt"), names);
+    write_npy(f.out, e.features);
+  }
+  if (f.json) {
+    nlohmann::json bad = nlohmann::json::array();
+    for (const BadPicture& b : skipped) bad.push_back({{"name", b.name}, {"reason", b.reason}});
+    const nlohmann::json object{{"out", f.out},
+                                {"layer", f.options.layer},
+                                {"shape", e.features.shape()},
+                                {"skipped", bad}};
+    fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    fmt::print("{}: {} pictures, {} features each\n", f.out, e.names.size(),
+               e.features.as<float>().size() / e.names.size());
+  }
+  return skipped.empty() ? kSuccess : kBadData;
+}
+
+}  // namespace
+
+void add_embed(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, "embed", "Write the features that a network computes of pictures",
+      "  resnet embed runs/flowers holiday-pictures/ -o features.npy\n"
+      "  find . -name '*.jpg' | resnet embed runs/flowers - --layer layer3 -o features.csv\n"
+      "  resnet embed runs/c10 --data cifar-10-binary.tar.gz --part train -o train.npy\n"
+      "Beside features.npy lie features.paths.txt and, with --data, features.labels.txt: a line a "
+      "row.\n"
+      "Unreadable pictures have no row, go to standard error and make the exit code 4.");
+  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin");
+  command->add_option("-o,--out", f->out, "A .npy or .csv file")->required();
+  command->add_option("--layer", f->options.layer,
+                      "A layer, block or stage (resnet summary lists them); default: what the head "
+                      "reads");
+  command->add_flag("--no-pool", f->no_pool,
+                    "Do not average over the picture: [n, channels, height, width]");
+  command->add_option("--data", f->data.source, "Labelled pictures, as for train");
+  command->add_option("--part", f->part, "Of DATA: train or val")->capture_default_str();
+  command
+      ->add_option("--val-fraction", f->data.val_fraction,
+                   "Share of DATA held out for validation if it has no val/")
+      ->capture_default_str();
+  command->add_option("--seed", f->data.seed, "Of the split of DATA and of galaxies")
+      ->capture_default_str();
+  command->add_option("--batch-size", f->options.eval.batch_size, "Pictures a step")
+      ->capture_default_str()
+      ->check(at_least(1));
+  command->add_option("--threads", f->options.eval.threads, "Default: all processors")
+      ->check(at_least(0));
+  command->add_flag("--json", f->json, "One JSON object: out, layer, shape, skipped");
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli

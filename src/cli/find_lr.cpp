@@ -1,0 +1,179 @@
+// resnet find-lr
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "cli/train_flags.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "formats/plot.h"
+#include "resnet/train.h"
+
+namespace resnet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Flags {
+  TrainFlags train;
+  LrFinderOptions finder;
+  std::string out;
+};
+
+// The rates, and the losses up to where it stops being worth a look.
+std::string draw(const LrFinderResult& r) {
+  Plot plot;
+  plot.title = "Learning-rate range test";
+  plot.x.label = "learning rate";
+  plot.x.log = true;
+  plot.y.label = "training loss";
+  const auto least = std::ranges::min_element(r.smoothed);
+  const double before = *std::max_element(r.smoothed.begin(), least + 1);
+  const double top = before + 0.5 * (before - *least);
+  if (before > *least && std::ranges::max(r.loss) > top) plot.y.max = top;
+  plot.series.push_back({.name = "of each step", .x = r.lr, .y = r.loss});
+  plot.series.push_back({.name = "averaged", .x = r.lr, .y = r.smoothed});
+  const auto mark = [&](const std::optional<double>& lr, const char* what) {
+    if (!lr) return;
+    const auto at = std::ranges::lower_bound(r.lr, *lr * (1 - 1e-9)) - r.lr.begin();
+    const auto i = std::min(static_cast<std::size_t>(at), r.lr.size() - 1);
+    plot.marks.push_back({*lr, r.smoothed[i], fmt::format("{} {:.2g}", what, *lr)});
+  };
+  mark(r.steepest, "steepest");
+  mark(r.tenth, "minimum / 10");
+  return draw_svg(plot);
+}
+
+std::string table(const LrFinderResult& r) {
+  std::string text = "lr,loss,smoothed\n";
+  for (std::size_t i = 0; i < r.lr.size(); ++i) {
+    text += fmt::format("{:.6g},{:.6g},{:.6g}\n", r.lr[i], r.loss[i], r.smoothed[i]);
+  }
+  return text;
+}
+
+nlohmann::json to_json(const Flags& f, const std::string& csv, const LrFinderResult& r) {
+  const auto number = [](const std::optional<double>& v) {
+    return v ? nlohmann::json(*v) : nlohmann::json(nullptr);
+  };
+  nlohmann::json skipped = nlohmann::json::array();
+  for (const BadPicture& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
+  return {{"out", f.out},
+          {"csv", csv},
+          {"lr", r.lr},
+          {"loss", r.loss},
+          {"smoothed", r.smoothed},
+          {"steepest", number(r.steepest)},
+          {"tenth", number(r.tenth)},
+          {"diverged", r.diverged},
+          {"interrupted", r.interrupted},
+          {"skipped", skipped}};
+}
+
+void print(const LrFinderResult& r, const LrFinderOptions& finder) {
+  if (r.steepest) fmt::print("steepest descent at {:.2g}\n", *r.steepest);
+  if (r.tenth) fmt::print("a tenth of the rate with the least loss: {:.2g}\n", *r.tenth);
+  if (!r.tenth) {
+    fmt::print("the loss did not fall; try more --steps{}\n",
+               r.diverged ? " or a smaller --min-lr" : " or a larger --max-lr");
+  } else if (!r.diverged && !r.interrupted && *r.tenth * 10 > 0.99 * finder.max_lr) {
+    fmt::print("the loss was still falling at the highest rate; try a larger --max-lr\n");
+  } else {
+    fmt::print("try: resnet train … --lr {:.2g}\n", *r.tenth);
+  }
+}
+
+int run(const Flags& f) {
+  TrainOptions options;
+  if (!f.train.config.empty()) options = read_config(f.train.config);
+  for (const auto& edit : f.train.edits) edit(options);
+  if (!f.train.data.empty()) options.data.source = f.train.data;
+  if (options.data.source.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "find-lr needs data: a folder of pictures, CIFAR in binary form, or galaxies "
+         "(see resnet find-lr --help)");
+  }
+  const fs::path out = f.out;
+  if (out.extension() != ".svg") {
+    fail(ErrorCode::kInvalidArgument, "-o: expected a name that ends in .svg, got {}", f.out);
+  }
+  catch_signals();
+  ProgressLine line;
+  Observer observer;
+  observer.stop = &stop_requested();
+  observer.started = [&](const RunInfo& info) {
+    const TrainOptions& o = info.options;
+    line.print(info.description);
+    line.print(fmt::format("{}, pictures {}x{}, batch {}, {}, rates {:g} to {:g}",
+                           o.model.architecture, o.model.image_size, o.model.image_size,
+                           *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.min_lr,
+                           f.finder.max_lr));
+  };
+  observer.progress = [&](const Progress& p) {
+    line.show(static_cast<double>(p.step) / static_cast<double>(p.steps),
+              fmt::format("step {}/{}  learning rate {:.2g}  loss {:.4f}  {:.0f} images/s  ETA {}",
+                          p.step, p.steps, p.lr, p.loss, p.images_per_second,
+                          format_seconds(p.eta_seconds)));
+  };
+  const LrFinderResult r = find_learning_rate(options, f.finder, observer);
+  line.clear();
+  print_skipped(r.skipped);
+  if (r.lr.empty()) {
+    fail(ErrorCode::kNumeric, "the loss was not finite at the first learning rate, {:g}",
+         f.finder.min_lr);
+  }
+  const std::string csv = fs::path(out).replace_extension(".csv").string();
+  write_file_atomic(csv, table(r));
+  write_file_atomic(out, draw(r));
+  if (f.train.json) {
+    fmt::print("{}\n",
+               to_json(f, csv, r).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    print(r, f.finder);
+  }
+  return r.interrupted ? kInterrupted : kSuccess;
+}
+
+}  // namespace
+
+void add_find_lr(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, "find-lr", "Find a learning rate by a short training with rising rates",
+      "  resnet find-lr flowers/ -o lr.svg\n"
+      "  resnet find-lr cifar-10-binary.tar.gz --arch resnet56 --optimizer adamw -o lr.svg\n"
+      "  resnet find-lr --config runs/c10/config.json --max-lr 100 -o lr.svg\n"
+      "Nothing is kept of the network. Ctrl-C ends early, with what there is.");
+  const std::string group = "Test";
+  command->add_option("-o,--out", f->out, "The chart, .svg; the numbers go into a .csv beside it")
+      ->required()
+      ->group(group);
+  command->add_option("--min-lr", f->finder.min_lr, "First learning rate")
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--max-lr", f->finder.max_lr, "Last learning rate")
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--steps", f->finder.steps, "From the first to the last")
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--smoothing", f->finder.smoothing, "Decay of the average of the losses")
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--config", f->train.config,
+                   "Options from a file such as the config.json of a run; flags override it")
+      ->group(group);
+  command->add_flag("--json", f->train.json, "The result as one JSON object")->group(group);
+  add_data_flags(command, f->train);
+  add_network_flags(command, f->train);
+  add_step_flags(command, f->train);
+  add_machine_flags(command, f->train);
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli

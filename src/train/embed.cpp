@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <memory>
+
+#include "core/check.h"
+#include "resnet/model_file.h"
+#include "train/evaluator.h"
+#include "train/files.h"
+
+namespace resnet {
+namespace {
+
+// The network up to the layer; input "image", output "features".
+Graph features_graph(const ModelConfig& config, std::int64_t batch, const EmbedOptions& options) {
+  Graph graph(Mode::kInference);
+  const Value image =
+      graph.input("image", {batch, config.channels, config.image_size, config.image_size});
+  Value x;
+  if (options.layer.empty()) {
+    x = build_features(graph, config, image);
+  } else {
+    const Graph whole = inference_graph(config, batch);
+    x = copy_subgraph(graph, whole, find_layer(whole, options.layer),
+                      {{whole.find("image"), image}});
+    if (options.pool && graph.shape(x).size() == 4) x = graph.global_avg_pool(x);
+  }
+  graph.mark_output("features", x);
+  return graph;
+}
+
+Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options,
+                 bool labelled) {
+  if (data == nullptr || data->size() == 0) fail(ErrorCode::kBadData, "there are no pictures");
+  const EvalOptions& o = options.eval;
+  const auto batch = static_cast<int>(std::clamp<std::int64_t>(o.batch_size, 1, data->size()));
+  LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
+  load.max_bad_fraction = o.max_bad_fraction;
+  Loader loader(data, model.preprocessing, Augmentation{}, load);
+  auto variables = to_variables(model);
+  if (variable_type(o.device) != DType::kF32) {
+    variables = std::make_shared<Variables>(variables->cast(variable_type(o.device)));
+  }
+  Program program(features_graph(model.config, batch, options), variables,
+                  {.device = o.device, .threads = o.threads}, load.layout);
+
+  Embeddings result;
+  std::vector<float> rows;
+  Shape shape;
+  std::int64_t done = 0;
+  Batch pictures;
+  loader.start_epoch(0);
+  while (loader.next(pictures)) {
+    program.set_input("image", pictures.images);
+    program.run();
+    const Tensor features = program.output("features").cast(DType::kF32);
+    shape = features.shape();
+    const std::span<const float> values = features.as<float>();
+    const std::size_t width = values.size() / static_cast<std::size_t>(batch);
+    for (std::size_t row = 0; row < static_cast<std::size_t>(pictures.count); ++row) {
+      if (pictures.labels[row] < 0) continue;  // unreadable
+      const auto own = values.subspan(row * width, width);
+      rows.insert(rows.end(), own.begin(), own.end());
+      result.names.push_back(data->name(pictures.indices[row]));
+      if (labelled) result.labels.push_back(pictures.labels[row]);
+    }
+    done += pictures.count;
+    if (o.progress) o.progress(done, data->size());
+    if (o.stop != nullptr && o.stop->load()) {
+      fail(ErrorCode::kInterrupted, "interrupted after {} of {} pictures", done, data->size());
+    }
+  }
+  result.skipped = loader.bad_pictures();
+  if (result.names.empty()) {
+    fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
+         data->size(), result.skipped.front().name, result.skipped.front().reason);
+  }
+  shape[0] = static_cast<std::int64_t>(result.names.size());
+  result.features = Tensor::from<float>(shape, std::span<const float>(rows));
+  return result;
+}
+
+}  // namespace
+
+Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path>& paths,
+                 const EmbedOptions& options) {
+  EmbedOptions each = options;
+  each.eval.max_bad_fraction = 1;  // they are listed
+  return embed(model, std::make_shared<Files>(list_all_pictures(paths)), each, false);
+}
+
+Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options) {
+  return embed(model, data, options, true);
+}
+
+}  // namespace resnet
