@@ -43,8 +43,8 @@ std::string draw(const LrFinderResult& r) {
     const auto i = std::min(static_cast<std::size_t>(at), r.lr.size() - 1);
     plot.marks.push_back({*lr, r.smoothed[i], fmt::format("{} {:.2g}", what, *lr)});
   };
-  mark(r.steepest, "steepest");
-  mark(r.tenth, "minimum / 10");
+  mark(r.steepest, "steepest:");
+  mark(r.tenth, "minimum / 10:");
   return draw_svg(plot);
 }
 

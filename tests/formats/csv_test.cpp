@@ -41,5 +41,15 @@ TEST(Csv, ErrorsNameTheLine) {
                [] { parse_csv(std::string_view("a\0b", 3), "x"); });
 }
 
+TEST(Csv, FieldsAreQuotedWhereTheyMustBe) {
+  EXPECT_EQ(csv_field("a b"), "a b");
+  for (const std::string text : {"a,b", "say \"x\"", "two\nlines", "\r"}) {
+    EXPECT_NE(csv_field(text), text);
+    const auto rows = parse_csv("1," + csv_field(text) + ",2\n", "x");
+    ASSERT_EQ(rows.size(), 1U);
+    EXPECT_EQ(rows[0].fields, (std::vector<std::string>{"1", text, "2"}));
+  }
+}
+
 }  // namespace
 }  // namespace resnet
