@@ -1,8 +1,13 @@
 // Writes a few sound inputs for each target: seeds FOLDER makes FOLDER/<target>/<seed>.
+#include <fitsio.h>
+#include <hdf5.h>
+
 #include <cstdio>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 
+#include "core/check.h"
 #include "core/file.h"
 #include "formats/bytes.h"
 #include "formats/npy.h"
@@ -64,6 +69,55 @@ void write_torch_seeds(const fs::path& root) {
   write(root / "pickle", "cycle", bytes_of("]q\1h\1a."));
 }
 
+/// By the libraries that will read them.
+void write_science_seeds(const fs::path& root) {
+  fs::create_directories(root / "fits");
+  std::vector<short> shorts(32 * 16);
+  for (std::size_t i = 0; i < shorts.size(); ++i) shorts[i] = static_cast<short>(i * 37 % 101);
+  std::vector<float> floats(shorts.begin(), shorts.end());
+  for (const int compression : {0, RICE_1, GZIP_1, GZIP_2}) {
+    for (const int bits : {SHORT_IMG, FLOAT_IMG}) {
+      const auto path = root / "fits" / fmt::format("{}_{}", compression, bits);
+      fs::remove(path);
+      fitsfile* file = nullptr;
+      int status = 0;
+      long size[2] = {32, 16};
+      fits_create_file(&file, path.c_str(), &status);
+      if (compression != 0) fits_set_compression_type(file, compression, &status);
+      fits_create_img(file, bits, 2, size, &status);
+      fits_write_img(file, bits == SHORT_IMG ? TSHORT : TFLOAT, 1, 32 * 16,
+                     bits == SHORT_IMG ? static_cast<void*>(shorts.data()) : floats.data(),
+                     &status);
+      fits_close_file(file, &status);
+      if (status != 0) throw std::runtime_error("fits");
+    }
+  }
+  fs::create_directories(root / "hdf5");
+  for (const bool packed : {false, true}) {
+    const auto path = root / "hdf5" / (packed ? "packed" : "plain");
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
+    const hsize_t size[] = {6, 4, 4};
+    const hsize_t chunk[] = {4, 2, 2};
+    if (packed) {
+      H5Pset_chunk(plist, 3, chunk);
+      H5Pset_shuffle(plist);
+      H5Pset_deflate(plist, 6);
+    }
+    const std::vector<std::uint8_t> pixels(96, 7);
+    for (const int rank : {3, 1}) {
+      const hid_t space = H5Screate_simple(rank, size, nullptr);
+      const hid_t data = H5Dcreate2(file, rank == 3 ? "x" : "y", H5T_STD_U8LE, space, H5P_DEFAULT,
+                                    rank == 3 ? plist : H5P_DEFAULT, H5P_DEFAULT);
+      H5Dwrite(data, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, pixels.data());
+      H5Dclose(data);
+      H5Sclose(space);
+    }
+    H5Pclose(plist);
+    H5Fclose(file);
+  }
+}
+
 void write_seeds(const fs::path& root) {
   write_torch_seeds(root);
   for (const TestPicture& p : kPictures) write(root / "picture", p.name, from_hex(p.file));
@@ -116,6 +170,10 @@ void write_seeds(const fs::path& root) {
   write(root / "table", "metrics", bytes_of("epoch,val_top1,lr\r\n1,0.5,1e-3\r\n2,nan,-inf\r\n"));
   write(root / "table", "empty", bytes_of("epoch"));
 
+  write(root / "csv", "quoted", bytes_of("path,label\r\n\"a,1.png\",\"say \"\"cat\"\"\"\n\nb,c"));
+
+  write_science_seeds(root);
+
   const ByteVector text = bytes_of("hello, hello, hello, hello");
   write(root / "gunzip", "text", gzip(text));
   write(root / "gunzip", "zeros", gzip(ByteVector(100'000)));
@@ -129,6 +187,12 @@ void write_seeds(const fs::path& root) {
   write(root / "archive", "tar", pack(Packing::kTar, files));
   write(root / "archive", "tar.gz", pack(Packing::kTarGz, files));
   write(root / "archive", "zip", pack(Packing::kZip, files));
+
+  const std::vector<PackedFile> samples = {{"d/1.jpg", text},
+                                           {std::string(200, 'l') + ".cls", text}};
+  write(root / "tar", "pax", pack(Packing::kTar, samples));
+  write(root / "tar", "gnu", pack(Packing::kTarGnu, samples));
+  write(root / "tar", "ustar", pack(Packing::kTarUstar, {{"1.cls", labels}}));
 }
 
 }  // namespace

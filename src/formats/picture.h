@@ -34,7 +34,7 @@ Image decode_picture(std::span<const std::byte> bytes, const std::string& name, 
 /// Turned and mirrored by its orientation, which becomes 1.
 Image upright(Image image);
 
-/// By extension alone, any case: jpg jpeg png webp fits (also .gz, .fz), and also the kinds that
+/// By extension alone, any case: jpg jpeg png webp fits (also .gz), and also the kinds that
 /// `decode_picture` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported
 /// and not silently ignored.
 bool is_picture_path(const std::filesystem::path& path);

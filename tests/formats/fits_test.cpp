@@ -194,36 +194,20 @@ TEST(Fits, WhatIsNoNumberIsBlack) {
   }
 }
 
-TEST(Fits, CompressedTiles) {
+TEST(Fits, CompressedTilesAreRefused) {
   const TemporaryFolder folder;
-  std::vector<short> values(64 * 48);
-  std::vector<double> as_double;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<short>(i * 7919 % 5000);
-    as_double.push_back(values[i]);
-  }
-  const std::vector<int> want = expected(as_double);
-  for (const int kind : {RICE_1, GZIP_1, GZIP_2, HCOMPRESS_1}) {
-    const auto path = folder.path() / ("x" + std::to_string(kind) + ".fits");
-    fitsfile* file = nullptr;
-    int status = 0;
-    long size[2] = {64, 48};
-    fits_create_file(&file, path.c_str(), &status);
-    fits_set_compression_type(file, kind, &status);
-    fits_create_img(file, SHORT_IMG, 2, size, &status);
-    fits_write_img(file, TSHORT, 1, static_cast<LONGLONG>(values.size()), values.data(), &status);
-    fits_close_file(file, &status);
-    ASSERT_EQ(status, 0);
-    const ByteVector bytes = read_file(path);
-    if (kind == HCOMPRESS_1) {
-      expect_error(ErrorCode::kUnsupported, {"x.fits", "funpack"}, [&] { decode(bytes); });
-      continue;
-    }
-    const Image image = decode(bytes);
-    for (int i = 0; i < 64 * 48; ++i) {
-      ASSERT_EQ(at(image, i % 64, i / 64), want[static_cast<std::size_t>(i)]) << i;
-    }
-  }
+  const auto path = folder.path() / "x.fits";
+  fitsfile* file = nullptr;
+  int status = 0;
+  long size[2] = {64, 48};
+  std::vector<short> values(64 * 48, 7);
+  fits_create_file(&file, path.c_str(), &status);
+  fits_set_compression_type(file, RICE_1, &status);
+  fits_create_img(file, SHORT_IMG, 2, size, &status);
+  fits_write_img(file, TSHORT, 1, static_cast<LONGLONG>(values.size()), values.data(), &status);
+  fits_close_file(file, &status);
+  ASSERT_EQ(status, 0);
+  expect_error(ErrorCode::kUnsupported, {"x.fits", "funpack"}, [&] { decode(read_file(path)); });
 }
 
 TEST(Fits, RefusesLies) {

@@ -1,0 +1,17 @@
+#include <string_view>
+
+#include "formats/csv.h"
+#include "fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace resnet;
+  fuzz::expect_no_other_error([&] {
+    std::size_t total = 0;
+    for (const CsvRow& row :
+         parse_csv(std::string_view(reinterpret_cast<const char*>(data), size), "fuzz")) {
+      for (const std::string& field : row.fields) total += field.size();
+    }
+    fuzz::require(total <= size);
+  });
+  return 0;
+}
