@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -88,9 +89,9 @@ int run(Flags& f) {
     fail(ErrorCode::kInvalidArgument, "--part: expected train or val, got {}", f.part);
   }
   catch_signals();
-  const ModelFile model = load_model(f.model);
-  f.options.pool = !f.no_pool;
   ProgressLine line;
+  const ModelFile model = open_model(f.model, line);
+  f.options.pool = !f.no_pool;
   f.options.eval.stop = &stop_requested();
   f.options.eval.progress = [&](std::int64_t done, std::int64_t images) {
     line.show(static_cast<double>(done) / static_cast<double>(images),
@@ -153,7 +154,10 @@ void add_embed(CLI::App& app, Action& action) {
       "Beside features.npy lie features.paths.txt and, with --data, features.labels.txt: a line a "
       "row.\n"
       "Unreadable pictures have no row, go to standard error and make the exit code 4.");
-  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command
+      ->add_option("MODEL", f->model,
+                   "A model file, the folder of a run, or weights by name (resnet weights list)")
+      ->required();
   command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin");
   command->add_option("-o,--out", f->out, "A .npy or .csv file")->required();
   command->add_option("--layer", f->options.layer,

@@ -138,6 +138,21 @@ TEST_F(FetchCommand, DownloadFlagFetches) {
   EXPECT_EQ(server.requests().size(), 2U);
 }
 
+TEST_F(FetchCommand, WeightsByNameAreFetched) {
+  HttpServer server(
+      [&](const HttpRequestSeen&, HttpConnection& c) { c.respond("404 Not Found", ""); });
+  mirror(server.url());
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"eval", "resnet18", "galaxies"},
+        {"predict", "resnet18.tv_in1k", "a.png"},
+        {"embed", "ResNet18_Weights.IMAGENET1K_V1", "a.png", "-o", "a.npy"}}) {
+    const Outcome r = resnet(words);
+    EXPECT_EQ(r.code, 5) << r.err;
+    EXPECT_HAS(r.err, "/models/resnet18-f37072fd.pth: the server answers HTTP 404");
+  }
+  EXPECT_EQ(server.requests().size(), 3U);
+}
+
 TEST_F(FetchCommand, NamesThatAreNone) {
   const Outcome r = resnet({"weights", "get", "resnet50.a1"});
   EXPECT_EQ(r.code, 3);
