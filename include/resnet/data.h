@@ -95,6 +95,8 @@ struct DataSpec {
   std::int64_t shuffle_buffer = 10'000;  ///< For `LoaderOptions::shuffle_buffer` in training.
   bool download = false;                 ///< Fetch data known by name that is not in the cache.
   std::filesystem::path cache = {};      ///< Where that is kept; empty: `cache_folder()`.
+  /// Training pictures of each class to use, chosen by `seed`; 0: all. The val part is not touched.
+  int per_class = 0;
 };
 
 /// A public data set that is known by name.

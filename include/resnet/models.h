@@ -70,6 +70,9 @@ Value build_model(Graph& graph, const ModelConfig& config, Value image);
 /// The same without the head: what it reads, [n, features].
 Value build_features(Graph& graph, const ModelConfig& config, Value image);
 
+/// The head alone: features [n, k] -> logits [n, classes].
+Value build_head(Graph& graph, const ModelConfig& config, Value features);
+
 /// Whether a parameter or layer of that name belongs to the head ("fc.weight", "fc.0.bias").
 bool is_head(std::string_view name);
 

@@ -85,6 +85,28 @@ enum class ClassWeighting : std::uint8_t {
   kGiven,     ///< `class_weights`
 };
 
+/// Starting from trained weights, and training a part of the network. docs/TRANSFER.md explains it.
+/// Where the network is cut and what its head is, ModelConfig::splice and head_hidden say.
+struct TransferOptions {
+  /// A model file, the folder of a run, or another file that `import_model` reads. Architecture,
+  /// picture size, mean, std and interpolation are its own unless given. The head is kept when
+  /// classes, splice and head_hidden are the same, else it starts anew. "": random weights.
+  std::string weights = {};
+  /// A layer, block or stage (`find_layer`): what its output depends on is neither trained nor does
+  /// it change in any way; batch norms there use their running statistics. "": nothing is frozen.
+  std::string freeze_until = {};
+  /// Epochs (from 1, rising) at whose start the highest stage that is still frozen becomes trained,
+  /// at the last of them all that is left.
+  std::vector<int> unfreeze_at = {};
+  /// The learning rate of the head is `lr`, that of the last stage lr times this, of the stage
+  /// before lr times its square, and so on to the stem. 1: the same for all.
+  double lr_decay_per_stage = 1;
+  /// When all but the head is frozen and pictures are not augmented, what the head reads is
+  /// computed once for all pictures.
+  bool cache_features = true;
+  bool operator==(const TransferOptions&) const = default;
+};
+
 /// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`),
 /// and config.json in the run's folder holds the outcome.
 struct TrainOptions {
@@ -93,6 +115,8 @@ struct TrainOptions {
   /// always, the size when it is 0. An empty architecture takes resnet20 for pictures up to 96
   /// pixels and resnet18 for others.
   ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
+
+  TransferOptions transfer;
 
   int epochs = 10;
   std::optional<int> batch_size = {};  ///< Unset: 128, large pictures 32, little data less.
@@ -112,6 +136,8 @@ struct TrainOptions {
   /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training pictures.
   std::optional<std::array<float, 3>> mean = {};
   std::optional<std::array<float, 3>> std = {};
+  /// Of the resize to the network's input. Unset: bilinear, or that of the weights.
+  std::optional<Interpolation> interpolation = {};
   double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share end the run.
 
   std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.
@@ -159,7 +185,10 @@ struct RunInfo {
   std::vector<std::string> class_names;
   std::int64_t train_pictures = 0;
   std::int64_t val_pictures = 0;
-  std::int64_t parameters = 0;  ///< Trained ones.
+  std::int64_t parameters = 0;  ///< Weights, biases, γ and β of the network.
+  std::int64_t frozen = 0;      ///< Those of them that the first epoch does not train.
+  /// A line each: which weights the run starts from, what is frozen and until when.
+  std::vector<std::string> notes;
   std::int64_t steps_per_epoch = 0;
   std::int64_t first_step = 0;   ///< Above 0 when resumed.
   std::size_t memory_bytes = 0;  ///< Planned for activations, weights and optimizer.
@@ -168,7 +197,8 @@ struct RunInfo {
 /// After a step of training, or a batch of validation.
 struct Progress {
   bool validating = false;
-  int epoch = 0;  ///< From 1.
+  bool caching = false;  ///< What the head reads is being computed (TransferOptions).
+  int epoch = 0;         ///< From 1.
   int epochs = 0;
   std::int64_t step = 0;   ///< In this epoch, from 1.
   std::int64_t steps = 0;  ///< In an epoch.
@@ -341,6 +371,10 @@ struct StepOptions {
   bool class_weights = false;  ///< The loss reads the variable "loss.class_weights" [classes].
   double clip_norm = 0;        ///< 0: no clipping.
   double ema_decay = 0;        ///< 0: no average.
+  /// Factor of the learning rate of a weight, by its name; empty: 1 for all.
+  std::function<double(const std::string&)> lr_factor = {};
+  /// AdamW: how many steps were done before a weight was trained, by its name; empty: 0 for all.
+  std::function<std::int64_t(const std::string&)> steps_before = {};
 };
 
 /// Makes a network a step of training: appends to a graph of Mode::kTraining the loss of `logits`
@@ -348,7 +382,8 @@ struct StepOptions {
 /// everything trainable. New inputs: "lr" [1], and for AdamW "step" [1], which counts from 1. New
 /// outputs: "loss", "logits" and "gradient_scale", which is 0 when loss or gradients are not
 /// finite; then nothing was updated. Optimizer state lies in variables "optimizer.<kind>.<weight>",
-/// the average in "ema.<weight>". examples/custom_network.cpp uses it.
+/// the average of everything that a step changes in "ema.<weight>". examples/custom_network.cpp
+/// uses it.
 void add_training_step(Graph& graph, Value logits, const StepOptions& options);
 
 /// The rate for a step (from 0) of a run. A pure function.

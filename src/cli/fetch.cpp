@@ -56,6 +56,13 @@ void fetch_data(const DataSpec& spec, ProgressLine& line) {
   line.clear();
 }
 
+void fetch_weights(const std::string& name, ProgressLine& line,
+                   const std::filesystem::path& cache) {
+  if (!is_pretrained_name(name)) return;
+  get_pretrained(name, download_options(line, cache));
+  line.clear();
+}
+
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache) {
   if (!is_pretrained_name(name)) return load_model(name);
   ModelFile model = load_pretrained(name, download_options(line, cache));

@@ -28,6 +28,9 @@ void apply(const DataFetchFlags& flags, DataSpec& spec);
 /// Fetches the data, with progress, if it is known by name, not there, and `spec.download`.
 void fetch_data(const DataSpec& spec, ProgressLine& line);
 
+/// Fetches published weights by name, with progress, unless they are there; a path is left alone.
+void fetch_weights(const std::string& name, ProgressLine& line, const std::filesystem::path& cache);
+
 /// A model file, the folder of a run, or published weights by name, which are fetched and
 /// converted.
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache = "");

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "cli/train_flags.h"
 #include "core/check.h"
@@ -103,6 +104,8 @@ int run(const Flags& f) {
   }
   catch_signals();
   ProgressLine line;
+  fetch_data(options.data, line);
+  fetch_weights(options.transfer.weights, line, options.data.cache);
   Observer observer;
   observer.stop = &stop_requested();
   observer.started = [&](const RunInfo& info) {
@@ -171,6 +174,7 @@ void add_find_lr(CLI::App& app, Action& action) {
   command->add_flag("--json", f->train.json, "The result as one JSON object")->group(group);
   add_data_flags(command, f->train);
   add_network_flags(command, f->train);
+  add_transfer_flags(command, f->train);
   add_step_flags(command, f->train);
   add_machine_flags(command, f->train);
   command->callback([f, &action] { action = [f] { return run(*f); }; });

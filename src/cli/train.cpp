@@ -76,6 +76,9 @@ void add_data_flags(CLI::App* app, Flags& f) {
                      "Of data in shards: pictures among which the next one is drawn; 0: all",
                      [](TrainOptions& o, std::int64_t v) { o.data.shuffle_buffer = v; })
       ->group(group);
+  flag<int>(app, f, "--per-class", "Training pictures of each class to use; default: all",
+            [](TrainOptions& o, int v) { o.data.per_class = v; })
+      ->group(group);
   flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
                      [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })
       ->group(group);
@@ -117,6 +120,10 @@ void add_data_flags(CLI::App* app, Flags& f) {
   };
   colour("--mean", &TrainOptions::mean);
   colour("--std", &TrainOptions::std);
+  flag<std::string>(
+      app, f, "--interpolation", "Of resizing: nearest, bilinear or bicubic; default: bilinear",
+      [](TrainOptions& o, const std::string& v) { o.interpolation = parse_interpolation(v); })
+      ->group(group);
   flag<double>(app, f, "--max-bad", "End when more than this share of pictures is unreadable",
                [](TrainOptions& o, double v) { o.max_bad_fraction = v; })
       ->group(group);
@@ -146,6 +153,43 @@ void add_network_flags(CLI::App* app, Flags& f) {
   flag<double>(app, f, "--dropout", "Before the last layer", [](TrainOptions& o, double v) {
     o.model.dropout = v;
   })->group(group);
+}
+
+void add_transfer_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Transfer";
+  flag<std::string>(app, f, "--weights",
+                    "Start from these: a model file, the folder of a run, or weights of PyTorch, "
+                    "timm or ONNX; the network and the preprocessing are theirs",
+                    [](TrainOptions& o, const std::string& v) { o.transfer.weights = v; })
+      ->group(group);
+  flag<std::string>(app, f, "--splice",
+                    "Cut the network after this layer, block or stage (layer2, layer3.1, "
+                    "layer3.0.conv1) and put a new head there; resnet summary lists the layers",
+                    [](TrainOptions& o, const std::string& v) { o.model.splice = v; })
+      ->group(group);
+  flag<std::int64_t>(app, f, "--head-hidden",
+                     "Units of a hidden layer in the head, with ReLU and --dropout; default: none",
+                     [](TrainOptions& o, std::int64_t v) { o.model.head_hidden = v; })
+      ->group(group);
+  flag<std::string>(app, f, "--freeze-until",
+                    "Leave all up to this layer as it is, batch norm's statistics included; "
+                    "avgpool: all but the head",
+                    [](TrainOptions& o, const std::string& v) { o.transfer.freeze_until = v; })
+      ->group(group);
+  flag<std::vector<int>>(
+      app, f, "--unfreeze-at",
+      "Epoch from which all is trained; several, with commas: one stage more each, from the top",
+      [](TrainOptions& o, const std::vector<int>& v) { o.transfer.unfreeze_at = v; })
+      ->delimiter(',')
+      ->group(group);
+  flag<double>(app, f, "--lr-decay-per-stage",
+               "The learning rate of a stage is that of the stage above times this (1)",
+               [](TrainOptions& o, double v) { o.transfer.lr_decay_per_stage = v; })
+      ->group(group);
+  toggle(app, f, "--no-cache-features",
+         "Compute what the head reads in every epoch, even if it is the same",
+         [](TrainOptions& o) { o.transfer.cache_features = false; })
+      ->group(group);
 }
 
 void add_step_flags(CLI::App* app, Flags& f) {
@@ -382,6 +426,7 @@ void print_start(ProgressLine& line, const RunInfo& info) {
       o.model.architecture, format_count(static_cast<double>(info.parameters)), o.model.image_size,
       o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), counted(o.epochs, "epoch"),
       *o.optimizer.lr));
+  for (const std::string& note : info.notes) line.print(note);
   line.print(
       fmt::format("memory {}, output {}{}", format_bytes(static_cast<double>(info.memory_bytes)),
                   o.out.string(),
@@ -398,6 +443,11 @@ Observer observer_of(ProgressLine& line) {
   observer.started = [&line](const RunInfo& info) { print_start(line, info); };
   observer.progress = [&line](const Progress& p) {
     const double fraction = static_cast<double>(p.step) / static_cast<double>(p.steps);
+    if (p.caching) {
+      line.show(fraction, fmt::format("computing features {}/{}  {:.0f} images/s  ETA {}", p.step,
+                                      p.steps, p.images_per_second, format_seconds(p.eta_seconds)));
+      return;
+    }
     if (p.validating) {
       line.show(fraction,
                 fmt::format("epoch {}/{}  validating {}/{}", p.epoch, p.epochs, p.step, p.steps));
@@ -447,6 +497,7 @@ int run(const Flags& flags) {
   catch_signals();
   ProgressLine line;
   fetch_data(options.data, line);
+  fetch_weights(options.transfer.weights, line, options.data.cache);
   const TrainResult result = train(options, observer_of(line));
   line.clear();
   print_skipped(result.skipped);
@@ -472,10 +523,13 @@ void add_train(CLI::App& app, Action& action) {
       "  resnet train flowers/ --arch resnet18 --image-size 128 --epochs 20\n"
       "  resnet train cifar-10-binary.tar.gz --arch resnet20 --epochs 10 --out runs/c10\n"
       "  resnet train flowers/ --optimizer adamw --lr 1e-3 --mixup 0.2 --ema 0.999\n"
+      "  resnet train flowers/ --weights runs/c10 --splice layer2 --freeze-until layer2\n"
+      "  resnet train flowers/ --weights resnet50.pth --freeze-until avgpool --unfreeze-at 5\n"
       "  resnet train --resume runs/c10\n"
       "  resnet train --config runs/c10/config.json --seed 1 --out runs/c10-seed1");
   add_data_flags(command, *flags);
   add_network_flags(command, *flags);
+  add_transfer_flags(command, *flags);
   add_step_flags(command, *flags);
   add_training_flags(command, *flags);
   add_run_flags(command, *flags);

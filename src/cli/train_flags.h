@@ -21,6 +21,8 @@ struct TrainFlags {
 /// DATA and what is done to pictures.
 void add_data_flags(CLI::App* app, TrainFlags& flags);
 void add_network_flags(CLI::App* app, TrainFlags& flags);
+/// Weights to start from, and what of them is trained.
+void add_transfer_flags(CLI::App* app, TrainFlags& flags);
 /// What shapes a step: batch, optimizer, loss.
 void add_step_flags(CLI::App* app, TrainFlags& flags);
 /// Seed, threads, device, layout.

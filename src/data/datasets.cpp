@@ -299,18 +299,30 @@ DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& cla
   return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
 }
 
-SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed) {
+namespace {
+
+// The indices of each class in a random order that depends on the seed and the stream alone.
+std::vector<std::vector<std::int64_t>> shuffled_classes(const Dataset& dataset, std::uint64_t seed,
+                                                        std::uint64_t stream) {
   std::vector<std::vector<std::int64_t>> by_class(dataset.class_names().size());
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
     by_class.at(static_cast<std::size_t>(dataset.label(i))).push_back(i);
   }
-  SplitIndices split;
   for (std::size_t c = 0; c < by_class.size(); ++c) {
     auto& indices = by_class[c];
-    Random random(seed, 0x5311, c);
+    Random random(seed, stream, c);
     for (std::size_t i = indices.size(); i > 1; --i) {
       std::swap(indices[i - 1], indices[random.below(static_cast<std::uint32_t>(i))]);
     }
+  }
+  return by_class;
+}
+
+}  // namespace
+
+SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed) {
+  SplitIndices split;
+  for (const auto& indices : shuffled_classes(dataset, seed, 0x5311)) {
     const auto n = static_cast<std::int64_t>(indices.size());
     std::int64_t held = 0;
     if (n > 1) {
@@ -322,6 +334,17 @@ SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint
   std::sort(split.train.begin(), split.train.end());
   std::sort(split.val.begin(), split.val.end());
   return split;
+}
+
+std::vector<std::int64_t> sample_per_class(const Dataset& dataset, std::int64_t count,
+                                           std::uint64_t seed) {
+  std::vector<std::int64_t> sample;
+  for (const auto& indices : shuffled_classes(dataset, seed, 0x5a3b)) {
+    const auto n = std::min(count, static_cast<std::int64_t>(indices.size()));
+    sample.insert(sample.end(), indices.begin(), indices.begin() + n);
+  }
+  std::sort(sample.begin(), sample.end());
+  return sample;
 }
 
 }  // namespace resnet

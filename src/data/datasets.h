@@ -43,4 +43,9 @@ struct SplitIndices {
 };
 SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed);
 
+/// `count` pictures of each class (all where there are fewer), at random but for `seed`, in order.
+/// With a larger count come those of a smaller one and more.
+std::vector<std::int64_t> sample_per_class(const Dataset& dataset, std::int64_t count,
+                                           std::uint64_t seed);
+
 }  // namespace resnet

@@ -283,6 +283,10 @@ DataSplits open_data(const DataSpec& spec) {
          "a validation share of {}; expected a number between 0 and 1, e.g. 0.2",
          spec.val_fraction);
   }
+  if (spec.per_class < 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} training pictures of each class; expected at least 1, or 0 for all", spec.per_class);
+  }
   if (spec.image_size < 0) {
     fail(ErrorCode::kInvalidArgument, "an image size of {}; expected 0 (default) or more pixels",
          spec.image_size);
@@ -331,9 +335,14 @@ DataSplits open_data(const DataSpec& spec) {
     splits.train = make_subset(opened.train, indices.train);
     splits.val = make_subset(opened.train, indices.val);
   }
+  if (spec.per_class > 0) {
+    splits.train =
+        make_subset(splits.train, sample_per_class(*splits.train, spec.per_class, spec.seed));
+  }
   splits.description = fmt::format(
-      "{}: {} training and {} {} pictures of {} classes{}", opened.title, splits.train->size(),
-      splits.val->size(), held_out_word, classes.size(), splits.split_here ? ", split here" : "");
+      "{}: {} training and {} {} pictures of {} classes{}{}", opened.title, splits.train->size(),
+      splits.val->size(), held_out_word, classes.size(), splits.split_here ? ", split here" : "",
+      spec.per_class > 0 ? fmt::format(", {} a class", spec.per_class) : "");
   return splits;
 }
 

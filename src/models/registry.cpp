@@ -102,8 +102,7 @@ Value build_features(Graph& graph, const ModelConfig& config, Value image) {
   return graph.shape(x).size() == 4 ? graph.global_avg_pool(x) : x;
 }
 
-Value build_model(Graph& graph, const ModelConfig& config, Value image) {
-  Value x = build_features(graph, config, image);
+Value build_head(Graph& graph, const ModelConfig& config, Value x) {
   if (config.head_hidden == 0) {
     return graph.linear("fc", graph.dropout(x, config.dropout), config.classes);
   }
@@ -112,6 +111,10 @@ Value build_model(Graph& graph, const ModelConfig& config, Value image) {
   x = graph.dropout(x, config.dropout);
   graph.set_scope("");
   return graph.linear("fc.3", x, config.classes);
+}
+
+Value build_model(Graph& graph, const ModelConfig& config, Value image) {
+  return build_head(graph, config, build_features(graph, config, image));
 }
 
 bool is_head(std::string_view name) { return name == "fc" || name.starts_with("fc."); }

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
+#include "train/features.h"
 #include "train/metrics.h"
 
 namespace resnet {
@@ -22,8 +23,12 @@ DType variable_type(Device device) {
 
 Evaluator::Evaluator(const ModelConfig& config, std::shared_ptr<Variables> variables,
                      std::int64_t batch, const CompileOptions& compile, DataLayout layout)
-    : config_(config),
-      program_(inference_graph(config, batch), std::move(variables), compile, layout) {}
+    : Evaluator(inference_graph(config, batch), config.classes, std::move(variables), compile,
+                layout) {}
+
+Evaluator::Evaluator(const Graph& graph, std::int64_t classes, std::shared_ptr<Variables> variables,
+                     const CompileOptions& compile, DataLayout layout)
+    : classes_(classes), program_(graph, std::move(variables), compile, layout) {}
 
 Tensor Evaluator::logits(const Tensor& images) {
   program_.set_input("image", images);
@@ -37,15 +42,16 @@ Tensor Evaluator::probabilities(const Tensor& images) {
   return program_.output("probabilities");
 }
 
-std::optional<EvalResult> Evaluator::run(
-    Loader& loader, const std::atomic<bool>* stop,
-    const std::function<void(std::int64_t, double)>& progress) {
+std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>* stop,
+                                         const std::function<void(std::int64_t, double)>& progress,
+                                         FeatureCache* features) {
   const auto start = std::chrono::steady_clock::now();
-  Metrics metrics(config_.classes);
+  Metrics metrics(classes_);
   Batch batch;
   loader.start_epoch(0);
   while (loader.next(batch)) {
-    metrics.add(logits(batch.images), batch.labels);
+    const Tensor& images = features != nullptr ? features->rows(batch) : batch.images;
+    metrics.add(logits(images), batch.labels);
     if (progress) progress(metrics.images(), metrics.top1());
     if (stop != nullptr && stop->load()) return std::nullopt;
   }

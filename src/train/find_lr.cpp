@@ -96,10 +96,12 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
                                   const Observer& observer) {
   check(finder);
   if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
-  const DataSplits data = open_data(sized_data(options));
-  const TrainOptions o = resolve(options, data);
+  const Prepared prepared = prepare(options);
+  const DataSplits& data = prepared.data;
+  const TrainOptions& o = prepared.options;
   Loader loader(data.train, preprocessing_of(o, *data.train), *o.augmentation, train_loading(o));
   TrainingStep step(o, *data.train);
+  if (prepared.loaded) step.load(prepared.loaded->tensors);
   if (observer.started) {
     RunInfo info;
     info.options = o;

@@ -66,4 +66,10 @@ inline Shortcut parse_enum<Shortcut>(std::string_view name) {
   return parse_shortcut(name);
 }
 
+inline std::string_view enum_name(Interpolation value) { return name_of(value); }
+template <>
+inline Interpolation parse_enum<Interpolation>(std::string_view name) {
+  return parse_interpolation(name);
+}
+
 }  // namespace resnet

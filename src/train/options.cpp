@@ -36,6 +36,7 @@ void fields(V& v, DataSpec& o) {
   v("val_fraction", o.val_fraction);
   v("image_size", o.image_size);
   v("shuffle_buffer", o.shuffle_buffer);
+  v("per_class", o.per_class);
 }
 
 template <class V>
@@ -51,6 +52,15 @@ void fields(V& v, ModelConfig& o) {
   v("dropout", o.dropout);
   v("splice", o.splice);
   v("head_hidden", o.head_hidden);
+}
+
+template <class V>
+void fields(V& v, TransferOptions& o) {
+  v("weights", o.weights);
+  v("freeze_until", o.freeze_until);
+  v("unfreeze_at", o.unfreeze_at);
+  v("lr_decay_per_stage", o.lr_decay_per_stage);
+  v("cache_features", o.cache_features);
 }
 
 template <class V>
@@ -110,6 +120,7 @@ template <class V>
 void fields(V& v, TrainOptions& o) {
   v("data", o.data);
   v("model", o.model);
+  v("transfer", o.transfer);
   v("epochs", o.epochs);
   v("batch_size", o.batch_size);
   v("accumulate", o.accumulate);
@@ -124,6 +135,7 @@ void fields(V& v, TrainOptions& o) {
   v("augmentation", o.augmentation);
   v("mean", o.mean);
   v("std", o.std);
+  v("interpolation", o.interpolation);
   v("max_bad_fraction", o.max_bad_fraction);
   v("seed", o.seed);
   v("device", o.device);
@@ -165,7 +177,8 @@ struct Writer {
       for (const float x : value) list.push_back(std::stod(fmt::format("{}", x)));  // 0.485
       return list;
     } else if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::string> &&
-                         !std::is_same_v<T, std::vector<double>>) {
+                         !std::is_same_v<T, std::vector<double>> &&
+                         !std::is_same_v<T, std::vector<int>>) {
       Writer w;
       fields(w, value);
       return std::move(w.json);
@@ -233,6 +246,10 @@ struct Reader {
         wrong(key, "a list of numbers", in);
       }
       value = in.template get<T>();
+    } else if constexpr (std::is_same_v<T, std::vector<int>>) {
+      if (!in.is_array()) wrong(key, "a list of whole numbers", in);
+      value.assign(in.size(), 0);
+      for (std::size_t i = 0; i < in.size(); ++i) decode(key, in[i], value[i]);
     } else if constexpr (std::is_same_v<T, Triple>) {
       if (!in.is_array() || in.size() != 3 ||
           !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "train/evaluator.h"
+#include "train/transfer.h"
 
 namespace resnet {
 namespace {
@@ -19,6 +20,8 @@ void require(bool condition, const char* option, const char* wanted) {
 
 void check(const TrainOptions& o) {
   require(o.epochs >= 1, "epochs", "at least 1");
+  const double decay = o.transfer.lr_decay_per_stage;
+  require(decay > 0 && decay <= 1, "transfer.lr_decay_per_stage", "above 0 and at most 1");
   require(o.batch_size.value_or(1) >= 1, "batch_size", "at least 1");
   require(o.accumulate >= 1, "accumulate", "at least 1");
   require(std::isfinite(o.optimizer.lr.value_or(1)) && o.optimizer.lr.value_or(1) > 0,
@@ -90,18 +93,21 @@ int default_batch(std::int64_t pictures, bool small) {
 void fill_optimizer(TrainOptions& o, bool small) {
   OptimizerOptions& opt = o.optimizer;
   const double batch = static_cast<double>(*o.batch_size) * o.accumulate;
+  const bool tuned = !o.transfer.weights.empty();
   double lr = 0, decay = 0;
   switch (opt.kind) {
-    case Optimizer::kSgd:  // rates grow with the batch (Goyal et al. 2017)
-      lr = small ? 0.2 * batch / 128 : 0.1 * batch / 256;
+    case Optimizer::kSgd:                // rates grow with the batch (Goyal et al. 2017)
+      lr = tuned   ? 0.02 * batch / 128  // weights are near a minimum already
+           : small ? 0.2 * batch / 128
+                   : 0.1 * batch / 256;
       decay = small ? 5e-4 : 1e-4;
       break;
     case Optimizer::kAdamW:
-      lr = 1e-3 * std::sqrt(batch / 128);
+      lr = (tuned ? 2e-4 : 1e-3) * std::sqrt(batch / 128);
       decay = 0.05;
       break;
     case Optimizer::kLars:
-      lr = 10 * batch / 4096;
+      lr = (tuned ? 1 : 10) * batch / 4096;
       decay = 1e-4;
       break;
   }
@@ -126,6 +132,7 @@ Preprocessing preprocessing_of(const TrainOptions& resolved, const Dataset& trai
   prep.channels = static_cast<int>(resolved.model.channels);
   prep.mean = resolved.mean.value();
   prep.std = resolved.std.value();
+  prep.interpolation = resolved.interpolation.value_or(prep.interpolation);
   return prep;
 }
 
@@ -170,6 +177,7 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
   if (o.model.channels == 0) o.model.channels = train.grey() ? 1 : 3;
   require(o.model.channels == 1 || o.model.channels == 3, "model.channels", "1 or 3");
   o.data.image_size = sized_data(o).image_size;
+  phases_of(o.transfer, o.model);  // names of layers, epochs
 
   const bool small = o.model.image_size <= kSmallPicture;
   if (!o.batch_size) o.batch_size = default_batch(train.size() / o.accumulate, small);
@@ -184,6 +192,7 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
     o.schedule.warmup_epochs =
         o.schedule.kind == Schedule::kOneCycle ? 0 : std::min(1.0, 0.1 * o.epochs);
   }
+  if (!o.interpolation) o.interpolation = Interpolation::kBilinear;
   if (!o.label_smoothing) o.label_smoothing = 0;
   if (!o.augmentation) {
     const char* preset = is_galaxies(o.data.source) ? "galaxy" : small ? "cifar" : "imagenet";

@@ -11,6 +11,7 @@
 #include "resnet/model_file.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
+#include "train/features.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
@@ -36,13 +37,20 @@ bool all_finite(const Tensor& tensor) {
 
 class Trainer {
  public:
-  Trainer(const TrainOptions& resolved, DataSplits data, const Observer& observer);
+  Trainer(Prepared prepared, const Observer& observer);
   TrainResult run();
 
  private:
   enum class Outcome { kDone, kStopped };
 
   void make_evaluator();
+  bool can_cache();
+  bool cache_features();
+  std::optional<FeatureCache> features_of(const DatasetPtr& data, Loader& loader);
+  void enter_phase();
+  RunInfo describe() const;
+  Loader& train_loader() { return stand_in_train_ ? *stand_in_train_ : train_loader_; }
+  Loader& val_loader() { return stand_in_val_ ? *stand_in_val_ : val_loader_; }
   void resume();
   Outcome train_epoch();
   void step();
@@ -68,10 +76,15 @@ class Trainer {
   Loader train_loader_;
   Loader val_loader_;
   const std::int64_t steps_per_epoch_;
+  const std::optional<Loaded> loaded_;
   TrainingStep step_;
   const std::shared_ptr<Variables> variables_;
   std::shared_ptr<Variables> ema_variables_;  // null without an average
   std::optional<Evaluator> evaluator_;
+  // When all but the head is frozen: what it reads, and loaders that make batches without pictures.
+  bool caching_ = false;
+  std::optional<FeatureCache> train_features_, val_features_;
+  std::optional<Loader> stand_in_train_, stand_in_val_;
   std::optional<RunFolder> folder_;
   RunState state_;
   Batch batch_;
@@ -95,21 +108,28 @@ LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
   return load;
 }
 
-Trainer::Trainer(const TrainOptions& resolved, DataSplits data, const Observer& observer)
-    : o_(resolved),
-      data_(std::move(data)),
+Trainer::Trainer(Prepared prepared, const Observer& observer)
+    : o_(std::move(prepared.options)),
+      data_(std::move(prepared.data)),
       observer_(observer),
       prep_(preprocessing_of(o_, *data_.train)),
       compile_{.device = o_.device, .threads = o_.threads},
       train_loader_(data_.train, prep_, *o_.augmentation, train_loading(o_)),
       val_loader_(data_.val, prep_, Augmentation{}, val_loading(o_, *data_.val)),
       steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate),
+      loaded_(std::move(prepared.loaded)),
       step_(o_, *data_.train),
       variables_(step_.variables()) {
   RESNET_CHECK(steps_per_epoch_ > 0);
+  if (loaded_) step_.load(loaded_->tensors);
   make_evaluator();
   folder_.emplace(o_.out, o_.overwrite, o_.resume);
   if (o_.resume) resume();
+  if (step_.phase() == 0 && can_cache()) {
+    caching_ = true;
+    step_.use_features(true);
+    make_evaluator();
+  }
 }
 
 void Trainer::make_evaluator() {
@@ -121,35 +141,145 @@ void Trainer::make_evaluator() {
     *ema_variables_ = ema_variables_->cast(variable_type(o_.device));
     evaluated = ema_variables_;
   }
-  evaluator_.emplace(o_.model, evaluated, val_loader_.options().batch_size, compile_, o_.layout);
+  const std::int64_t batch = val_loader_.options().batch_size;
+  if (!caching_) {
+    evaluator_.emplace(o_.model, evaluated, batch, compile_, o_.layout);
+    return;
+  }
+  Graph head(Mode::kInference);
+  const Value logits = head_of(o_.model)(head, batch);
+  head.mark_output("logits", logits);
+  head.mark_output("probabilities", head.softmax(logits));
+  evaluator_.emplace(head, o_.model.classes, evaluated, compile_, o_.layout);
+}
+
+// All but the head is frozen and a picture always looks the same.
+bool Trainer::can_cache() {
+  constexpr std::int64_t kMostBytes = std::int64_t{2} << 30;
+  if (!o_.transfer.cache_features || *o_.augmentation != Augmentation{} ||
+      o_.transfer.freeze_until.empty() || !trains_head_only(step_.phases()[0], o_.model)) {
+    return false;
+  }
+  const std::int64_t bytes = FeatureCache::bytes(o_, data_.train->size() + data_.val->size());
+  if (bytes <= kMostBytes) return true;
+  if (observer_.warning) {
+    observer_.warning(
+        fmt::format("the features of all pictures would take {} MiB, more than {}; they are "
+                    "computed anew in every epoch",
+                    bytes >> 20, kMostBytes >> 20));
+  }
+  return false;
+}
+
+// False when it was stopped.
+bool Trainer::cache_features() {
+  const auto batch = static_cast<int>(std::min<std::int64_t>(*o_.batch_size, data_.train->size()));
+  LoaderOptions load = evaluation_options(batch, loader_threads(o_.loader_threads));
+  load.max_bad_fraction = o_.max_bad_fraction;
+  load.layout = o_.layout;
+  Loader all(data_.train, prep_, Augmentation{}, load);
+  train_features_ = features_of(data_.train, all);
+  if (train_features_) val_features_ = features_of(data_.val, val_loader_);
+  if (!val_features_) return false;
+  LoaderOptions train = train_loader_.options(), val = val_loader_.options();
+  train.threads = val.threads = 0;  // there is nothing to decode
+  stand_in_train_.emplace(train_features_->stand_in(), FeatureCache::preprocessing(),
+                          Augmentation{}, train);
+  stand_in_val_.emplace(val_features_->stand_in(), FeatureCache::preprocessing(), Augmentation{},
+                        val);
+  return true;
+}
+
+std::optional<FeatureCache> Trainer::features_of(const DatasetPtr& data, Loader& loader) {
+  const Clock::time_point start = Clock::now();
+  Progress p;
+  p.caching = true;
+  p.epochs = o_.epochs;
+  p.steps = loader.batches_per_epoch();
+  return FeatureCache::compute(
+      o_, variables_, data, loader, observer_.stop, [&](std::int64_t done) {
+        if (!observer_.progress) return;
+        p.step += 1;
+        p.images_per_second = static_cast<double>(done) / std::max(seconds_since(start), 1e-9);
+        p.eta_seconds = static_cast<double>(data->size() - done) / p.images_per_second;
+        observer_.progress(p);
+      });
+}
+
+// What the coming epoch trains may differ from what the last one did.
+void Trainer::enter_phase() {
+  const std::size_t phase = phase_at(step_.phases(), state_.epoch + 1);
+  if (phase == step_.phase()) return;
+  step_.enter(phase, state_.step);
+  if (!caching_) return;
+  caching_ = false;
+  stand_in_train_.reset();
+  stand_in_val_.reset();
+  train_features_.reset();
+  val_features_.reset();
+  make_evaluator();
 }
 
 void Trainer::resume() {
   const Checkpoint description = read_checkpoint(folder_->last());
   check_resumable(description, o_, data_.train->class_names(), data_.train->size());
+  // Between two epochs the checkpoint is still of the one before.
+  const int epoch = description.state.epoch + (description.state.batch > 0 ? 1 : 0);
+  const std::size_t phase = phase_at(step_.phases(), epoch);
+  if (phase != step_.phase()) step_.enter(phase, description.state.step);
   state_ = load_checkpoint(folder_->last(), *variables_).state;
+}
+
+RunInfo Trainer::describe() const {
+  RunInfo info;
+  info.options = o_;
+  info.description = data_.description;
+  info.class_names = data_.train->class_names();
+  info.train_pictures = data_.train->size();
+  info.val_pictures = data_.val->size();
+  for (const LayerSummary& layer : summarise(inference_graph(o_.model, 1))) {
+    info.parameters += layer.parameters;
+  }
+  info.steps_per_epoch = steps_per_epoch_;
+  info.first_step = state_.step;
+  const ProgramStats& training = step_.network().stats();
+  info.memory_bytes = training.arena_bytes + training.packed_bytes + training.variable_bytes +
+                      evaluator_->stats().arena_bytes + evaluator_->stats().packed_bytes;
+  const TransferOptions& t = o_.transfer;
+  if (loaded_) {
+    info.notes.push_back(fmt::format(
+        "{} tensors from {}{}", loaded_->tensors.size(), t.weights,
+        loaded_->fresh.empty() ? ", the head included"
+                               : fmt::format("; new: {}", fmt::join(loaded_->fresh, ", "))));
+  }
+  const std::vector<Phase>& phases = step_.phases();
+  info.frozen = info.parameters - trained_parameters(phases[0], o_.model);
+  if (!t.freeze_until.empty()) {
+    std::string text = fmt::format("frozen until {}: {} of {} parameters", t.freeze_until,
+                                   info.frozen, info.parameters);
+    for (std::size_t i = 1; i < phases.size(); ++i) {
+      text += phases[i].freeze_until.empty()
+                  ? fmt::format("; from epoch {} nothing", phases[i].first_epoch)
+                  : fmt::format("; from epoch {} until {}", phases[i].first_epoch,
+                                phases[i].freeze_until);
+    }
+    info.notes.push_back(std::move(text));
+    if (caching_) {
+      info.notes.push_back("what the head reads is computed once for all pictures");
+    } else if (t.cache_features && *o_.augmentation != Augmentation{} &&
+               trains_head_only(phases[0], o_.model)) {
+      info.notes.push_back(
+          "only the head is trained: without augmentation (--augment none) what it reads would be "
+          "computed once, and epochs would take seconds");
+    }
+  }
+  return info;
 }
 
 TrainResult Trainer::run() {
   folder_->write_config(o_);
   folder_->begin_metrics(state_.epoch);
-  if (observer_.started) {
-    RunInfo info;
-    info.options = o_;
-    info.description = data_.description;
-    info.class_names = data_.train->class_names();
-    info.train_pictures = data_.train->size();
-    info.val_pictures = data_.val->size();
-    for (const LayerSummary& layer : summarise(inference_graph(o_.model, 1))) {
-      info.parameters += layer.parameters;
-    }
-    info.steps_per_epoch = steps_per_epoch_;
-    info.first_step = state_.step;
-    const ProgramStats& training = step_.network().stats();
-    info.memory_bytes = training.arena_bytes + training.packed_bytes + training.variable_bytes +
-                        evaluator_->stats().arena_bytes + evaluator_->stats().packed_bytes;
-    observer_.started(info);
-  }
+  if (observer_.started) observer_.started(describe());
 
   TrainResult result;
   const auto patience_over = [&] {
@@ -157,11 +287,14 @@ TrainResult Trainer::run() {
            state_.epoch - state_.top1_epoch >= o_.early_stop_patience;
   };
   while (state_.epoch < o_.epochs && !patience_over()) {
+    enter_phase();
+    Outcome outcome = Outcome::kDone;
+    if (caching_ && !stand_in_train_ && !cache_features()) outcome = Outcome::kStopped;
     epoch_start_ = Clock::now();
-    epoch_wait_start_ = train_loader_.wait_seconds();
+    epoch_wait_start_ = train_loader().wait_seconds();
     epoch_images_ = 0;
     EvalResult val;
-    Outcome outcome = train_epoch();
+    if (outcome == Outcome::kDone) outcome = train_epoch();
     training_seconds_ += seconds_since(epoch_start_);
     if (outcome == Outcome::kDone) outcome = validate(val);
     if (outcome == Outcome::kStopped) {
@@ -179,17 +312,17 @@ TrainResult Trainer::run() {
   result.best = state_.best;
   if (training_seconds_ > 0) {
     result.images_per_second = static_cast<double>(total_images_) / training_seconds_;
-    result.data_wait_share = std::min(1.0, train_loader_.wait_seconds() / training_seconds_);
+    result.data_wait_share = std::min(1.0, train_loader().wait_seconds() / training_seconds_);
   }
   result.seconds = seconds_since(start_);
-  result.skipped = train_loader_.bad_pictures();
+  result.skipped = train_loader().bad_pictures();
   return result;
 }
 
 // From wherever the state is to the end of the epoch.
 Trainer::Outcome Trainer::train_epoch() {
   const std::int64_t batches = steps_per_epoch_ * o_.accumulate;
-  train_loader_.start_epoch(state_.epoch, state_.batch);
+  train_loader().start_epoch(state_.epoch, state_.batch);
   while (state_.batch < batches) {
     step();
     // After the last step of an epoch comes its own checkpoint.
@@ -210,10 +343,11 @@ void Trainer::step() {
   step_.begin(lr, state_.step);
   double loss = 0;
   for (int part = 0; part < o_.accumulate; ++part) {
-    RESNET_CHECK(train_loader_.next(batch_));
+    RESNET_CHECK(train_loader().next(batch_));
     const double part_loss =
-        step_.add(batch_, static_cast<std::uint64_t>(
-                              state_.epoch * train_loader_.batches_per_epoch() + state_.batch));
+        step_.add(train_features_ ? train_features_->rows(batch_) : batch_.images, batch_.targets,
+                  static_cast<std::uint64_t>(state_.epoch * train_loader().batches_per_epoch() +
+                                             state_.batch));
     if (!std::isfinite(part_loss)) fail_non_finite("the loss");
     loss += part_loss / o_.accumulate;
     state_.loss_sum += part_loss * batch_.count;
@@ -247,7 +381,7 @@ void Trainer::report_step(double lr, double loss) {
   const double elapsed = seconds_since(epoch_start_);
   p.images_per_second = static_cast<double>(epoch_images_) / std::max(elapsed, 1e-9);
   p.data_wait_share =
-      std::min(1.0, (train_loader_.wait_seconds() - epoch_wait_start_) / std::max(elapsed, 1e-9));
+      std::min(1.0, (train_loader().wait_seconds() - epoch_wait_start_) / std::max(elapsed, 1e-9));
   const auto steps_left =
       static_cast<double>((o_.epochs - state_.epoch) * steps_per_epoch_ - in_epoch);
   const double val_seconds = last_val_seconds_ > 0
@@ -259,7 +393,7 @@ void Trainer::report_step(double lr, double loss) {
 }
 
 void Trainer::report_skipped() {
-  const std::vector<BadPicture> skipped = train_loader_.bad_pictures();
+  const std::vector<BadPicture> skipped = train_loader().bad_pictures();
   if (skipped.size() == reported_skipped_) return;
   reported_skipped_ = skipped.size();
   if (!observer_.warning) return;
@@ -273,7 +407,12 @@ std::shared_ptr<Variables> Trainer::evaluated_variables() {
   // The averages started at 0: what they lack of a full weight is decay^steps.
   const double factor = 1 / (1 - std::pow(o_.ema_decay, static_cast<double>(state_.step)));
   for (const auto& [name, old] : ema_variables_->all()) {
-    Tensor average = variables_->at(std::string(kEmaPrefix) + name).cast(DType::kF64).clone();
+    const std::string ema = std::string(kEmaPrefix) + name;
+    if (!variables_->contains(ema)) {  // frozen
+      ema_variables_->assign(name, variables_->at(name));
+      continue;
+    }
+    Tensor average = variables_->at(ema).cast(DType::kF64).clone();
     for (double& x : average.as<double>()) x *= factor;
     ema_variables_->assign(name, average);
   }
@@ -287,7 +426,7 @@ Trainer::Outcome Trainer::validate(EvalResult& result) {
   p.validating = true;
   p.epoch = state_.epoch + 1;
   p.epochs = o_.epochs;
-  p.steps = val_loader_.batches_per_epoch();
+  p.steps = val_loader().batches_per_epoch();
   p.lr = lr_of(state_.step - 1);
   const Clock::time_point start = Clock::now();
   const auto progress = [&](std::int64_t done, double top1) {
@@ -298,7 +437,8 @@ Trainer::Outcome Trainer::validate(EvalResult& result) {
     p.eta_seconds = static_cast<double>(data_.val->size() - done) / p.images_per_second;
     observer_.progress(p);
   };
-  auto answers = evaluator_->run(val_loader_, observer_.stop, progress);
+  auto answers = evaluator_->run(val_loader(), observer_.stop, progress,
+                                 val_features_ ? &*val_features_ : nullptr);
   if (!answers) return Outcome::kStopped;
   result = *std::move(answers);
   if (result.images == 0) {
@@ -327,7 +467,7 @@ void Trainer::finish_epoch(const EvalResult& val) {
   const double train_seconds = std::max(1e-9, r.seconds - val.seconds);
   r.images_per_second = static_cast<double>(epoch_images_) / train_seconds;
   r.data_wait_share =
-      std::min(1.0, (train_loader_.wait_seconds() - epoch_wait_start_) / train_seconds);
+      std::min(1.0, (train_loader().wait_seconds() - epoch_wait_start_) / train_seconds);
   // Between equals the smaller loss wins.
   r.best = state_.best_epoch == 0 || val.top1 > state_.best.top1 ||
            (val.top1 == state_.best.top1 && val.loss < state_.best.loss);
@@ -379,6 +519,7 @@ void Trainer::save_best() {
                       {"top5", fmt::format("{:.6g}", state_.best.top5)},
                       {"loss", fmt::format("{:.6g}", state_.best.loss)},
                       {"seed", std::to_string(o_.seed)}};
+  if (!o_.transfer.weights.empty()) model.provenance["weights"] = o_.transfer.weights;
   const Variables& variables = ema_variables_ != nullptr ? *ema_variables_ : *variables_;
   model.weights = from_variables(variables, o_.model);
   for (auto& [name, tensor] : model.weights) tensor = tensor.cast(DType::kF32);
@@ -425,15 +566,8 @@ TrainResult train(const TrainOptions& options, const Observer& observer) {
   if (options.out.empty()) {
     fail(ErrorCode::kInvalidArgument, "a run needs a folder for its results; set `out`");
   }
-  if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
   if (options.resume) read_checkpoint(options.out / "last.safetensors");  // fail early
-  DataSplits data = open_data(sized_data(options));
-  if (data.val == nullptr || data.val->size() == 0) {
-    fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
-         options.data.source);
-  }
-  const TrainOptions resolved = resolve(options, data);
-  return Trainer(resolved, std::move(data), observer).run();
+  return Trainer(prepare(options), observer).run();
 }
 
 }  // namespace resnet

@@ -1,6 +1,7 @@
 #include "train/training_graph.h"
 
 #include <limits>
+#include <set>
 
 #include "core/check.h"
 
@@ -55,8 +56,12 @@ Loss add_loss(Graph& g, Value logits, const StepOptions& o) {
   return result;
 }
 
-void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale,
-                const OptimizerOptions& o) {
+Value constant(Graph& g, const std::string& name, double value) {
+  return g.append(Op::kFill, name, {}, FillAttributes{.value = value, .shape = {1}});
+}
+
+void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale, const StepOptions& step) {
+  const OptimizerOptions& o = step.optimizer;
   const bool decayed = o.decay_norm_and_bias || role_of(g, w) == Role::kWeight;
   const bool is_weight = role_of(g, w) == Role::kWeight;
   UpdateAttributes a{.momentum = o.momentum,
@@ -66,17 +71,27 @@ void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale,
                      .eps = o.eps,
                      .trust = is_weight ? o.trust : 0};  // LARS leaves vectors alone
   const std::string name = name_of(g, w) + ".update";
+  const double factor = step.lr_factor ? step.lr_factor(name_of(g, w)) : 1;
+  if (factor != 1) {
+    lr = g.append(Op::kMul, name + ".lr", {lr, constant(g, name + ".factor", factor)});
+  }
   switch (o.kind) {
     case Optimizer::kSgd:
       a.nesterov = o.nesterov;
       g.append(Op::kSgd, name, {w, state_of(g, "optimizer.momentum.", w), gradient, lr, scale}, a);
       break;
     case Optimizer::kAdamW: {
-      Value step = g.find("step");
-      if (!step) step = g.input("step", {1});
+      Value number = g.find("step");
+      if (!number) number = g.input("step", {1});
+      // Moments that started at 0 later are corrected for it from then on.
+      const std::int64_t before = step.steps_before ? step.steps_before(name_of(g, w)) : 0;
+      if (before != 0) {
+        const Value offset = constant(g, name + ".before", -static_cast<double>(before));
+        number = g.append(Op::kAdd, name + ".step", {number, offset});
+      }
       const Value first = state_of(g, "optimizer.moment1.", w);
       const Value second = state_of(g, "optimizer.moment2.", w);
-      g.append(Op::kAdamW, name, {w, first, second, gradient, lr, step, scale}, a);
+      g.append(Op::kAdamW, name, {w, first, second, gradient, lr, number, scale}, a);
       break;
     }
     case Optimizer::kLars:
@@ -85,8 +100,20 @@ void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale,
   }
 }
 
+// All that a step changes: the weights, and what the forward pass averages.
+std::vector<Value> changing(const Graph& g, const std::vector<Value>& weights) {
+  std::set<Value> result(weights.begin(), weights.end());
+  for (const Node& n : g.nodes()) {
+    for (int i = 0; i < updated_inputs(n.op); ++i) {
+      const Value v = n.inputs[static_cast<std::size_t>(i)];
+      if (role_of(g, v) != Role::kOptimizer) result.insert(v);
+    }
+  }
+  return {result.begin(), result.end()};
+}
+
 void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<Value>& gradients,
-                 const StepOptions& o) {
+                 const std::vector<Value>& averaged, const StepOptions& o) {
   // The scale guards the weights even without clipping: it is 0 when the global norm is not finite,
   // and a scale of 0 turns the updates off.
   const double max_norm = o.clip_norm > 0 ? o.clip_norm : std::numeric_limits<float>::max();
@@ -95,13 +122,12 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
   g.mark_output("gradient_scale", scale);
   const Value lr = g.input("lr", {1});
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    add_update(g, weights[i], gradients[i], lr, scale, o.optimizer);
+    add_update(g, weights[i], gradients[i], lr, scale, o);
   }
   if (o.ema_decay <= 0) return;
   // After the updates: the average is of the new values. It starts at 0; who reads it divides by
   // 1 - decay^steps, as Adam does.
-  for (const Value v : g.parameters()) {
-    if (role_of(g, v) == Role::kOptimizer) continue;
+  for (const Value v : averaged) {
     g.append(Op::kRunningAverage, name_of(g, v) + ".ema",
              {state_of(g, std::string(kEmaPrefix), v), v},
              UpdateAttributes{.momentum = 1 - o.ema_decay});
@@ -112,14 +138,34 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
 
 void add_training_step(Graph& graph, Value logits, const StepOptions& options) {
   const Loss l = add_loss(graph, logits, options);
-  add_updates(graph, l.weights, l.gradients, options);
+  add_updates(graph, l.weights, l.gradients, changing(graph, l.weights), options);
 }
 
-NetworkBuilder network_of(const ModelConfig& config) {
+namespace {
+
+Value image_input(Graph& g, const ModelConfig& c, std::int64_t batch) {
+  return g.input("image", {batch, c.channels, c.image_size, c.image_size});
+}
+
+}  // namespace
+
+NetworkBuilder network_of(const ModelConfig& config, const std::string& freeze_until) {
+  return [config, freeze_until](Graph& g, std::int64_t batch) {
+    if (freeze_until.empty()) return build_model(g, config, image_input(g, config, batch));
+    Graph whole(g.mode());
+    const Value logits = build_model(whole, config, image_input(whole, config, batch));
+    return copy_subgraph(g, whole, logits, {}, find_layer(whole, freeze_until));
+  };
+}
+
+NetworkBuilder head_of(const ModelConfig& config) {
   return [config](Graph& g, std::int64_t batch) {
-    const Value image =
-        g.input("image", {batch, config.channels, config.image_size, config.image_size});
-    return build_model(g, config, image);
+    // Cut out of the whole network, so that dropout draws the same masks.
+    Graph whole(g.mode());
+    const Value features = build_features(whole, config, image_input(whole, config, batch));
+    const Value logits = build_head(whole, config, features);
+    const Value x = g.input("image", whole.shape(features));
+    return copy_subgraph(g, whole, logits, {{features, x}});
   };
 }
 
@@ -157,7 +203,9 @@ Graph applying_graph(const NetworkBuilder& network, const StepOptions& options) 
     weights.push_back(g.find(name_of(whole, v)));
     sums.push_back(state_of(g, std::string(kGradientPrefix), weights.back()));
   }
-  add_updates(g, weights, sums, options);
+  std::vector<Value> averaged;
+  for (const Value v : changing(whole, l.weights)) averaged.push_back(g.find(name_of(whole, v)));
+  add_updates(g, weights, sums, averaged, options);
   for (const Value sum : sums) g.append(Op::kClear, name_of(g, sum) + ".clear", {sum});
   return g;
 }

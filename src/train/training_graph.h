@@ -9,8 +9,12 @@ namespace resnet {
 /// Adds inputs and network for a batch of that size and returns the logits.
 using NetworkBuilder = std::function<Value(Graph& graph, std::int64_t batch)>;
 
-/// The network of `config` on an input "image" [n, channels, size, size].
-NetworkBuilder network_of(const ModelConfig& config);
+/// The network of `config` on an input "image" [n, channels, size, size], frozen until the layer of
+/// that name ("": not at all).
+NetworkBuilder network_of(const ModelConfig& config, const std::string& freeze_until = "");
+
+/// The head of that network alone, on an input "image" that is what it reads, [n, features].
+NetworkBuilder head_of(const ModelConfig& config);
 
 /// The network and `add_training_step`.
 Graph training_graph(const NetworkBuilder& network, std::int64_t batch, const StepOptions& options);

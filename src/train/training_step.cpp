@@ -1,10 +1,34 @@
 #include "train/training_step.h"
 
+#include <cmath>
+
+#include "core/check.h"
 #include "train/evaluator.h"
 #include "train/recipe.h"
 #include "train/training_graph.h"
 
 namespace resnet {
+namespace {
+
+// With what transfer asks of single weights.
+StepOptions transfer_options(const TrainOptions& o, const Dataset& train,
+                             const std::vector<Phase>& phases) {
+  StepOptions step = step_options(o);
+  if (o.transfer.lr_decay_per_stage != 1) {
+    step.lr_factor = [factors = lr_factors(o.model, o.transfer.lr_decay_per_stage)](
+                         const std::string& name) { return factors.at(name); };
+  }
+  if (phases.size() > 1) {
+    const std::int64_t per_epoch = train.size() / *o.batch_size / o.accumulate;
+    step.steps_before = [phases, per_epoch,
+                         first = first_trained(phases, o.model)](const std::string& name) {
+      return (phases[first.at(name)].first_epoch - 1) * per_epoch;
+    };
+  }
+  return step;
+}
+
+}  // namespace
 
 StepOptions step_options(const TrainOptions& o) {
   return {.optimizer = o.optimizer,
@@ -26,41 +50,105 @@ LoaderOptions train_loading(const TrainOptions& o) {
           .layout = o.layout};
 }
 
+Prepared prepare(const TrainOptions& options) {
+  if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
+  TrainOptions o = options;
+  // A run to be resumed has taken from the weights what it needs of them.
+  const bool complete = o.resume && !o.model.architecture.empty() && o.model.image_size != 0 &&
+                        o.interpolation && o.mean && o.std;
+  std::optional<ModelFile> weights;
+  if (!o.transfer.weights.empty() && !complete) {
+    weights = load_starting_point(o);
+    o = adopt(std::move(o), *weights);
+  }
+  Prepared p;
+  p.data = open_data(sized_data(o));
+  if (p.data.val == nullptr || p.data.val->size() == 0) {
+    fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
+         o.data.source);
+  }
+  if (weights) adopt_statistics(o, *weights, *p.data.train);
+  p.options = resolve(std::move(o), p.data);
+  if (weights && !options.resume) {
+    p.loaded = fit_weights(*weights, p.options.model, p.data.train->class_names());
+  }
+  return p;
+}
+
 TrainingStep::TrainingStep(const TrainOptions& o, const Dataset& train)
-    : seed_(o.seed), optimizer_(o.optimizer.kind) {
-  const StepOptions step = step_options(o);
-  const std::int64_t batch = *o.batch_size;
-  const NetworkBuilder network = network_of(o.model);
-  std::vector<Graph> graphs;
-  if (o.accumulate == 1) {
-    graphs.push_back(training_graph(network, batch, step));
-  } else {
-    graphs.push_back(accumulating_graph(network, batch, step, o.accumulate));
-    graphs.push_back(applying_graph(network, step));
+    : o_(o), phases_(phases_of(o.transfer, o.model)), step_(transfer_options(o, train, phases_)) {
+  const std::vector<Graph> whole = graphs(network_of(o_.model, phases_[0].freeze_until));
+  add_variables(whole);
+  if (step_.class_weights) {
+    const std::vector<float> weights = class_weights_of(o_, train);
+    variables_->assign(kClassWeights, Tensor::from<float>({o_.model.classes}, std::span(weights)));
   }
-  for (const Graph& graph : graphs) initialise(graph, *variables_, o.seed);
-  const DType type = variable_type(o.device);
-  if (type != DType::kF32) variables_ = std::make_shared<Variables>(variables_->cast(type));
-  if (step.class_weights) {
-    const std::vector<float> weights = class_weights_of(o, train);
-    variables_->assign(kClassWeights, Tensor::from<float>({o.model.classes}, std::span(weights)));
+  compile(whole);
+}
+
+std::vector<Graph> TrainingStep::graphs(const NetworkBuilder& network) const {
+  const std::int64_t batch = *o_.batch_size;
+  if (o_.accumulate == 1) return {training_graph(network, batch, step_)};
+  return {accumulating_graph(network, batch, step_, o_.accumulate), applying_graph(network, step_)};
+}
+
+void TrainingStep::add_variables(const std::vector<Graph>& graphs) {
+  Variables all = *variables_;  // shares the tensors that there are
+  for (const Graph& graph : graphs) initialise(graph, all, o_.seed);
+  for (const auto& [name, tensor] : all.all()) {
+    if (!variables_->contains(name)) variables_->set(name, tensor.cast(variable_type(o_.device)));
   }
-  const CompileOptions compile{.device = o.device, .threads = o.threads};
-  network_.emplace(graphs[0], variables_, compile, o.layout);
-  if (graphs.size() > 1) apply_.emplace(graphs[1], variables_, compile, o.layout);
+}
+
+void TrainingStep::compile(const std::vector<Graph>& graphs) {
+  const CompileOptions compile{.device = o_.device, .threads = o_.threads};
+  network_.reset();  // frees its memory first
+  apply_.reset();
+  network_.emplace(graphs[0], variables_, compile, o_.layout);
+  if (graphs.size() > 1) apply_.emplace(graphs[1], variables_, compile, o_.layout);
+}
+
+void TrainingStep::load(const std::map<std::string, Tensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) variables_->assign(name, tensor);
+}
+
+void TrainingStep::enter(std::size_t phase, std::int64_t number) {
+  phase_ = phase;
+  const std::vector<Graph> whole = graphs(network_of(o_.model, phases_[phase].freeze_until));
+  std::vector<std::string> averages;
+  for (const Graph& g : whole) {
+    for (const Value v : g.parameters()) {
+      const std::string& name = g.node(v).name;
+      if (name.starts_with(kEmaPrefix) && !variables_->contains(name)) averages.push_back(name);
+    }
+  }
+  add_variables(whole);
+  // The average of what has not changed, before the correction for its start at 0.
+  for (const std::string& name : averages) {
+    Tensor t = variables_->at(name.substr(kEmaPrefix.size())).cast(DType::kF64).clone();
+    const double weight = 1 - std::pow(o_.ema_decay, static_cast<double>(number));
+    for (double& x : t.as<double>()) x *= weight;
+    variables_->assign(name, t);
+  }
+  compile(whole);
+}
+
+void TrainingStep::use_features(bool features) {
+  compile(
+      graphs(features ? head_of(o_.model) : network_of(o_.model, phases_[phase_].freeze_until)));
 }
 
 void TrainingStep::begin(double lr, std::int64_t number) {
   updating().set_input("lr", lr);
-  if (optimizer_ == Optimizer::kAdamW) {
+  if (o_.optimizer.kind == Optimizer::kAdamW) {
     updating().set_input("step", static_cast<double>(number + 1));
   }
 }
 
-double TrainingStep::add(const Batch& batch, std::uint64_t number) {
-  network_->set_input("image", batch.images);
-  network_->set_input("targets", batch.targets);
-  network_->set_random(seed_, number);
+double TrainingStep::add(const Tensor& images, const Tensor& targets, std::uint64_t number) {
+  network_->set_input("image", images);
+  network_->set_input("targets", targets);
+  network_->set_random(o_.seed, number);
   network_->run();
   return network_->scalar("loss");
 }

@@ -56,6 +56,29 @@ TEST(OpenFolder, TrainAndVal) {
       << data.description;
 }
 
+TEST(OpenFolder, AFewPicturesOfEachClass) {
+  TemporaryFolder folder;
+  write_class(folder, "a", 30);
+  write_class(folder, "b", 20, 50);
+  write_class(folder, "c", 3, 90);
+  const DataSplits all = open(folder.path(), 4);
+  const auto few = [&](int per_class, std::uint64_t seed) {
+    return open_data({.source = folder.path().string(), .seed = seed, .per_class = per_class});
+  };
+  const DataSplits five = few(5, 4), seven = few(7, 4);
+  EXPECT_EQ(names_of(*five.val), names_of(*all.val));
+  std::map<int, int> count;
+  for (std::int64_t i = 0; i < five.train->size(); ++i) ++count[five.train->label(i)];
+  EXPECT_EQ(count, (std::map<int, int>{{0, 5}, {1, 5}, {2, 2}}));  // one c is held out
+  const auto small = names_of(*five.train), large = names_of(*seven.train);
+  EXPECT_TRUE(std::ranges::includes(large, small));
+  EXPECT_TRUE(std::ranges::includes(names_of(*all.train), large));
+  EXPECT_EQ(names_of(*few(5, 4).train), small);
+  EXPECT_NE(names_of(*few(5, 5).train), small);
+  EXPECT_NE(five.description.find("5 a class"), std::string::npos) << five.description;
+  EXPECT_THROW(few(-1, 0), Error);
+}
+
 TEST(OpenFolder, SplitIsStratifiedSeededAndDisjoint) {
   TemporaryFolder folder;
   write_class(folder, "a", 10);

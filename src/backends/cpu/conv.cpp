@@ -142,8 +142,10 @@ KernelChoice finish(const NodeView& v, const Pd& pd, std::unique_ptr<DnnlKernel>
 }
 
 KernelChoice forward(const NodeView& v, const Attempt& t, const Candidate& c) {
-  const auto kind = v.graph.mode() == Mode::kTraining ? dnnl::prop_kind::forward_training
-                                                      : dnnl::prop_kind::forward_inference;
+  // Folded weights do not change from run to run: Winograd may have them transformed once.
+  const bool fixed =
+      v.graph.mode() == Mode::kInference || v.graph.node(v.node.inputs[1]).op == Op::kFoldWeights;
+  const auto kind = fixed ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
   const auto pd = t.forward(kind, true);
   auto kernel = std::make_unique<DnnlKernel>(v.target, Forward(pd));
   kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);

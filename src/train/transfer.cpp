@@ -1,0 +1,245 @@
+#include "train/transfer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/check.h"
+#include "resnet/pretrained.h"
+#include "resnet/weights.h"
+#include "train/training_graph.h"
+
+namespace resnet {
+namespace {
+
+// The network as it is trained, with a batch that does not matter.
+Graph network_graph(const ModelConfig& config, const std::string& freeze_until = "") {
+  Graph g(Mode::kTraining);
+  network_of(config, freeze_until)(g, 2);
+  return g;
+}
+
+std::set<std::string> trainable_names(const Graph& g) {
+  std::set<std::string> names;
+  for (const Value v : g.trainable()) names.insert(g.node(v).name);
+  return names;
+}
+
+// 2 for "layer2", "layer2.1.conv1.weight"; 0 for a name outside the stages.
+int stage_of(std::string_view name) {
+  constexpr std::string_view kLayer = "layer";
+  if (!name.starts_with(kLayer)) return 0;
+  int stage = 0;
+  for (const char c : name.substr(kLayer.size(), 4)) {
+    if (c < '0' || c > '9') break;
+    stage = 10 * stage + (c - '0');
+  }
+  return stage;
+}
+
+// The layer that freezes what lies below a stage.
+std::string layer_below(const Graph& g, int stage) {
+  if (stage > 1) return fmt::format("layer{}", stage - 1);
+  std::string stem;
+  for (const Node& n : g.nodes()) {
+    if (stage_of(n.name) > 0) break;
+    if (n.op > Op::kFill && updated_inputs(n.op) == 0) stem = n.name;
+  }
+  return stem;
+}
+
+// Stages of which something is frozen when `until` is, highest first, and the stem as 0.
+std::vector<int> frozen_stages(const Graph& g, const std::string& until) {
+  const Value v = find_layer(g, until);
+  int highest = 0;  // of all that lies before
+  for (std::int32_t id = 0; id <= v.node; ++id) {
+    highest = std::max(highest, stage_of(g.nodes()[static_cast<std::size_t>(id)].name));
+  }
+  if (stage_of(until) > 0) highest = stage_of(until);
+  std::vector<int> stages;
+  for (int s = highest; s >= 0; --s) stages.push_back(s);
+  return stages;
+}
+
+std::string shown(const ModelConfig& c) {
+  return c.splice.empty() ? c.architecture : c.architecture + " cut after " + c.splice;
+}
+
+// Grey pictures have one mean, that of the channels, as they have one luma.
+std::array<float, 3> for_channels(std::array<float, 3> values, std::int64_t from, std::int64_t to) {
+  if (from == 3 && to == 1) values.fill((values[0] + values[1] + values[2]) / 3);
+  if (from == 1) values.fill(values[0]);
+  return values;
+}
+
+}  // namespace
+
+ModelFile load_starting_point(const TrainOptions& o) {
+  if (is_pretrained_name(o.transfer.weights)) {
+    return load_pretrained(o.transfer.weights, {.cache = o.data.cache});
+  }
+  ImportOptions import;
+  import.architecture = o.model.architecture;
+  import.allow_missing_head = true;
+  return import_model(o.transfer.weights, import).model;
+}
+
+TrainOptions adopt(TrainOptions o, const ModelFile& weights) {
+  const ModelConfig& theirs = weights.config;
+  ModelConfig& ours = o.model;
+  if (!ours.architecture.empty() && ours.architecture != theirs.architecture) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} holds weights of {}, not of {}; leave the architecture out, or choose other weights",
+         o.transfer.weights, theirs.architecture, ours.architecture);
+  }
+  const bool other_body =
+      (ours.shortcut != Shortcut::kDefault && ours.shortcut != theirs.shortcut) ||
+      (ours.layers_per_skip != 0 && ours.layers_per_skip != theirs.layers_per_skip) ||
+      (ours.stride_on_first_1x1 && !theirs.stride_on_first_1x1);
+  if (other_body) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} holds weights of a {} with other shortcuts, skips or strides; leave these out, the "
+         "weights know them",
+         o.transfer.weights, theirs.architecture);
+  }
+  ours.architecture = theirs.architecture;
+  ours.shortcut = theirs.shortcut;
+  ours.layers_per_skip = theirs.layers_per_skip;
+  ours.stride_on_first_1x1 = theirs.stride_on_first_1x1;
+  // The head of weights that were cut belongs to that cut.
+  if (ours.splice.empty() && !theirs.splice.empty()) {
+    ours.splice = theirs.splice;
+    if (ours.head_hidden == 0) ours.head_hidden = theirs.head_hidden;
+  }
+  if (ours.image_size == 0) ours.image_size = theirs.image_size;
+  if (!o.interpolation) o.interpolation = weights.preprocessing.interpolation;
+  return o;
+}
+
+void adopt_statistics(TrainOptions& o, const ModelFile& weights, const Dataset& train) {
+  const Preprocessing& p = weights.preprocessing;
+  const std::int64_t channels = o.model.channels != 0 ? o.model.channels : train.grey() ? 1 : 3;
+  if (!o.mean) o.mean = for_channels(p.mean, p.channels, channels);
+  if (!o.std) o.std = for_channels(p.std, p.channels, channels);
+}
+
+Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
+                   const std::vector<std::string>& class_names) {
+  const Graph g = inference_graph(config, 1);
+  std::set<std::string> stems;  // weights of the convolutions that read the picture
+  for (const Node& n : g.nodes()) {
+    if (n.op == Op::kConv2d && g.node(n.inputs[0]).op == Op::kInput) {
+      stems.insert(g.node(n.inputs[1]).name);
+    }
+  }
+  const bool keep_head = weights.config.splice == config.splice &&
+                         weights.config.head_hidden == config.head_hidden &&
+                         weights.class_names == class_names;
+  Loaded result;
+  for (const Value v : g.parameters()) {
+    const std::string& name = g.node(v).name;
+    if (is_head(name) && !keep_head) {
+      result.fresh.push_back(name);
+      continue;
+    }
+    const auto found = weights.weights.find(name);
+    if (found == weights.weights.end()) {
+      fail(ErrorCode::kInvalidArgument, "the weights have no tensor '{}'; they are of {}", name,
+           shown(weights.config));
+    }
+    Tensor t = found->second;
+    if (stems.contains(name) && t.shape().size() == 4 && t.dim(1) != g.shape(v)[1]) {
+      t = adapt_input_channels(t, g.shape(v)[1]);
+    }
+    if (t.shape() != g.shape(v)) {
+      fail(ErrorCode::kInvalidArgument,
+           "tensor '{}' of the weights must have the shape {} for {}, it has {}", name,
+           to_string(g.shape(v)), shown(config), to_string(t.shape()));
+    }
+    result.tensors[name] = std::move(t);
+  }
+  return result;
+}
+
+std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config) {
+  const std::string& until = o.freeze_until;
+  if (until.empty()) {
+    if (!o.unfreeze_at.empty()) {
+      fail(ErrorCode::kInvalidArgument,
+           "unfreeze_at needs freeze_until; 'avgpool' freezes all but the head");
+    }
+    return {{}};
+  }
+  const Graph g = network_graph(config);
+  find_layer(g, until);
+  if (is_head(until)) {
+    fail(ErrorCode::kInvalidArgument,
+         "freezing until '{}' leaves nothing to train; 'avgpool' freezes all but the head", until);
+  }
+  std::vector<Phase> phases{{1, until}};
+  const std::vector<int> stages = frozen_stages(g, until);
+  if (o.unfreeze_at.size() > stages.size()) {
+    fail(ErrorCode::kInvalidArgument,
+         "unfreeze_at has {} epochs, but freezing until '{}' leaves {} part(s) to unfreeze (stem "
+         "and "
+         "stages)",
+         o.unfreeze_at.size(), until, stages.size());
+  }
+  for (std::size_t i = 0; i < o.unfreeze_at.size(); ++i) {
+    const bool last = i + 1 == o.unfreeze_at.size();
+    const int epoch = o.unfreeze_at[i];
+    if (epoch < 2 || epoch <= phases.back().first_epoch) {
+      fail(ErrorCode::kInvalidArgument,
+           "unfreeze_at must be rising epochs from 2 on, found {} after {}", epoch,
+           phases.back().first_epoch);
+    }
+    phases.push_back({epoch, last ? "" : layer_below(g, stages[i])});
+  }
+  return phases;
+}
+
+std::size_t phase_at(const std::vector<Phase>& phases, int epoch) {
+  std::size_t at = 0;
+  while (at + 1 < phases.size() && phases[at + 1].first_epoch <= epoch) ++at;
+  return at;
+}
+
+std::map<std::string, std::size_t> first_trained(const std::vector<Phase>& phases,
+                                                 const ModelConfig& config) {
+  std::map<std::string, std::size_t> result;
+  for (std::size_t i = 0; i < phases.size(); ++i) {
+    for (const std::string& name : trainable_names(network_graph(config, phases[i].freeze_until))) {
+      result.try_emplace(name, i);
+    }
+  }
+  return result;
+}
+
+std::map<std::string, double> lr_factors(const ModelConfig& config, double decay) {
+  const Graph g = network_graph(config);
+  const std::vector<Value> weights = g.trainable();
+  int stages = 0;
+  for (const Value v : weights) stages = std::max(stages, stage_of(g.node(v).name));
+  std::map<std::string, double> result;
+  int reached = 0;  // the stem comes before the stages, v2's last batch norm belongs to the last
+  for (const Value v : weights) {
+    const std::string& name = g.node(v).name;
+    reached = std::max(reached, stage_of(name));
+    result[name] = is_head(name) ? 1 : std::pow(decay, stages - reached + 1);
+  }
+  return result;
+}
+
+std::int64_t trained_parameters(const Phase& phase, const ModelConfig& config) {
+  const Graph g = network_graph(config, phase.freeze_until);
+  std::int64_t sum = 0;
+  for (const Value v : g.trainable()) sum += element_count(g.shape(v));
+  return sum;
+}
+
+bool trains_head_only(const Phase& phase, const ModelConfig& config) {
+  const auto names = trainable_names(network_graph(config, phase.freeze_until));
+  return std::ranges::all_of(names, [](const std::string& name) { return is_head(name); });
+}
+
+}  // namespace resnet
