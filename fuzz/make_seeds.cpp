@@ -147,6 +147,49 @@ void write_seeds(const fs::path& root) {
               .outputs = {{"y", DType::kF32, {}}},
               .metadata = {{"architecture", "resnet8"}}});
 
+  // A little of everything that a network may have; too small to be one.
+  using Ints = std::vector<std::int64_t>;
+  const auto list = [](const Ints& v) {
+    return Tensor::from<std::int64_t>({std::ssize(v)}, std::span(v));
+  };
+  fs::create_directories(root / "onnx_graph");
+  write_onnx(
+      root / "onnx_graph" / "small",
+      {.nodes = {{.op = "Identity", .inputs = {"v"}, .outputs = {"v2"}},
+                 {.op = "Conv",
+                  .inputs = {"x", "w", "v2"},
+                  .outputs = {"a"},
+                  .attributes = {{"pads", Ints{1, 1, 1, 1}}, {"strides", Ints{1, 1}}}},
+                 {.op = "BatchNormalization",
+                  .inputs = {"a", "v", "v", "v", "v"},
+                  .outputs = {"b"}},
+                 {.op = "Relu", .inputs = {"b"}, .outputs = {"c"}},
+                 {.op = "MaxPool",
+                  .inputs = {"c"},
+                  .outputs = {"d"},
+                  .attributes = {{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}}},
+                 {.op = "Slice", .inputs = {"d", "zero", "end", "two", "two"}, .outputs = {"e"}},
+                 {.op = "ConstantOfShape", .inputs = {"two"}, .outputs = {"f"}},
+                 {.op = "Concat",
+                  .inputs = {"pad", "two"},
+                  .outputs = {"g"},
+                  .attributes = {{"axis", std::int64_t{0}}}},
+                 {.op = "Pad", .inputs = {"e", "pad"}, .outputs = {"h"}},
+                 {.op = "Add", .inputs = {"h", "h"}, .outputs = {"i"}},
+                 {.op = "GlobalAveragePool", .inputs = {"i"}, .outputs = {"j"}},
+                 {.op = "Flatten", .inputs = {"j"}, .outputs = {"k"}},
+                 {.op = "MatMul", .inputs = {"k", "m"}, .outputs = {"l"}},
+                 {.op = "Add", .inputs = {"l", "v"}, .outputs = {"y"}}},
+       .initializers = {{"w", Tensor::full({2, 1, 3, 3}, 1)},
+                        {"v", Tensor::full({2}, 1)},
+                        {"m", Tensor::full({4, 2}, 1)},
+                        {"zero", list({0})},
+                        {"end", list({INT64_MAX})},
+                        {"two", list({2})},
+                        {"pad", list({0, 1, 0, 0, 0, 1, 0, 0})}},
+       .inputs = {{"x", DType::kF32, {{-1, "batch"}, {1, ""}, {8, ""}, {8, ""}}}},
+       .outputs = {{"y", DType::kF32, {}}}});
+
   write(root / "cifar", "cifar10", ByteVector(2 * 3073, std::byte{9}));
   write(root / "cifar", "cifar100", ByteVector(3074, std::byte{19}));
 

@@ -1022,8 +1022,8 @@ bool is_known(const std::string& name) {
 // many, which have 6n + 1 in basic blocks and 3n + 1 in bottlenecks. Short names come first.
 std::vector<std::string> candidates(int convolutions) {
   std::vector<std::string> names = architectures();
-  std::ranges::stable_partition(names,
-                                [](const std::string& n) { return n.starts_with("resnet"); });
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& n) { return n.starts_with("resnet"); });
   constexpr int kMostLayers = 9999;
   for (const auto& [block, layers] : {std::pair{6, 6}, std::pair{3, 9}}) {
     const int n = (convolutions - 1) / block;

@@ -412,6 +412,56 @@ TEST_F(OnnxTest, OtherSpellingsMeanTheSame) {
   }
 }
 
+// Graphs as PyTorch's exporters wrote them (onnx/make.py). Their names say the truth, and the
+// import does not look at them.
+TEST_F(OnnxTest, ReadsWhatPyTorchExports) {
+  Tensor values(DType::kF32, {80'000});
+  for (std::size_t i = 0; i < values.as<float>().size(); ++i) {
+    values.as<float>()[i] =
+        static_cast<float>(static_cast<std::int64_t>(i * 37 % 1021) - 510) / 1024;
+  }
+  write_file_atomic(folder_ / "weights.bin",
+                    std::span<const std::byte>(values.raw(), values.bytes()));
+  // "/layer2/layer2.0/conv1/Conv" is the node of layer2.0.conv1.
+  const auto layer_of = [](const std::string& node) {
+    std::vector<std::string> parts;
+    for (std::size_t at = 1, end = 0; (end = node.find('/', at)) != std::string::npos;
+         at = end + 1) {
+      parts.push_back(node.substr(at, end - at));
+    }
+    return parts.size() == 1 ? parts[0] : parts.at(1) + "." + parts.back();
+  };
+  for (const char* name : {"resnet8_a", "resnet8_b", "resnet8v2"}) {
+    for (const char* exporter : {"torchscript", "dynamo"}) {
+      SCOPED_TRACE(fmt::format("{} {}", name, exporter));
+      const fs::path file = fmt::format("{}_{}.onnx", name, exporter);
+      fs::copy_file(fs::path(RESNET_TEST_DIR) / "exchange/onnx" / file, folder_ / file);
+      const ImportedModel m = import_model(folder_ / file);
+      const bool v2 = std::string_view(name) == "resnet8v2";
+      EXPECT_EQ(m.model.config.architecture, v2 ? "resnet8v2" : "resnet8");
+      EXPECT_EQ(m.model.config.shortcut,
+                std::string_view(name) == "resnet8_b" ? Shortcut::kB : Shortcut::kDefault);
+      EXPECT_EQ(m.model.config.classes, 4);
+      int compared = 0;
+      if (std::string_view(exporter) == "torchscript") {
+        for (const auto& [node, ours] : m.report.matched) {
+          if (m.model.weights.at(ours).shape().size() == 1) continue;  // norms are in convolutions
+          EXPECT_EQ(layer_of(node) + ".weight", ours);
+          ++compared;
+        }
+      } else {
+        for (const auto& [theirs, tensor] : read_onnx(folder_ / file).initializers) {
+          if (!theirs.ends_with(".weight") || tensor.shape().size() == 1) continue;
+          EXPECT_TRUE(same_bits(tensor, m.model.weights.at(theirs))) << theirs;
+          ++compared;
+        }
+      }
+      const bool projections = std::string_view(name) != "resnet8_a";
+      EXPECT_EQ(compared, projections ? 10 : 8);  // 7 convolutions, 2 projections, the head
+    }
+  }
+}
+
 // ------------------------------------------------------------------------------------------ errors
 
 TEST_F(OnnxTest, SaysWhatDiffersAndWhatWouldFit) {
