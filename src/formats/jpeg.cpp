@@ -132,12 +132,15 @@ Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& op
   };
   if (!decoder.read_header(bytes)) damaged();
   const jpeg_decompress_struct& info = decoder.info();
-  if (info.arith_code ||
-      (info.num_components != 1 && info.num_components != 3 && info.num_components != 4)) {
-    fail(ErrorCode::kUnsupported, "{}: JPEG with {} is not supported; convert it to PNG", name,
-         info.arith_code ? "arithmetic coding" : fmt::format("{} components", info.num_components));
+  if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4) {
+    fail(ErrorCode::kUnsupported, "{}: JPEG with {} components is not supported; convert it to PNG",
+         name, info.num_components);
   }
-  check_size(info.image_width, info.image_height, bytes.size(), kMaxPixelsPerByte, name, options);
+  check_size(info.image_width, info.image_height, bytes.size(),
+             info.arith_code
+                 ? max_pixels_per_byte(std::uint64_t{info.image_width} * info.image_height)
+                 : kMaxPixelsPerByte,
+             name, options);
 
   Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
               info.num_components == 1 ? 1 : 3);

@@ -27,6 +27,13 @@ void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_by
                 std::uint64_t max_pixels_per_byte, const std::string& name,
                 const PictureOptions& options);
 
+/// For codings in which a byte may stand for any number of pixels: a picture that is both large and
+/// very dense is an attack; small ones are allowed whatever their length.
+constexpr std::uint64_t max_pixels_per_byte(std::uint64_t pixels) {
+  constexpr std::uint64_t kHarmlessPixels = std::uint64_t{1} << 24;
+  return pixels <= kHarmlessPixels ? kHarmlessPixels : std::uint64_t{1} << 16;
+}
+
 /// The orientation in a TIFF block (what follows "Exif\0\0"); 1 when there is none or it is
 /// damaged: broken EXIF is common and no reason to refuse a picture.
 int exif_orientation(Bytes tiff);

@@ -8,14 +8,6 @@
 #include "formats/picture_internal.h"
 
 namespace resnet::picture {
-namespace {
-
-// A lossless picture of one colour takes no bits per pixel at all, so no ratio is impossible; one
-// that is both large and this dense is an attack. Small ones are allowed whatever their length.
-constexpr std::uint64_t kHarmlessPixels = std::uint64_t{1} << 24;
-constexpr std::uint64_t kMaxPixelsPerByte = std::uint64_t{1} << 16;
-
-}  // namespace
 
 Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options) {
   const auto damaged = [&](const char* what) {
@@ -28,9 +20,8 @@ Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& op
   if (demuxer == nullptr) damaged("incomplete container");
   const std::uint64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   const std::uint64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
-  const bool harmless = width * height <= kHarmlessPixels;
-  check_size(width, height, bytes.size(), harmless ? kHarmlessPixels : kMaxPixelsPerByte, name,
-             options);
+  // A lossless picture of one colour takes no bits per pixel at all.
+  check_size(width, height, bytes.size(), max_pixels_per_byte(width * height), name, options);
 
   WebPIterator frame;
   if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) damaged("no frame");

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes pictures.inc: tiny pictures of every kind, with the pixels that Pillow decodes from them.
 
-Run by hand (needs Pillow and NumPy) when a kind is added; the tests only read its output:
+Run by hand (needs Pillow, NumPy and cjpeg) when a kind is added; the tests only read its output:
     python3 make_pictures.py > pictures.inc
 """
 import io
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -101,6 +102,13 @@ def pictures():
     yield "lossless_alpha.webp", encode(rgba, "WEBP", lossless=True)
     frames = [Image.fromarray(smooth(4)) for _ in range(2)]
     yield "animated.webp", encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    yield "arithmetic.jpg", cjpeg(rgb, "-arithmetic")
+    yield "sampled_1x2.jpg", cjpeg(rgb, "-sample", "1x2")
+    yield "sampled_4x1.jpg", cjpeg(rgb, "-sample", "4x1", "-progressive")
+
+
+def cjpeg(image, *flags):
+    return subprocess.run(["cjpeg", *flags], input=encode(image, "PPM"), capture_output=True, check=True).stdout
 
 
 def literal(data):

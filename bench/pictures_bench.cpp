@@ -1,0 +1,43 @@
+// Pictures a second on one core, from files in memory: bench/pictures.py compares with others.
+//   pictures_bench SECONDS FILE…    prints "STAGE PICTURES_PER_SECOND" lines
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <vector>
+
+#include "core/file.h"
+#include "formats/picture.h"
+#include "resnet/data.h"
+
+int main(int argc, char** argv) {
+  using namespace resnet;
+  using Clock = std::chrono::steady_clock;
+  if (argc < 3) return 2;
+  const double seconds = std::atof(argv[1]);
+  std::vector<std::vector<std::byte>> files;
+  std::vector<Image> pictures;
+  for (int i = 2; i < argc; ++i) {
+    files.push_back(read_file(argv[i]));
+    pictures.push_back(decode_picture(files.back(), argv[i], ColorMode::kRgb));
+  }
+  Preprocessing bicubic;
+  bicubic.interpolation = Interpolation::kBicubic;
+  std::vector<float> input(3 * 224 * 224);
+  const auto time = [&](const char* stage, auto&& work) {
+    std::size_t done = 0;
+    const auto start = Clock::now();
+    double passed = 0;
+    do {
+      work(done++ % files.size());
+      passed = std::chrono::duration<double>(Clock::now() - start).count();
+    } while (passed < seconds);
+    fmt::print("{} {:.1f}\n", stage, static_cast<double>(done) / passed);
+  };
+  const auto decode = [&](std::size_t i) { return decode_picture(files[i], "", ColorMode::kRgb); };
+  time("decode", [&](std::size_t i) { decode(i); });
+  time("resize+crop", [&](std::size_t i) { preprocess_pixels(pictures[i], {}); });
+  time("decode+resize+crop", [&](std::size_t i) { preprocess_pixels(decode(i), {}); });
+  time("decode+resize+crop bicubic", [&](std::size_t i) { preprocess_pixels(decode(i), bicubic); });
+  time("all to tensor", [&](std::size_t i) { preprocess(decode(i), {}, input.data()); });
+}
