@@ -46,6 +46,8 @@ class Dataset {
   /// Decodes picture `i` into `out`, whose memory is reused. Throws `kBadData` (or `kIo`,
   /// `kNotFound`) naming the file when it cannot be read.
   virtual void read(std::int64_t i, Image& out) const = 0;
+  /// May decode at a reduced size that is cheaper, whose shorter side is at least `shorter`.
+  virtual void read_reduced(std::int64_t i, int /*shorter*/, Image& out) const { read(i, out); }
   /// The size that all pictures share; {0, 0} when they differ or nobody knows.
   virtual PictureSize picture_size() const { return {}; }
   /// All pictures have one channel.
@@ -236,6 +238,10 @@ struct Augmentation {
 
   double random_erasing = 0;  ///< Probability (Zhong et al., 2020); 2–33 % of the area becomes 0.
 
+  /// Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side is at
+  /// least what evaluation resizes to. Much cheaper; small random crops come out softer.
+  bool fast_decode = false;
+
   double mixup = 0;   ///< Beta parameter of mixup (Zhang et al., 2018); 0: off.
   double cutmix = 0;  ///< Beta parameter of CutMix (Yun et al., 2019). With both, each batch is
                       ///< mixed in one of the two ways with equal chance.
@@ -249,9 +255,9 @@ Augmentation augmentation_preset(std::string_view name);
 // ------------------------------------------------------------------------------------------ loader
 
 /// Tensors always have `batch_size` rows, as a compiled program wants them; rows from `count` on
-/// are zero.
+/// are zero. With several views of a picture, `images` has a row for each, one after another.
 struct Batch {
-  Tensor images;   ///< f32 [batch_size, c, h, w] or [batch_size, h, w, c]
+  Tensor images;   ///< f32 [batch_size · views, c, h, w] or [batch_size · views, h, w, c]
   Tensor targets;  ///< f32 [batch_size, classes]: one-hot or mixed, sums to 1; zero for label −1
   std::vector<std::int32_t> labels;   ///< [batch_size]; −1 where there is no picture to be judged
   std::vector<std::int64_t> indices;  ///< [batch_size] into the data set; −1 in unused rows
@@ -274,6 +280,8 @@ struct LoaderOptions {
   /// other data sets.
   std::int64_t shuffle_buffer = 10'000;
   DataLayout layout = DataLayout::kNCHW;
+  /// What is seen of each picture in evaluation; others than the centre need an empty Augmentation.
+  std::vector<View> views = {View{}};
   /// Several processes share an epoch: batch b of rank r is part r of a global batch of
   /// world_size · batch_size pictures.
   int rank = 0;

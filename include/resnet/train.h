@@ -303,11 +303,18 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
                                   const Observer& observer = {});
 
 struct EvalOptions {
-  int batch_size = 32;
+  int batch_size = 32;  ///< Rows of the network's input: pictures times views.
   Device device = Device::kCpu;
   int threads = 0;
   int loader_threads = 0;
   double max_bad_fraction = 0.1;
+  /// Several views of each picture, e.g. evaluation_views(10): the softmax probabilities of all are
+  /// averaged (He et al., 2016, and torchvision's TenCrop).
+  std::vector<View> views = {View{}};
+  /// Sides of the network's input, e.g. {224, 256, 288}, over which probabilities are averaged,
+  /// too. The resize before the crop keeps its proportion to the side, or is the side where the
+  /// model does not resize. Empty: the model's own. A program is compiled for each.
+  std::vector<int> scales;
   std::function<void(std::int64_t done, std::int64_t images)> progress;
   const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
 };

@@ -35,6 +35,9 @@ void add_pretrained(CLI::App& weights, Action& action);
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& examples);
 
+/// --crops, --flip and --scales: the views of each picture that an answer is averaged over.
+void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scales);
+
 /// A check of a flag's number, with a message that says what is expected.
 CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());
 

@@ -14,6 +14,8 @@ struct Flags {
   std::uint64_t seed = 0;
   EvalOptions options;
   DataFetchFlags fetch;
+  int crops = 1;
+  bool flip = false;
   bool json = false;
 };
 
@@ -57,6 +59,7 @@ void print_classes(const EvalResult& r) {
 
 int run(Flags& f) {
   catch_signals();
+  f.options.views = evaluation_views(f.crops, f.flip);
   ProgressLine line;
   const ModelFile model = open_model(f.model, line, f.fetch.cache);
   f.options.stop = &stop_requested();
@@ -99,6 +102,7 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
+  add_views(*command, f->crops, f->flip, f->options.scales);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));
   command

@@ -184,6 +184,19 @@ void catch_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, on_signal);
 }
 
+void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scales) {
+  command
+      .add_option("--crops", crops,
+                  "Average over 1: the centre; 5: and the corners; 10: and the same mirrored")
+      ->capture_default_str();
+  command.add_flag("--flip", flip, "Average over the mirrored picture, too");
+  command
+      .add_option("--scales", scales,
+                  "Average over these sides of the network's input, e.g. 224,256")
+      ->delimiter(',')
+      ->check(at_least(1));
+}
+
 CLI::Validator at_least(double least, double most) {
   return {[=](const std::string& text) {
             double value = 0;

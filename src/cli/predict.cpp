@@ -17,6 +17,8 @@ struct Flags {
   std::vector<std::string> paths;
   int top = 3;
   EvalOptions options;
+  int crops = 1;
+  bool flip = false;
   bool json = false;
 };
 
@@ -70,6 +72,7 @@ void predict_stream(const ModelFile& model, const Flags& f,
 
 int run(Flags& f) {
   catch_signals();
+  f.options.views = evaluation_views(f.crops, f.flip);
   ProgressLine line;
   const ModelFile model = open_model(f.model, line);
   f.options.stop = &stop_requested();
@@ -121,6 +124,7 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
+  add_views(*command, f->crops, f->flip, f->options.scales);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));
   command->add_flag("--json", f->json,

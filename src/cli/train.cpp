@@ -109,6 +109,9 @@ void add_data_flags(CLI::App* app, Flags& f) {
   flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
             [](TrainOptions& o, int v) { augmentation(o).randaugment = v; })
       ->group(group);
+  toggle(app, f, "--fast-decode", "Decode large JPEGs at 1/2, 1/4 or 1/8 of their size",
+         [](TrainOptions& o) { augmentation(o).fast_decode = true; })
+      ->group(group);
   const auto colour = [&](const std::string& name, auto member) {
     flag<std::vector<float>>(app, f, name, "Per channel, of values in 0 … 1; default: measured",
                              [member](TrainOptions& o, const std::vector<float>& v) {

@@ -285,6 +285,16 @@ void Augmenter::operator()(const Image& picture, Random random, float* out, Data
   if (a.random_erasing > 0) erase(random, out, layout);
 }
 
+void Augmenter::look(const Image& picture, const std::vector<View>& views, float* out,
+                     DataLayout layout, Scratch& scratch) const {
+  const Preprocessing& p = preprocessing_;
+  const Image& source = prepared(picture, p, scratch.converted);
+  for (const View& view : views) {
+    normalizer_.write(fit(PictureView(source), p, view, scratch.fit), out, layout);
+    out += std::ptrdiff_t{p.channels} * p.height * p.width;
+  }
+}
+
 void mix_batch(const Augmentation& a, Random random, DataLayout layout, Batch& batch,
                std::vector<float>& spare) {
   if ((a.mixup <= 0 && a.cutmix <= 0) || batch.count < 2) return;

@@ -25,6 +25,9 @@ class Augmenter {
   /// Writes one network input.
   void operator()(const Image& picture, Random random, float* out, DataLayout layout,
                   Scratch& scratch) const;
+  /// Without augmentation: one view after another.
+  void look(const Image& picture, const std::vector<View>& views, float* out, DataLayout layout,
+            Scratch& scratch) const;
 
  private:
   PictureView crop(const PictureView& source, Random& random, Scratch& scratch) const;

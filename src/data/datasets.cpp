@@ -29,6 +29,9 @@ class Subset final : public Dataset {
   int label(std::int64_t i) const override { return base_->label(at(i)); }
   std::string name(std::int64_t i) const override { return base_->name(at(i)); }
   void read(std::int64_t i, Image& out) const override { base_->read(at(i), out); }
+  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
+    base_->read_reduced(at(i), shorter, out);
+  }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
   std::vector<std::int64_t> shard_starts() const override {
@@ -58,6 +61,9 @@ class Relabelled final : public Dataset {
   }
   std::string name(std::int64_t i) const override { return base_->name(i); }
   void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
+  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
+    base_->read_reduced(i, shorter, out);
+  }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
   std::vector<std::int64_t> shard_starts() const override { return base_->shard_starts(); }
@@ -201,9 +207,11 @@ class Folder final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return at(i).label; }
   std::string name(std::int64_t i) const override { return (root_ / at(i).path).string(); }
-  void read(std::int64_t i, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_reduced(i, 0, out); }
+  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
     const std::string path = name(i);
-    out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb);
+    out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb,
+                         {.shorter_side = shorter});
   }
 
  private:

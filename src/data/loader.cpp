@@ -177,11 +177,17 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
          "incomplete last one (drop_last = false)",
          std::int64_t{o.batch_size} * o.world_size, dataset->size());
   }
-  const std::int64_t n = o.batch_size;
+  if (o.views.empty() || (o.views != std::vector{View{}} && !(augmentation == Augmentation{}))) {
+    fail(ErrorCode::kInvalidArgument,
+         "a loader of {} views of each picture; expected at least 1, and the centre alone with "
+         "augmentation",
+         o.views.size());
+  }
+  const auto n = static_cast<std::int64_t>(o.views.size()) * o.batch_size;
   const Preprocessing& p = preprocessing;
   image_shape = o.layout == DataLayout::kNCHW ? Shape{n, p.channels, p.height, p.width}
                                               : Shape{n, p.height, p.width, p.channels};
-  target_shape = {n, static_cast<std::int64_t>(dataset->class_names().size())};
+  target_shape = {o.batch_size, static_cast<std::int64_t>(dataset->class_names().size())};
   order.resize(static_cast<std::size_t>(dataset->size()));
   slots.resize(static_cast<std::size_t>(o.prefetch));
   for (int t = 0; t < o.threads; ++t) threads.emplace_back([this] { work(); });
@@ -342,8 +348,18 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
   }
   if (!known) {
     const bool ok = try_picture(reason, [&] {
-      dataset->read(index, scratch.picture);
-      augmenter(scratch.picture, random, out, options.layout, scratch.augment);
+      if (augmentation.fast_decode) {
+        const Preprocessing& p = preprocessing;
+        dataset->read_reduced(index, p.resize > 0 ? p.resize : std::max(p.width, p.height),
+                              scratch.picture);
+      } else {
+        dataset->read(index, scratch.picture);
+      }
+      if (augmentation == Augmentation{}) {
+        augmenter.look(scratch.picture, options.views, out, options.layout, scratch.augment);
+      } else {
+        augmenter(scratch.picture, random, out, options.layout, scratch.augment);
+      }
     });
     if (ok) return true;
   }

@@ -3,6 +3,7 @@
 // The trap: libjpeg reports errors by longjmp, which skips destructors. So every function here that
 // calls libjpeg after setjmp holds only trivial locals; buffers belong to its callers, and the
 // failure comes back as `false`, to become an exception where it is safe.
+#include <climits>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -60,6 +61,18 @@ class Decoder {
     jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
     jpeg_save_markers(&info_, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(&info_, TRUE);
+    return true;
+  }
+
+  /// Chooses a reduced size, if there is one, whose shorter side is at least `shorter`.
+  bool scale(unsigned shorter) {
+    if (setjmp(errors_.jump) != 0) return false;
+    for (info_.scale_denom = 8; info_.scale_denom > 1; info_.scale_denom /= 2) {
+      info_.scale_num = 1;
+      jpeg_calc_output_dimensions(&info_);
+      if (info_.output_width >= shorter && info_.output_height >= shorter) return true;
+    }
+    jpeg_calc_output_dimensions(&info_);
     return true;
   }
 
@@ -142,10 +155,12 @@ Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& op
                  : kMaxPixelsPerByte,
              name, options);
 
-  Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
+  const int shorter = options.shorter_side;
+  if (!decoder.scale(shorter > 0 ? static_cast<unsigned>(shorter) : UINT_MAX)) damaged();
+  Image image(static_cast<int>(info.output_width), static_cast<int>(info.output_height),
               info.num_components == 1 ? 1 : 3);
   image.orientation = orientation_of(info);
-  std::vector<std::uint8_t> cmyk_row(info.num_components == 4 ? info.image_width * 4 : 0);
+  std::vector<std::uint8_t> cmyk_row(info.num_components == 4 ? info.output_width * 4 : 0);
   if (!decoder.read_pixels(image.pixels.data(), cmyk_row.data())) damaged();
   return image;
 }

@@ -20,6 +20,9 @@ struct PictureOptions {
   /// 16-bit grey PNG: false clips at 255 as Pillow does; true takes the high byte, as Pillow does
   /// for 16-bit colour, so that pictures that use the range keep their contents.
   bool scale_grey16 = false;
+  /// Above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, the smallest whose shorter side
+  /// is at least this: libjpeg's scaled inverse DCT, a mean over 2×2, 4×4 or 8×8 pixels, roughly.
+  int shorter_side = 0;
   std::uint64_t max_pixels = 178'956'970;  ///< refuse larger declared sizes (Pillow's limit)
 };
 

@@ -2,15 +2,38 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <limits>
+#include <map>
 #include <thread>
 
 #include "core/check.h"
+#include "data/transform.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
 #include "train/features.h"
 #include "train/metrics.h"
 
 namespace resnet {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+EvalResult result_of(const Metrics& metrics, const std::vector<std::string>& class_names,
+                     Clock::time_point start) {
+  EvalResult result;
+  result.top1 = metrics.top1();
+  result.top5 = metrics.top5();
+  result.loss = metrics.loss();
+  result.images = metrics.images();
+  result.class_names = class_names;
+  result.confusion = metrics.confusion();
+  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return result;
+}
+
+}  // namespace
 
 int loader_threads(int wanted) {
   if (wanted > 0) return wanted;
@@ -36,16 +59,10 @@ Tensor Evaluator::logits(const Tensor& images) {
   return program_.output("logits");
 }
 
-Tensor Evaluator::probabilities(const Tensor& images) {
-  program_.set_input("image", images);
-  program_.run();
-  return program_.output("probabilities");
-}
-
 std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>* stop,
                                          const std::function<void(std::int64_t, double)>& progress,
                                          FeatureCache* features) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   Metrics metrics(classes_);
   Batch batch;
   loader.start_epoch(0);
@@ -55,16 +72,119 @@ std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>
     if (progress) progress(metrics.images(), metrics.top1());
     if (stop != nullptr && stop->load()) return std::nullopt;
   }
-  EvalResult result;
-  result.top1 = metrics.top1();
-  result.top5 = metrics.top5();
-  result.loss = metrics.loss();
-  result.images = metrics.images();
-  result.class_names = loader.dataset().class_names();
-  result.confusion = metrics.confusion();
+  EvalResult result = result_of(metrics, loader.dataset().class_names(), start);
   result.skipped = loader.bad_pictures();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+namespace {
+
+/// The preprocessing for an input of this side.
+Preprocessing at_scale(const Preprocessing& own, int side) {
+  Preprocessing p = own;
+  p.width = p.height = side;
+  const double proportion = own.resize > 0 ? static_cast<double>(own.resize) / own.height : 1;
+  p.resize = static_cast<int>(std::nearbyint(side * proportion));
+  return p;
+}
+
+}  // namespace
+
+std::vector<double> softmax(const Tensor& logits, std::size_t row) {
+  const auto of = [&](auto values) {
+    const auto classes = static_cast<std::size_t>(logits.dim(1));
+    const auto x = values.subspan(row * classes, classes);
+    const double top = *std::ranges::max_element(x);
+    std::vector<double> p(x.begin(), x.end());
+    double total = 0;
+    for (double& v : p) total += v = std::exp(v - top);
+    for (double& v : p) v /= total;
+    return p;
+  };
+  return logits.dtype() == DType::kF64 ? of(logits.as<double>()) : of(logits.as<float>());
+}
+
+struct ViewEvaluator::Scale {
+  Loader loader;
+  Evaluator evaluator;
+  Batch batch;
+};
+
+ViewEvaluator::~ViewEvaluator() = default;
+
+ViewEvaluator::ViewEvaluator(const ModelFile& model, DatasetPtr data, const EvalOptions& options,
+                             double max_bad_fraction)
+    : views_(options.views.size()) {
+  const auto batch = std::clamp<std::int64_t>(
+      options.batch_size / static_cast<std::int64_t>(std::max<std::size_t>(1, views_)), 1,
+      std::max<std::int64_t>(1, data->size()));
+  LoaderOptions load =
+      evaluation_options(static_cast<int>(batch), loader_threads(options.loader_threads));
+  load.max_bad_fraction = max_bad_fraction;
+  load.views = options.views;
+  auto variables = to_variables(model);
+  if (variable_type(options.device) != DType::kF32) {
+    variables = std::make_shared<Variables>(variables->cast(variable_type(options.device)));
+  }
+  std::vector<int> sides = options.scales;
+  if (sides.empty()) sides.push_back(0);
+  for (const int side : sides) {
+    Preprocessing prep = model.preprocessing;
+    ModelConfig config = model.config;
+    if (side != 0) {
+      prep = at_scale(prep, side);
+      check_preprocessing(prep);
+      config.image_size = side;
+    }
+    scales_.push_back(std::unique_ptr<Scale>(new Scale{
+        {data, prep, Augmentation{}, load},
+        {config, variables, batch * static_cast<std::int64_t>(views_),
+         CompileOptions{.device = options.device, .threads = options.threads}, load.layout},
+        {}}));
+    scales_.back()->loader.start_epoch(0);
+  }
+}
+
+bool ViewEvaluator::next() {
+  const bool averages = views_ > 1 || scales_.size() > 1;
+  std::vector<double> sums;
+  for (const auto& scale : scales_) {
+    Batch& batch = scale->batch;
+    if (!scale->loader.next(batch)) return false;
+    if (scale == scales_.front()) labels_ = batch.labels;
+    // A picture may be too thin for the largest scale only.
+    for (std::size_t i = 0; i < labels_.size(); ++i)
+      labels_[i] = std::min(labels_[i], batch.labels[i]);
+    logits_ = scale->evaluator.logits(batch.images);
+    if (!averages) return true;
+    sums.resize(labels_.size() * static_cast<std::size_t>(logits_.dim(1)));
+    for (std::size_t row = 0; row < labels_.size() * views_; ++row) {
+      const std::vector<double> p = softmax(logits_, row);
+      double* sum = &sums[row / views_ * p.size()];
+      for (std::size_t c = 0; c < p.size(); ++c) sum[c] += p[c];
+    }
+  }
+  const auto classes = logits_.dim(1);
+  logits_ = Tensor(DType::kF64, {static_cast<std::int64_t>(labels_.size()), classes});
+  const double looks = static_cast<double>(views_ * scales_.size());
+  std::ranges::transform(sums, logits_.as<double>().begin(), [&](double sum) {
+    return std::log(std::max(sum / looks, std::numeric_limits<double>::min()));
+  });
+  return true;
+}
+
+const std::vector<std::int64_t>& ViewEvaluator::indices() const {
+  return scales_.front()->batch.indices;
+}
+
+std::vector<BadPicture> ViewEvaluator::bad_pictures() const {
+  std::map<std::int64_t, BadPicture> bad;
+  for (const auto& scale : scales_) {
+    for (BadPicture& b : scale->loader.bad_pictures()) bad.try_emplace(b.index, std::move(b));
+  }
+  std::vector<BadPicture> list;
+  for (auto& [index, b] : bad) list.push_back(std::move(b));
+  return list;
 }
 
 EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOptions& options) {
@@ -78,28 +198,23 @@ EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOp
         "open_test_data and the model's class names",
         data->class_names().size(), model.class_names.size());
   }
-  const auto batch = static_cast<int>(
-      std::clamp<std::int64_t>(options.batch_size, 1, std::max<std::int64_t>(1, data->size())));
-  LoaderOptions load = evaluation_options(batch, loader_threads(options.loader_threads));
-  load.max_bad_fraction = options.max_bad_fraction;
-  Loader loader(data, model.preprocessing, Augmentation{}, load);
-  auto variables = to_variables(model);
-  if (variable_type(options.device) != DType::kF32) {
-    variables = std::make_shared<Variables>(variables->cast(variable_type(options.device)));
+  const auto start = Clock::now();
+  ViewEvaluator evaluator(model, data, options, options.max_bad_fraction);
+  Metrics metrics(model.config.classes);
+  while (evaluator.next()) {
+    metrics.add(evaluator.logits(), evaluator.labels());
+    if (options.progress) options.progress(metrics.images(), data->size());
+    if (options.stop != nullptr && options.stop->load()) {
+      fail(ErrorCode::kInterrupted, "the evaluation was interrupted");
+    }
   }
-  Evaluator evaluator(model.config, std::move(variables), batch,
-                      {.device = options.device, .threads = options.threads}, load.layout);
-  std::function<void(std::int64_t, double)> progress;
-  if (options.progress) {
-    progress = [&](std::int64_t done, double) { options.progress(done, data->size()); };
-  }
-  auto result = evaluator.run(loader, options.stop, progress);
-  if (!result) fail(ErrorCode::kInterrupted, "the evaluation was interrupted");
-  if (result->images == 0) {
+  EvalResult result = result_of(metrics, data->class_names(), start);
+  result.skipped = evaluator.bad_pictures();
+  if (result.images == 0) {
     fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
-         data->size(), result->skipped.front().name, result->skipped.front().reason);
+         data->size(), result.skipped.front().name, result.skipped.front().reason);
   }
-  return *std::move(result);
+  return result;
 }
 
 EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOptions& options) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 
+#include "resnet/model_file.h"
 #include "resnet/train.h"
 
 namespace resnet {
@@ -16,14 +17,12 @@ class Evaluator {
   Evaluator(const ModelConfig& config, std::shared_ptr<Variables> variables, std::int64_t batch,
             const CompileOptions& compile, DataLayout layout);
 
-  /// The same for a graph of one's own, with an input "image" and outputs "logits" and
-  /// "probabilities".
+  /// The same for a graph of one's own, with an input "image" and an output "logits".
   Evaluator(const Graph& graph, std::int64_t classes, std::shared_ptr<Variables> variables,
             const CompileOptions& compile, DataLayout layout);
 
   /// [batch, classes], valid until the next call. `images` as the loader makes them.
   Tensor logits(const Tensor& images);
-  Tensor probabilities(const Tensor& images);
 
   /// All of a loader's pictures, once. Returns no value when `stop` was set.
   /// `progress` is called after each batch with the pictures done so far and their top-1. With
@@ -38,6 +37,36 @@ class Evaluator {
   std::int64_t classes_;
   Program program_;
 };
+
+/// A model's answers to all pictures of a data set, in order, over all views and scales.
+class ViewEvaluator {
+ public:
+  /// Throws kInvalidArgument on views or scales that make no sense.
+  ViewEvaluator(const ModelFile& model, DatasetPtr data, const EvalOptions& options,
+                double max_bad_fraction);
+  ~ViewEvaluator();
+
+  /// The next batch of pictures, or false at the end.
+  bool next();
+  const std::vector<std::int32_t>& labels() const {
+    return labels_;
+  }                                                  ///< −1: unreadable or unused.
+  const std::vector<std::int64_t>& indices() const;  ///< −1: unused.
+  /// Of the batch, [pictures, classes]: with one view the network's logits, else logarithms of the
+  /// averaged probabilities, in f64. The softmax of either are the probabilities.
+  const Tensor& logits() const { return logits_; }
+  std::vector<BadPicture> bad_pictures() const;
+
+ private:
+  struct Scale;
+  std::vector<std::unique_ptr<Scale>> scales_;
+  std::size_t views_;
+  std::vector<std::int32_t> labels_;
+  Tensor logits_;
+};
+
+/// Probabilities of a row of [rows, classes].
+std::vector<double> softmax(const Tensor& logits, std::size_t row);
 
 /// Threads of a loader beside a network that computes: `wanted`, or half the processors if 0.
 int loader_threads(int wanted);

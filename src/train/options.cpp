@@ -112,6 +112,7 @@ void fields(V& v, Augmentation& o) {
   v("randaugment", o.randaugment);
   v("randaugment_magnitude", o.randaugment_magnitude);
   v("random_erasing", o.random_erasing);
+  v("fast_decode", o.fast_decode);
   v("mixup", o.mixup);
   v("cutmix", o.cutmix);
 }

@@ -9,7 +9,7 @@
 namespace resnet {
 namespace {
 
-std::vector<ClassScore> best_classes(std::span<const float> probabilities, int top,
+std::vector<ClassScore> best_classes(const std::vector<double>& probabilities, int top,
                                      const std::vector<std::string>& names) {
   std::vector<int> order(probabilities.size());
   std::iota(order.begin(), order.end(), 0);
@@ -31,33 +31,18 @@ std::vector<Prediction> predict(const ModelFile& model,
   if (files.empty()) return {};
   const auto data = std::make_shared<Files>(std::move(files));
 
-  const auto batch =
-      static_cast<int>(std::clamp<std::int64_t>(options.batch_size, 1, data->size()));
-  LoaderOptions load = evaluation_options(batch, loader_threads(options.loader_threads));
-  load.max_bad_fraction = 1;  // each one is reported in its place
-  Loader loader(data, model.preprocessing, Augmentation{}, load);
-  auto variables = to_variables(model);
-  if (variable_type(options.device) != DType::kF32) {
-    variables = std::make_shared<Variables>(variables->cast(variable_type(options.device)));
-  }
-  Evaluator evaluator(model.config, std::move(variables), batch,
-                      {.device = options.device, .threads = options.threads}, load.layout);
-
+  // Each unreadable one is reported in its place.
+  ViewEvaluator evaluator(model, data, options, /*max_bad_fraction=*/1);
   std::vector<Prediction> predictions;
-  const auto classes = static_cast<std::size_t>(model.config.classes);
-  Batch pictures;
-  loader.start_epoch(0);
-  while (loader.next(pictures)) {
-    const Tensor answers = evaluator.probabilities(pictures.images).cast(DType::kF32);
-    for (std::size_t row = 0; row < static_cast<std::size_t>(batch); ++row) {
-      const std::int64_t index = pictures.indices[row];
+  while (evaluator.next()) {
+    for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
+      const std::int64_t index = evaluator.indices()[row];
       if (index < 0) continue;
       Prediction prediction{.path = data->path(index), .classes = {}, .error = {}};
-      if (pictures.labels[row] >= 0) {
-        prediction.classes = best_classes(answers.as<float>().subspan(row * classes, classes), top,
-                                          model.class_names);
+      if (evaluator.labels()[row] >= 0) {
+        prediction.classes = best_classes(softmax(evaluator.logits(), row), top, model.class_names);
       } else {
-        for (const BadPicture& bad : loader.bad_pictures()) {
+        for (const BadPicture& bad : evaluator.bad_pictures()) {
           if (bad.index == index) prediction.error = bad.reason;
         }
       }

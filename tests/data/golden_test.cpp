@@ -47,6 +47,21 @@ TEST(Golden, Preprocess){
 #undef PREPROCESS
 }
 
+TEST(Golden, Views){
+#define VIEW(w, h, r, crop, crops, index, hash)                                          \
+  {                                                                                      \
+    Preprocessing s;                                                                     \
+    s.resize = r;                                                                        \
+    s.width = s.height = crop;                                                           \
+    const auto views = crops == 2 ? evaluation_views(1, true) : evaluation_views(crops); \
+    ASSERT_EQ(views.size(), static_cast<std::size_t>(crops));                            \
+    EXPECT_EQ(fnv(preprocess_pixels(test_picture(w, h, 3), s, views[index])), hash)      \
+        << #w " x " #h ", resize " #r ", crop " #crop ", view " #index;                  \
+  }
+#include "data/golden.inc"
+#undef VIEW
+}
+
 TEST(Golden, Changes){
 #define CHANGE(w, h, c, expression, hash)   \
   {                                         \

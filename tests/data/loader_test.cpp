@@ -257,6 +257,24 @@ TEST(Loader, OtherExceptionsReachTheConsumer) {
   }
 }
 
+TEST(Loader, ReadsReducedPicturesOnlyWhenTrainingAsksForIt) {
+  std::vector<std::int64_t> calls;  // −shorter of each reduced read
+  const auto data =
+      std::make_shared<Failing>(test_dataset(4), [&](std::int64_t i) { calls.push_back(i); });
+  Batch batch;
+  for (const bool fast : {false, true}) {
+    Preprocessing prep = plain();
+    prep.resize = 9;
+    Loader loader(data, prep, {.fast_decode = fast},
+                  {.batch_size = 4, .shuffle = false, .threads = 0});
+    loader.start_epoch(0);
+    ASSERT_TRUE(loader.next(batch));
+    EXPECT_EQ(calls,
+              fast ? std::vector<std::int64_t>(4, -9) : std::vector<std::int64_t>({0, 1, 2, 3}));
+    calls.clear();
+  }
+}
+
 TEST(Loader, StopsInTheMiddle) {
   const auto slow = std::make_shared<Failing>(test_dataset(64), [](std::int64_t) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

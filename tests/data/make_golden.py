@@ -83,6 +83,14 @@ def main():
         out = T.CenterCrop((ch, cw))(out)
         floats = T.Normalize(MEAN[:oc], STD[:oc])(T.ToTensor()(out)).numpy()
         print(f"PREPROCESS({w}, {h}, {c}, {r}, {cw}, {ch}, {oc}, {NAMES[m]}, {pixels(out)}, {fnv(floats.tobytes())})")
+    print("#endif\n#ifdef VIEW  // width, height; resize, crop; crops, index")
+    for w, h, r, crop in [(50, 37, 40, 32), (33, 64, 0, 30), (31, 33, 45, 44)]:
+        image = picture(w, h, 3)
+        image = T.Resize(r)(image) if r else image
+        for index, view in enumerate(T.TenCrop(crop)(image)):
+            print(f"VIEW({w}, {h}, {r}, {crop}, 10, {index}, {pixels(view)})")
+    for index, image in enumerate([picture(21, 16, 3), F.hflip(picture(21, 16, 3))]):  # padded
+        print(f"VIEW(21, 16, 0, 32, 2, {index}, {pixels(T.CenterCrop(32)(image))})")
     print("#endif\n#ifdef CHANGE  // width, height, channels, expression on `p` and scratch `s`")
     changes = [
         ("adjust_brightness(p, 0.3F)", lambda i: F.adjust_brightness(i, 0.3)),

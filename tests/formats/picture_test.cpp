@@ -92,6 +92,34 @@ TEST(Picture, OrientationCanBeLeftAlone) {
   }
 }
 
+TEST(Picture, MayBeDecodedSmaller) {
+  const auto mean = [](const Image& image) {
+    double sum = 0;
+    for (const std::uint8_t v : image.pixels) sum += v;
+    return sum / static_cast<double>(image.pixels.size());
+  };
+  PictureOptions options;
+  for (const char* name : {"baseline_444.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"}) {
+    SCOPED_TRACE(name);
+    const Image full = decode(file_of(name));  // 11 x 7
+    for (const auto& [shorter, width, height] : {std::array{8, 11, 7},
+                                                 {7, 11, 7},
+                                                 {5, 11, 7},
+                                                 {4, 6, 4},
+                                                 {3, 6, 4},
+                                                 {2, 3, 2},
+                                                 {1, 2, 1}}) {
+      options.shorter_side = shorter;
+      const Image small = decode(file_of(name), ColorMode::kRgb, options);
+      EXPECT_EQ(small.width, width);
+      EXPECT_EQ(small.height, height);
+      EXPECT_NEAR(mean(small), mean(full), 25);  // means over parts that hang over the border
+    }
+  }
+  options.shorter_side = 2;
+  EXPECT_EQ(decode(file_of("rgb_8.png"), ColorMode::kRgb, options).width, 11);
+}
+
 TEST(Picture, BrokenExifIsIgnored) {
   const std::string exif("Exif\0\0", 6);
   const ByteVector original = file_of("exif_6.jpg");

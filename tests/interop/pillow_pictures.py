@@ -21,7 +21,7 @@ import zlib
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageFile
 import torch
 import torchvision
 import torchvision.transforms as T
@@ -33,6 +33,8 @@ SIZES = [(1, 1), (1, 37), (53, 1), (2, 3), (7, 8), (8, 8), (9, 17), (16, 16), (1
 #          resize, crop, interpolation, crops
 SETTINGS = [(256, 224, "bilinear", 1), (232, 224, "bilinear", 10), (235, 224, "bicubic", 1), (36, 32, "bilinear", 1),
             (40, 33, "bicubic", 5), (0, 32, "bilinear", 1), (64, 97, "bilinear", 1), (160, 128, "nearest", 1)]
+# Kinds of which one side refuses some; docs/NUMERICS.md has the reasons.
+EXCEPTIONS = {"png cut short"}
 MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
@@ -186,6 +188,7 @@ def main():
         sys.exit("Pillow 13 or newer is needed: older ones filter rows and columns in another order")
     if not shutil.which("cjpeg"):
         print("no cjpeg: JPEGs with unusual sampling and arithmetic coding are left out")
+    ImageFile.MAXBLOCK = 1 << 20  # Pillow's JPEG writer cannot continue in a second block
     random = np.random.default_rng(1)
     photos = [Image.open(p).convert("RGB") for p in sorted(args.photos.rglob("*.jpg"))[:40]] if args.photos else []
 
@@ -234,7 +237,7 @@ def main():
     for kind in wrong | refused | both | ours_only:
         print(f"  {kind}: {wrong[kind]} differ, {refused[kind]} refused by resnet alone, {both[kind]} by both, "
               f"{ours_only[kind]} by Pillow alone")
-    sys.exit(bool(+wrong or +refused))
+    sys.exit(any(kind not in EXCEPTIONS for kind in wrong | refused))
 
 
 main()

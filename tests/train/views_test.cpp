@@ -1,0 +1,116 @@
+// Answers averaged over views and scales, against averaging by hand.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/support.h"
+#include "resnet/models.h"
+#include "train/evaluator.h"
+
+namespace resnet {
+namespace {
+
+ModelFile small_model() {
+  ModelFile model;
+  model.config.architecture = "resnet8";
+  model.config.classes = 3;
+  model.config.image_size = 16;
+  model.preprocessing.width = model.preprocessing.height = 16;
+  model.preprocessing.resize = 18;
+  model.class_names = {"a", "b", "c"};
+  Variables variables;
+  initialise(inference_graph(model.config, 1), variables, 7);
+  model.weights = from_variables(variables, model.config);
+  return model;
+}
+
+/// Softmax of one look at one picture.
+std::vector<double> look(const ModelFile& model, const Image& picture, const View& view, int side) {
+  Preprocessing prep = model.preprocessing;
+  ModelConfig config = model.config;
+  if (side != 16) {
+    config.image_size = prep.width = prep.height = side;
+    prep.resize = side == 24 ? 27 : 36;
+  }
+  Tensor input(DType::kF32, {1, 3, side, side});
+  preprocess(picture, prep, input.as<float>().data(), DataLayout::kNCHW, view);
+  auto variables = std::make_shared<Variables>(to_variables(model)->cast(DType::kF64));
+  Evaluator evaluator(config, variables, 1, {.device = Device::kReference}, DataLayout::kNCHW);
+  const Tensor logits = evaluator.logits(input);
+  std::vector<double> p;
+  double total = 0;
+  for (const double x : logits.as<double>()) p.push_back(std::exp(x)), total += p.back();
+  for (double& v : p) v /= total;
+  return p;
+}
+
+TEST(Views, AreAveragedAsByHand) {
+  const ModelFile model = small_model();
+  std::vector<Image> pictures;
+  for (std::uint32_t i = 0; i < 5; ++i) pictures.push_back(test_picture(25, 19, 3, i * 7919));
+  const DatasetPtr data = make_dataset(pictures, {0, 1, 2, 0, 1}, model.class_names);
+  for (const auto& [crops, flip, scales] :
+       {std::tuple{1, true, std::vector<int>{}}, {5, false, {16, 24}}, {10, false, {32}}}) {
+    SCOPED_TRACE(crops);
+    EvalOptions options;
+    options.device = Device::kReference;
+    options.batch_size = 20;  // the last batch is not full
+    options.views = evaluation_views(crops, flip);
+    options.scales = scales;
+    const std::vector<int> sides = scales.empty() ? std::vector<int>{16} : scales;
+    double loss = 0;
+    ViewEvaluator evaluator(model, data, options, 0);
+    std::int64_t seen = 0;
+    while (evaluator.next()) {
+      for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
+        if (evaluator.labels()[row] < 0) continue;
+        const std::int64_t index = evaluator.indices()[row];
+        EXPECT_EQ(index, seen++);
+        std::vector<double> mean(3);
+        for (const int side : sides) {
+          for (const View& view : options.views) {
+            const auto p = look(model, pictures[static_cast<std::size_t>(index)], view, side);
+            for (std::size_t c = 0; c < 3; ++c) {
+              mean[c] += p[c] / static_cast<double>(sides.size() * options.views.size());
+            }
+          }
+        }
+        const auto ours = softmax(evaluator.logits(), row);
+        for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(ours[c], mean[c], 1e-12);
+        loss -= std::log(mean[static_cast<std::size_t>(evaluator.labels()[row])]) / 5;
+      }
+    }
+    EXPECT_EQ(seen, 5);
+    EXPECT_NEAR(evaluate(model, data, options).loss, loss, 1e-12);
+  }
+}
+
+TEST(Views, OfOneLookAreTheNetworksOwnLogits) {
+  const ModelFile model = small_model();
+  const DatasetPtr data = test_dataset(3, 16);
+  EvalOptions options;
+  options.device = Device::kReference;
+  ViewEvaluator evaluator(model, data, options, 0);
+  ASSERT_TRUE(evaluator.next());
+  const auto p = look(model, data->image(1), {}, 16);
+  const auto ours = softmax(evaluator.logits(), 1);
+  for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(ours[c], p[c], 1e-12);
+  EXPECT_FALSE(evaluator.next());
+}
+
+TEST(Views, RefuseWhatMakesNoSense) {
+  expect_error(ErrorCode::kInvalidArgument, {"7 crops", "1, 5 or 10"}, [] { evaluation_views(7); });
+  const DatasetPtr data = test_dataset(3, 16);
+  EvalOptions options;
+  options.views.clear();
+  expect_error(ErrorCode::kInvalidArgument, {"0 views"},
+               [&] { evaluate(small_model(), data, options); });
+  LoaderOptions load = evaluation_options(2);
+  load.views = evaluation_views(5);
+  expect_error(ErrorCode::kInvalidArgument, {"augmentation"}, [&] {
+    Loader(data, default_preprocessing(*data), augmentation_preset("cifar"), load);
+  });
+}
+
+}  // namespace
+}  // namespace resnet
