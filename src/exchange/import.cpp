@@ -267,6 +267,7 @@ Preprocessing choose_preprocessing(const ModelConfig& config, const ImportOption
   const bool cifar = default_image_size(config.architecture) == 32;
   Preprocessing p;
   p.channels = static_cast<int>(config.channels);
+  p.upright = false;  // torchvision and timm leave photographs as they lie
   int size = cifar ? 32 : 224;
   double crop = cifar ? 1 : 0.875;  // torchvision: 224 of 256
   if (cifar) {

@@ -133,6 +133,7 @@ TEST_F(Import, TheNetworkIsDeducedAndSaysWhatWasAssumed) {
   EXPECT_EQ(m.model.preprocessing.mean, (std::array<float, 3>{0.4914F, 0.4822F, 0.4465F}));
   EXPECT_EQ(m.model.preprocessing.std, (std::array<float, 3>{0.2470F, 0.2435F, 0.2616F}));
   EXPECT_EQ(m.model.preprocessing.resize, 32);
+  EXPECT_FALSE(m.model.preprocessing.upright);
   EXPECT_EQ(m.model.provenance.at("imported_from"), "weights.safetensors");
   EXPECT_FALSE(m.report.structural);
   EXPECT_EQ(m.report.matched.size(), weights.size());
@@ -142,7 +143,9 @@ TEST_F(Import, TheNetworkIsDeducedAndSaysWhatWasAssumed) {
   EXPECT_EQ(to_string(m.report).find("layer1"), std::string::npos);
   EXPECT_IN("layer1.0.conv1.weight <- layer1.0.conv1.weight", to_string(m.report, true));
   save_model(folder_ / "model.safetensors", m.model);
-  expect_same(load_model(folder_ / "model.safetensors").weights, weights);
+  const ModelFile loaded = load_model(folder_ / "model.safetensors");
+  expect_same(loaded.weights, weights);
+  EXPECT_FALSE(loaded.preprocessing.upright);
 }
 
 TEST_F(Import, EveryFamilyAndShortcut) {
@@ -356,10 +359,12 @@ TEST_F(Import, MissingHeadForTransfer) {
 TEST_F(Import, OurOwnModelFile) {
   ImportedModel m = import(weights_of(small_));
   m.model.class_names = {"x", "y", "z"};
+  m.model.preprocessing.upright = true;
   save_model(folder_ / "model.safetensors", m.model);
   const ImportedModel again = import_model(folder_, {.mean = {{0.5F, 0.5F, 0.5F}}});
   expect_same(again.model.weights, m.model.weights);
   EXPECT_EQ(again.model.class_names, m.model.class_names);
+  EXPECT_TRUE(again.model.preprocessing.upright);
   EXPECT_EQ(again.model.preprocessing.mean[0], 0.5F);
   EXPECT_EQ(again.model.preprocessing.std, m.model.preprocessing.std);
   EXPECT_EQ(again.report.format, "model file");
