@@ -134,7 +134,10 @@ Net net_of(const ModelConfig& config) {
         layer.op = node.op == Op::kMaxPool ? "max_pool" : "avg_pool";
         layer.attributes = {a.kernel_h, a.kernel_w, a.stride_h,   a.stride_w,
                             a.pad_top,  a.pad_left, a.pad_bottom, a.pad_right};
-        if (node.op == Op::kAvgPool) layer.attributes.push_back(a.count_padding ? 1 : 0);
+        if (node.op == Op::kAvgPool) {
+          const bool padded = a.pad_top + a.pad_left + a.pad_bottom + a.pad_right != 0;
+          layer.attributes.push_back(a.count_padding || !padded ? 1 : 0);
+        }
         break;
       }
       case Op::kLinear:
@@ -1070,7 +1073,8 @@ class Matcher {
     config.channels = image.c;
     if (!known.architecture.empty()) {
       if (auto match = try_variants(config)) return *match;
-      const auto fitting = search({.classes = config.classes, .channels = config.channels});
+      const auto fitting =
+          search({.classes = config.classes, .channels = config.channels, .image_size = 0});
       fail(
           ErrorCode::kBadData, "{}: its graph is not that of {}: {}; {}", file_, known.architecture,
           difference_,
@@ -1101,7 +1105,8 @@ class Matcher {
   // The shortcut and the place of the stride leave no trace but the graph itself.
   std::optional<OnnxMatch> try_variants(ModelConfig config) {
     const Layer& image = theirs_.layers.front();
-    config.image_size = image.h != 0 ? image.h : default_image_size(config.architecture);
+    if (image.h != 0) config.image_size = image.h;
+    if (config.image_size == 0) config.image_size = default_image_size(config.architecture);
     std::vector<Shortcut> shortcuts{config.shortcut};
     if (config.shortcut == Shortcut::kDefault && !config.architecture.starts_with("plain")) {
       shortcuts = {Shortcut::kDefault, Shortcut::kA, Shortcut::kB, Shortcut::kC};
@@ -1180,6 +1185,7 @@ ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions
   }
   OnnxMatch match = match_onnx(onnx, file,
                                {.architecture = options.architecture,
+                                .image_size = options.image_size.value_or(0),
                                 .shortcut = options.shortcut.value_or(Shortcut::kDefault),
                                 .layers_per_skip = options.layers_per_skip,
                                 .stride_on_first_1x1 = options.stride_on_first_1x1});

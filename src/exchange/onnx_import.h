@@ -30,6 +30,7 @@ struct OnnxMatch {
 /// Finds the weights. `known.architecture` may be empty: then it is looked for among the registry's
 /// names and all CIFAR networks, with every shortcut and both places of a bottleneck's stride. With
 /// an architecture, the shortcut is looked for when it is kDefault and the default does not fit.
+/// `known.image_size` matters when the graph leaves it open; 0: the usual one of the network.
 ///
 /// A convolution with a folded batch norm gets γ = 1, β = its bias, mean = 0 and var = 1 − eps,
 /// which computes the same to less than half a unit in the last place of the factor γ / sqrt(var +
