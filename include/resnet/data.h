@@ -239,7 +239,7 @@ struct Augmentation {
   double random_erasing = 0;  ///< Probability (Zhong et al., 2020); 2–33 % of the area becomes 0.
 
   /// Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side is at
-  /// least what evaluation resizes to. Much cheaper; small random crops come out softer.
+  /// least what evaluation resizes to. Cheaper; small random crops come out softer.
   bool fast_decode = false;
 
   double mixup = 0;   ///< Beta parameter of mixup (Zhang et al., 2018); 0: off.
