@@ -1,6 +1,7 @@
 """The networks of the comparison as PyTorch modules, with torchvision's names of weights.
 
 `build(arch, classes)` knows resnet18, resnet34, resnet50, resnet101 and resnet152 (torchvision's own),
+the same with a "d" behind (timm's own),
 resnet{6n+2} (CIFAR, He et al. 2015, option A shortcuts), resnet{6n+2}v2 (CIFAR, pre-activation,
 basic blocks) and resnet50v2 (ImageNet, pre-activation, bottlenecks; He et al. 2016).
 """
@@ -134,6 +135,10 @@ def build(arch, classes):
         import torchvision  # only here, so that the CIFAR networks do not pay for its import
 
         return getattr(torchvision.models, arch)(weights=None, num_classes=classes)
+    if re.fullmatch(r"resnet\d+d", arch):
+        import timm
+
+        return timm.create_model(arch, num_classes=classes)
     if arch == "resnet50v2":
         return PreActResNet50(classes)
     match = re.fullmatch(r"resnet(\d+)(v2)?", arch)

@@ -1,14 +1,17 @@
 // The networks: plain functions that add layers to a graph, and a registry of their names.
 //
-//   resnet{18,34,50,101,152,200}     He et al. 2016a ("Deep Residual Learning for Image
-//   Recognition"),
-//                                    torchvision's names of parameters
-//   resnet{18,34,50,101,152,200}v2   He et al. 2016b ("Identity Mappings in Deep Residual
-//   Networks") resnet{6n+2}, resnet{6n+2}v2     their networks for 32x32 pictures, basic blocks:
-//   20, 32, 44, 56,
-//                                    110, 1202, …
-//   resnet{9n+2}, resnet{9n+2}v2     the same with bottlenecks: 164, 1001, …
-//   plain…                           any of these without its skips: plain20, plain34, plain56v2
+//   resnet{18,34,50,101,152,200}
+//       He et al. 2016a ("Deep Residual Learning"), torchvision's names of parameters
+//   resnet{18,34,50,101,152,200}d
+//       He et al. 2019 ("Bag of Tricks"), with a deep stem and pooled shortcuts; timm's names
+//   resnet{18,34,50,101,152,200}v2
+//       He et al. 2016b ("Identity Mappings in Deep Residual Networks")
+//   resnet{6n+2}, resnet{6n+2}v2
+//       their networks for 32x32 pictures, basic blocks: 20, 32, 44, 56, 110, 1202, …
+//   resnet{9n+2}, resnet{9n+2}v2
+//       the same with bottlenecks: 164, 1001, …
+//   plain…
+//       any of these without its skips: plain20, plain34, plain56v2
 //
 // A number that is both 6n+2 and 9n+2 means basic blocks, except 164; "-basic" and "-bottleneck"
 // choose: resnet110-bottleneck. The six numbers of the first row mean its networks; "-cifar" behind

@@ -26,6 +26,8 @@ void add_data(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_find_lr(CLI::App& app, Action& action);
 void add_embed(CLI::App& app, Action& action);
+void add_import(CLI::App& app, Action& action);
+void add_export(CLI::App& app, Action& action);
 void add_plot(CLI::App& app, Action& action);
 void add_weights(CLI::App& app, Action& action);
 /// `list` and `get` of `weights`.

@@ -1,5 +1,5 @@
-#include "core/check.h"
 #include "formats/safetensors.h"
+#include "formats/torch_file.h"
 #include "resnet/weights.h"
 
 namespace resnet {
@@ -23,6 +23,10 @@ std::map<std::string, Tensor> state_dict(const ModelFile& model) {
 
 void export_safetensors(const std::filesystem::path& path, const ModelFile& model) {
   write_safetensors(path, state_dict(model), {{"format", "pt"}});
+}
+
+void export_torch(const std::filesystem::path& path, const ModelFile& model) {
+  write_torch_file(path, state_dict(model));
 }
 
 }  // namespace resnet

@@ -27,8 +27,12 @@ std::vector<BlockLayer> block_layers(const ResidualBody& body, const ModelConfig
 
 class BlockBuilder {
  public:
-  BlockBuilder(Graph& graph, const ModelConfig& config, bool preactivation, Shortcut shortcut)
-      : g_(graph), zero_gamma_(config.zero_gamma), v2_(preactivation), shortcut_(shortcut) {}
+  BlockBuilder(Graph& graph, const ModelConfig& config, const ResidualBody& body, Shortcut shortcut)
+      : g_(graph),
+        zero_gamma_(config.zero_gamma),
+        v2_(body.preactivation),
+        pooled_shortcut_(body.pooled_shortcut),
+        shortcut_(shortcut) {}
 
   // x [n, c, h, w] -> [n, layers.back().filters, h / stride, w / stride]
   Value add(const std::string& name, const std::vector<BlockLayer>& layers, Value x) {
@@ -80,14 +84,27 @@ class BlockBuilder {
     const bool same_shape = stride == 1 && g_.shape(x)[1] == filters;
     if (same_shape && shortcut_ != Shortcut::kC) return x;
     if (shortcut_ == Shortcut::kA) return g_.pad_shortcut(x, filters, stride);
-    const Value y = g_.conv2d(name + ".downsample.0", projected,
-                              {.filters = filters, .kernel = 1, .stride = stride});
-    return v2_ ? y : g_.batch_norm(name + ".downsample.1", y);
+    int part = 0;  // torchvision and timm number the layers of the shortcut, the pool included
+    if (pooled_shortcut_) {
+      ++part;
+      if (stride > 1) {
+        projected = g_.avg_pool(projected, {.kernel = stride,
+                                            .stride = stride,
+                                            .padding = Padding::kSame,
+                                            .count_padding = false});
+        stride = 1;
+      }
+    }
+    const auto layer = [&] { return fmt::format("{}.downsample.{}", name, part++); };
+    const Value y =
+        g_.conv2d(layer(), projected, {.filters = filters, .kernel = 1, .stride = stride});
+    return v2_ ? y : g_.batch_norm(layer(), y);
   }
 
   Graph& g_;
   const bool zero_gamma_;
   const bool v2_;
+  const bool pooled_shortcut_;
   const Shortcut shortcut_;
 };
 
@@ -166,7 +183,7 @@ Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualB
         "network with skips",
         config.architecture);
   }
-  BlockBuilder block(graph, config, body.preactivation, shortcut);
+  BlockBuilder block(graph, config, body, shortcut);
   for (std::size_t s = 0; s < body.stages.size(); ++s) {
     const ResidualStage& stage = body.stages[s];
     const std::int64_t blocks = body.bottleneck ? stage.blocks : 2 * stage.blocks / skip;

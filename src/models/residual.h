@@ -31,6 +31,7 @@ struct ResidualBody {
   bool preactivation = false;        ///< v2: batch norm → ReLU → convolution
   bool bottleneck = false;           ///< 1x1, 3x3, 1x1 instead of 3x3, 3x3
   Shortcut shortcut = Shortcut::kB;  ///< what Shortcut::kDefault stands for
+  bool pooled_shortcut = false;  ///< ResNet-D: an average pool in place of a projection's stride
   std::vector<ResidualStage> stages;
 };
 

@@ -698,6 +698,25 @@ TEST(AdaptInputChannels, SumsRepeatsAndScales) {
 // -------------------------------------------------------------------------------------------
 // export
 
+TEST_F(Import, ExportedTorchFilesComeBack) {
+  const ImportedModel m = import(weights_of(small_));
+  export_torch(folder_ / "out.pth", m.model);
+  const ImportedModel again = import_model(folder_ / "out.pth");
+  expect_same(again.model.weights, m.model.weights);
+  EXPECT_EQ(again.report.format, "PyTorch zip");
+  EXPECT_EQ(again.report.ignored.size(), 7U);
+}
+
+TEST_F(Import, EveryResNetD) {
+  for (const char* architecture : {"resnet18d", "resnet50d"}) {
+    const Tensors weights =
+        weights_of({.architecture = architecture, .classes = 4, .image_size = 64});
+    const ImportedModel m = import(weights);
+    expect_same(m.model.weights, weights);
+    EXPECT_EQ(m.model.config.architecture, architecture);
+  }
+}
+
 TEST_F(Import, ExportedSafetensorsComeBack) {
   const ImportedModel m = import(weights_of(small_));
   export_safetensors(folder_ / "out.safetensors", m.model);

@@ -146,6 +146,10 @@ std::vector<ModelConfig> configurations() {
         c.architecture = "resnet18v2";
         c.image_size = 48;
       }),
+      with([](ModelConfig& c) {  // 48 leaves three rows for the last pool, which pads them
+        c.architecture = "resnet18d";
+        c.image_size = 48;
+      }),
   };
 }
 

@@ -4,7 +4,7 @@
     python tests/golden/make_golden.py            # all networks, into this folder
     python tests/golden/make_golden.py resnet20   # some
 
-Needs torch, torchvision and numpy. Running the tests never needs it: they read the JSON files. Weights
+Needs torch, torchvision, timm and numpy. Running the tests never needs it: they read the JSON files. Weights
 and pictures are not stored; both sides compute them (see README.md, golden.h).
 """
 
@@ -31,6 +31,7 @@ NETWORKS = {
     "resnet20": (4, 32, 0.001),
     "resnet20v2": (4, 32, 0.01),
     "resnet18": (8, 64, 0.001),
+    "resnet18d": (4, 72, 0.001),  # sides of 9 and 5: pools that round up
     "resnet50": (8, 64, 0.0002),
     "resnet50v2": (8, 64, 0.002),
 }

@@ -127,7 +127,8 @@ TEST(Families, EveryListedNetworkBuildsWithItsDepth) {
     check_architecture(name);
     const Graph g = build(config_of(name));
     const std::string digits = name.substr(name.find_first_of("0123456789"));
-    EXPECT_EQ(depth(g), std::stoi(digits));
+    const int stem = name.ends_with('d') ? 2 : 0;  // the stem of ResNet-D has three convolutions
+    EXPECT_EQ(depth(g), std::stoi(digits) + stem);
     EXPECT_EQ(count(g, Op::kAdd) == 0, name.starts_with("plain"));
   }
 }
@@ -143,6 +144,9 @@ TEST(Families, NumbersOfParameters) {
       {"resnet1202", 19'421'274},
       {"plain20", 269'722},
       {"plain56", 853'018},
+      // timm's, with ten classes.
+      {"resnet18d", 11'200'874},
+      {"resnet50d", 23'547'754},
       // The same networks written in PyTorch (bench/torch_networks.py).
       {"resnet20v2", 272'282},
       {"resnet50v2", 23'520'842},
@@ -196,6 +200,31 @@ TEST(Families, PreactivationNamesAndOrder) {
   EXPECT_EQ(projected, node("layer1.0.conv1").inputs[0]);
   EXPECT_EQ(g.node(projected).op, Op::kRelu);
   EXPECT_EQ(node("layer1.1.add").inputs[1], node("layer1.1.bn1").inputs[0]);
+}
+
+TEST(Families, PooledShortcutsOfResNetD) {
+  const Graph g = build(config_of("resnet50d"));
+  std::vector<std::string> found;
+  for (const Value v : g.trainable()) found.push_back(g.node(v).name);
+  EXPECT_EQ(std::vector<std::string>(found.begin(), found.begin() + 9),
+            (std::vector<std::string>{"conv1.0.weight", "conv1.1.weight", "conv1.1.bias",
+                                      "conv1.3.weight", "conv1.4.weight", "conv1.4.bias",
+                                      "conv1.6.weight", "bn1.weight", "bn1.bias"}));
+  // A projection has no stride of its own; the pool is there where there would be one.
+  std::map<std::string, std::int64_t> strides;
+  for (const Node& n : g.nodes()) {
+    if (n.op == Op::kConv2d) strides[n.name] = std::get<ConvAttributes>(n.attributes).stride_h;
+  }
+  EXPECT_EQ(strides.at("layer1.0.downsample.1"), 1);
+  EXPECT_EQ(strides.at("layer2.0.downsample.1"), 1);
+  EXPECT_EQ(strides.at("layer2.0.conv2"), 2);
+  EXPECT_EQ(strides.count("layer2.0.downsample.0"), 0U);
+  EXPECT_TRUE(g.find("layer2.0.downsample.2.running_mean"));
+  EXPECT_EQ(count(g, Op::kAvgPool), 3);
+  // A side that is odd in between is rounded up on both ways.
+  ModelConfig odd = config_of("resnet18d");
+  odd.image_size = 72;
+  build(odd);
 }
 
 TEST(Families, PlainIsTheResNetWithoutItsSkips) {

@@ -149,7 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"resnet20", Device::kCpu, true, false},
                     Case{"resnet20", Device::kReference}, Case{"resnet20v2", Device::kCpu},
                     Case{"resnet20v2", Device::kReference}, Case{"resnet18", Device::kCpu},
-                    Case{"resnet50", Device::kCpu}, Case{"resnet50v2", Device::kCpu}),
+                    Case{"resnet50", Device::kCpu}, Case{"resnet18d", Device::kCpu},
+                    Case{"resnet50v2", Device::kCpu}),
     [](const auto& tested) { return name_of(tested.param); });
 
 }  // namespace

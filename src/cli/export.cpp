@@ -1,0 +1,50 @@
+// resnet export
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "resnet/model_file.h"
+#include "resnet/weights.h"
+
+namespace resnet::cli {
+namespace {
+
+struct Flags {
+  std::string model, to, out;
+  OnnxExportOptions onnx;
+};
+
+int run(const Flags& f) {
+  const ModelFile model = load_model(f.model);
+  if (f.to == "torch") {
+    export_torch(f.out, model);
+  } else if (f.to == "safetensors") {
+    export_safetensors(f.out, model);
+  } else {
+    export_onnx(f.out, model, f.onnx);
+  }
+  fmt::print("{}\n", f.out);
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_export(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* command =
+      add_command(app, "export", "Write a model for other programs",
+                  "  resnet export runs/c10 --to onnx -o c10.onnx\n"
+                  "  resnet export resnet50.safetensors --to torch -o resnet50.pth\n"
+                  "In Python: torchvision.models.resnet50().load_state_dict(\n"
+                  "               torch.load(\"resnet50.pth\", weights_only=True))");
+  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command->add_option("--to", f->to, "onnx, torch or safetensors")
+      ->required()
+      ->check(CLI::IsMember({"onnx", "torch", "safetensors"}));
+  command->add_option("-o,--out", f->out, "The file to write")->required();
+  command->add_flag("--fold-batch-norm", f->onnx.fold_batch_norm,
+                    "onnx: into the convolutions; runtimes do that when they load");
+  command->add_flag("--any-size", f->onnx.any_size, "onnx: pictures of any size");
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli

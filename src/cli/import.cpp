@@ -1,0 +1,151 @@
+// resnet import
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/command.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "resnet/weights.h"
+
+namespace resnet::cli {
+namespace {
+
+struct Flags {
+  std::string file, out, shortcut, interpolation, classes;
+  std::vector<std::string> renames;
+  std::vector<float> mean, std;
+  int image_size = 0, resize = -1;
+  bool no_average = false, verbose = false, json = false;
+  ImportOptions options;
+};
+
+std::optional<std::array<float, 3>> triple(const std::vector<float>& values, const char* flag) {
+  if (values.empty()) return std::nullopt;
+  if (values.size() != 1 && values.size() != 3) {
+    fail(ErrorCode::kInvalidArgument, "{}: expected three numbers R,G,B or one for grey, got {}",
+         flag, values.size());
+  }
+  return std::array{values[0], values[values.size() / 2], values.back()};
+}
+
+// One name a line.
+std::vector<std::string> read_names(const std::string& path) {
+  std::vector<std::string> names;
+  std::istringstream lines(read_text_file(path));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) names.push_back(line);
+  }
+  if (names.empty()) {
+    fail(ErrorCode::kBadData, "{}: expected the name of a class on each line, found none", path);
+  }
+  return names;
+}
+
+ImportOptions options_of(const Flags& f) {
+  ImportOptions o = f.options;
+  if (!f.shortcut.empty()) o.shortcut = parse_shortcut(f.shortcut);
+  if (f.image_size > 0) o.image_size = f.image_size;
+  if (f.resize >= 0) o.resize = f.resize;
+  if (!f.interpolation.empty()) o.interpolation = parse_interpolation(f.interpolation);
+  o.mean = triple(f.mean, "--mean");
+  o.std = triple(f.std, "--std");
+  if (!f.classes.empty()) o.class_names = read_names(f.classes);
+  o.prefer_average = !f.no_average;
+  for (const std::string& text : f.renames) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      fail(ErrorCode::kInvalidArgument, "--rename {}: expected OLD=NEW, or OLD= to drop words",
+           text);
+    }
+    o.renames.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return o;
+}
+
+void print_json(const ImportedModel& m, const std::string& out) {
+  const MatchReport& r = m.report;
+  nlohmann::ordered_json json{
+      {"out", out},
+      {"architecture", m.model.config.architecture},
+      {"shortcut", name_of(m.model.config.shortcut)},
+      {"classes", m.model.config.classes},
+      {"format", r.format},
+      {"structural", r.structural},
+      {"matched", nlohmann::json::array()},
+      {"ignored", r.ignored},
+      {"notes", r.notes},
+  };
+  for (const auto& match : r.matched) {
+    json["matched"].push_back({{"file", match.file}, {"ours", match.ours}});
+  }
+  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+int run(const Flags& f) {
+  const ImportedModel m = import_model(f.file, options_of(f));
+  save_model(f.out, m.model);
+  if (f.json) {
+    print_json(m, f.out);
+  } else {
+    fmt::print("{}\n", to_string(m.report, f.verbose));
+    fmt::print("{}: {} with {} classes\n", f.out, m.model.config.architecture,
+               m.model.config.classes);
+  }
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_import(CLI::App& app, Action& action) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* command = add_command(
+      app, "import", "Make a model file of weights from elsewhere",
+      "  resnet import resnet50.pth -o resnet50.safetensors\n"
+      "  resnet import resnet20.th --arch resnet20 --classes names.txt -o c10.safetensors\n"
+      "  resnet import timm-folder/ -o model.safetensors     with timm's config.json\n"
+      "  resnet import run.ckpt --prefix state_dict.student --rename trunk=layer1 -o "
+      "m.safetensors\n"
+      "`resnet weights show FILE` lists the tensors of a file.");
+  command
+      ->add_option("FILE", f->file,
+                   "PyTorch, safetensors or ONNX, or a folder with a model.safetensors")
+      ->required();
+  command->add_option("-o,--out", f->out, "The model file to write")->required();
+  command->add_option("--arch", f->options.architecture,
+                      "Default: what config.json says, or the network that fits");
+  command->add_option("--shortcut", f->shortcut, "A, B, C or none; default: the one that fits");
+  command->add_option("--layers-per-skip", f->options.layers_per_skip, "Layers a skip jumps over");
+  command->add_flag("--stride-on-first-1x1", f->options.stride_on_first_1x1,
+                    "Bottlenecks with the paper's stride; shapes do not tell");
+  command->add_option("--mean", f->mean, "R,G,B of pixel values in 0 ... 1")->delimiter(',');
+  command->add_option("--std", f->std, "R,G,B")->delimiter(',');
+  command->add_option("--image-size", f->image_size, "Side of the pictures that the network sees")
+      ->check(at_least(1, 4096));
+  command->add_option("--resize", f->resize, "Shorter side before the crop; 0: no resizing")
+      ->check(at_least(0, 32768));
+  command->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic");
+  command->add_option("--classes", f->classes, "A file with the name of a class on each line");
+  command
+      ->add_option("--rename", f->renames,
+                   "OLD=NEW: change words of names (\"trunk.stem=conv1\"); may be repeated")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  command->add_option("--prefix", f->options.prefix, "Take only what lies below these keys");
+  command
+      ->add_option("--ignore", f->options.ignore,
+                   "Leave out what lies below these words; may be repeated")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  command->add_flag("--no-average", f->no_average,
+                    "Take the weights where their average (EMA) is in the file, too");
+  command->add_flag("--allow-missing-head", f->options.allow_missing_head,
+                    "Weights without a last layer get one of zeros, for transfer");
+  command->add_flag("--verbose", f->verbose, "List where every tensor went");
+  command->add_flag("--json", f->json, "One JSON object: architecture, matched, ignored, notes, …");
+  command->callback([f, &action] { action = [f] { return run(*f); }; });
+}
+
+}  // namespace resnet::cli
