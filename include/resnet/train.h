@@ -302,6 +302,14 @@ struct LrFinderResult {
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder = {},
                                   const Observer& observer = {});
 
+/// What a model said of one labelled picture.
+struct Answer {
+  std::int64_t index = 0;  ///< Into the data set.
+  int label = 0;
+  int answer = 0;  ///< The most probable class.
+  double probability = 0;
+};
+
 struct EvalOptions {
   int batch_size = 32;  ///< Rows of the network's input: pictures times views.
   Device device = Device::kCpu;
@@ -316,7 +324,8 @@ struct EvalOptions {
   /// model does not resize. Empty: the model's own. A program is compiled for each.
   std::vector<int> scales;
   std::function<void(std::int64_t done, std::int64_t images)> progress;
-  const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
+  std::function<void(const Answer&)> each = {};  ///< `evaluate`: every readable picture, in order.
+  const std::atomic<bool>* stop = nullptr;       ///< Ends with kInterrupted.
 };
 
 /// Judges a model. Labels of the data must be in the order of the model's classes

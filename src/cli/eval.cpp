@@ -4,13 +4,15 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/progress.h"
+#include "core/file.h"
+#include "formats/csv.h"
 #include "resnet/train.h"
 
 namespace resnet::cli {
 namespace {
 
 struct Flags {
-  std::string model, data;
+  std::string model, data, predictions;
   std::uint64_t seed = 0;
   EvalOptions options;
   DataFetchFlags fetch;
@@ -70,7 +72,20 @@ int run(Flags& f) {
   DataSpec data{.source = f.data, .seed = f.seed};
   apply(f.fetch, data);
   fetch_data(data, line);
-  const EvalResult r = evaluate(model, data, f.options);
+  if (data.image_size == 0) data.image_size = model.preprocessing.height;
+  const DatasetPtr pictures = open_test_data(data, model.class_names);
+  std::string table = "name,label,answer,probability\n";
+  if (!f.predictions.empty()) {
+    f.options.each = [&](const Answer& a) {
+      const auto name = [&](int c) {
+        return csv_field(model.class_names[static_cast<std::size_t>(c)]);
+      };
+      table += fmt::format("{},{},{},{:.6g}\n", csv_field(pictures->name(a.index)), name(a.label),
+                           name(a.answer), a.probability);
+    };
+  }
+  const EvalResult r = evaluate(model, pictures, f.options);
+  if (!f.predictions.empty()) write_file_atomic(f.predictions, table);
   line.clear();
   for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   if (f.json) {
@@ -90,7 +105,8 @@ void add_eval(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
   CLI::App* command = add_command(app, "eval", "Judge a model on labelled pictures",
                                   "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
-                                  "  resnet eval model.safetensors flowers/val --json");
+                                  "  resnet eval model.safetensors flowers/val --json\n"
+                                  "  resnet eval runs/c10 cifar10 --predictions answers.csv");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
@@ -102,6 +118,8 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
+  command->add_option("--predictions", f->predictions,
+                      "Write this CSV: name, label, answer and probability of each picture");
   add_views(*command, f->crops, f->flip, f->options.scales);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));

@@ -187,6 +187,23 @@ std::vector<BadPicture> ViewEvaluator::bad_pictures() const {
   return list;
 }
 
+namespace {
+
+void report_answers(const ViewEvaluator& evaluator,
+                    const std::function<void(const Answer&)>& each) {
+  for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
+    if (evaluator.labels()[row] < 0) continue;
+    const std::vector<double> p = softmax(evaluator.logits(), row);
+    const auto best = std::ranges::max_element(p);  // the first of equals
+    each({.index = evaluator.indices()[row],
+          .label = evaluator.labels()[row],
+          .answer = static_cast<int>(best - p.begin()),
+          .probability = *best});
+  }
+}
+
+}  // namespace
+
 EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOptions& options) {
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no pictures to evaluate on");
@@ -203,6 +220,7 @@ EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOp
   Metrics metrics(model.config.classes);
   while (evaluator.next()) {
     metrics.add(evaluator.logits(), evaluator.labels());
+    if (options.each) report_answers(evaluator, options.each);
     if (options.progress) options.progress(metrics.images(), data->size());
     if (options.stop != nullptr && options.stop->load()) {
       fail(ErrorCode::kInterrupted, "the evaluation was interrupted");

@@ -96,8 +96,8 @@ void fill_optimizer(TrainOptions& o, bool small) {
   const bool tuned = !o.transfer.weights.empty();
   double lr = 0, decay = 0;
   switch (opt.kind) {
-    // Rates grow with the batch (Goyal et al. 2017). Trained weights are near a minimum already; how
-    // much smaller their rate should be, docs/TRANSFER.md measures for small networks.
+    // Rates grow with the batch (Goyal et al. 2017). Trained weights are near a minimum already;
+    // how much smaller their rate should be, docs/TRANSFER.md measures for small networks.
     case Optimizer::kSgd:
       lr = small ? (tuned ? 0.1 : 0.2) * batch / 128 : (tuned ? 0.04 : 0.1) * batch / 256;
       decay = small ? 5e-4 : 1e-4;

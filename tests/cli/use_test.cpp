@@ -128,6 +128,43 @@ TEST_F(Use, EvalRepeatsWhatTrainFound) {
   EXPECT_NE(text.out.find("16 images: top-1"), std::string::npos) << text.out;
 }
 
+TEST_F(Use, EvalWritesEveryAnswer) {
+  const Json judged =
+      json({"eval", "run", kGalaxies, "--seed", "3", "--predictions", "answers.csv", "--json"});
+  const auto lines = lines_of(read_file(home->path() / "answers.csv"));
+  ASSERT_EQ(lines.size(), 1 + 16U);
+  EXPECT_EQ(lines[0], "name,label,answer,probability");
+  int right = 0;
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    std::vector<std::string> fields;
+    std::istringstream in(lines[i]);
+    for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
+    ASSERT_EQ(fields.size(), 4U) << lines[i];
+    right += fields[1] == fields[2];
+    EXPECT_GE(std::stod(fields[3]), 1.0 / 8) << lines[i];  // the best of eight classes
+    EXPECT_LE(std::stod(fields[3]), 1.0) << lines[i];
+  }
+  EXPECT_DOUBLE_EQ(judged.at("top1"), right / 16.0);
+}
+
+TEST_F(Use, ExportedModelsComeBack) {
+  const Json own = json({"summary", "run", "--json"});
+  for (const std::string to : {"torch", "safetensors", "onnx"}) {
+    SCOPED_TRACE(to);
+    const Outcome out = resnet({"export", "run", "--to", to, "-o", "foreign." + to});
+    ASSERT_EQ(out.code, 0) << out.err;
+    const Json back = json({"import", "foreign." + to, "-o", "back.safetensors", "--json"});
+    EXPECT_EQ(back.at("architecture"), own.at("architecture"));
+    EXPECT_EQ(back.at("classes"), 8);
+    EXPECT_TRUE(back.at("notes").is_array());
+    const Outcome tuned = resnet({"train", kGalaxies, "--weights", "foreign." + to, "--epochs", "1",
+                                  "--freeze-until", "avgpool", "--augment", "none", "--threads",
+                                  "1", "--batch-size", "8", "--out", "tuned-" + to});
+    EXPECT_EQ(tuned.code, 0) << tuned.err;
+    EXPECT_NE(tuned.err.find("frozen until avgpool"), std::string::npos) << tuned.err;
+  }
+}
+
 TEST_F(Use, PredictAnswersForEveryPicture) {
   const Outcome r = resnet({"predict", "run", "pictures", "--top", "8", "--json"});
   ASSERT_EQ(r.code, 0) << r.err;
