@@ -13,6 +13,7 @@
 
 #include "core/file.h"
 #include "exchange/match.h"
+#include "formats/pickles.h"
 #include "formats/safetensors.h"
 #include "resnet/error.h"
 #include "resnet/weights.h"
@@ -274,6 +275,33 @@ TEST_F(Import, CountersAndTrainingStateAreIgnored) {
   expect_same(m.model.weights, weights);
   EXPECT_EQ(m.report.ignored.size(), 3U);
   EXPECT_IN("3 ignored (", to_string(m.report));
+}
+
+// As torch.save wrote until 2020: five pickles, then a count and the elements of each storage.
+// Weights of DataParallel, without counters of batches: PyTorch before 0.4.1 had none.
+TEST_F(Import, LegacyPyTorchFileOfDataParallel) {
+  const Tensors weights = weights_of(small_);
+  std::string state = "}", keys = "](", storages;
+  for (const auto& [name, tensor] : weights) {
+    const Shape& shape = tensor.shape();
+    std::vector<std::int64_t> strides(shape.size(), 1);
+    for (std::size_t d = shape.size() - 1; d > 0; --d) strides[d - 1] = strides[d] * shape[d];
+    const std::string key = std::to_string(storages.size());
+    state += pickles::text("module." + name) +
+             pickles::tensor({.shape = shape, .strides = strides, .key = key}) + "s";
+    keys += pickles::text(key);
+    storages += pickles::number(static_cast<std::uint64_t>(tensor.size()), 8);
+    storages.append(reinterpret_cast<const char*>(tensor.raw()), tensor.bytes());
+  }
+  const std::string file = std::string(pickles::kLegacyMagic) + pickles::integer(1001) + ".}." +
+                           state + "." + keys + "e." + storages;
+  write_file_atomic(folder_ / "old.pth", file);
+  const ImportedModel m = import_model(folder_ / "old.pth");
+  EXPECT_EQ(m.report.format, "PyTorch legacy");
+  expect_same(m.model.weights, weights);
+  EXPECT_EQ(m.model.config, small_);
+  EXPECT_FALSE(m.report.structural);
+  EXPECT_TRUE(m.report.ignored.empty());
 }
 
 TEST_F(Import, NarrowAndWideElementsBecomeF32) {

@@ -147,14 +147,8 @@ def export_from_torch(network, images, path, dynamo):
                           dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}})
 
 
-def check_network(check, name):
-    options_of_import, side, make = NETWORKS[name]
-    print(name)
-    torch.manual_seed(1)
-    network = randomise(make(), side)
-    folder = check.folder / name
-    folder.mkdir()
-
+def reference(network, folder, side):
+    """Three pictures in the folder, what the network sees of them, its logits in double, and how far others may be."""
     pictures, rows = [], []
     generator = np.random.default_rng(2)
     for i in range(3):
@@ -168,7 +162,17 @@ def check_network(check, name):
         exact = network.double()(images.double()).numpy()
     network.float()
     error = np.abs(f32 - exact).max()
-    allowed = 10 * max(error, 4 * np.finfo(np.float32).eps * np.abs(exact).max())
+    return pictures, images, exact, 10 * max(error, 4 * np.finfo(np.float32).eps * np.abs(exact).max())
+
+
+def check_network(check, name):
+    options_of_import, side, make = NETWORKS[name]
+    print(name)
+    torch.manual_seed(1)
+    network = randomise(make(), side)
+    folder = check.folder / name
+    folder.mkdir()
+    pictures, images, exact, allowed = reference(network, folder, side)
 
     numbers = ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD)), "--resize", 0]
     weights = {k: v.contiguous() for k, v in network.state_dict().items()}
