@@ -213,6 +213,10 @@ void write_seeds(const fs::path& root) {
   write(root / "table", "metrics", bytes_of("epoch,val_top1,lr\r\n1,0.5,1e-3\r\n2,nan,-inf\r\n"));
   write(root / "table", "empty", bytes_of("epoch"));
 
+  write(root / "timm_config", "resnet50d",
+        bytes_of(R"({"architecture":"resnet50d","num_classes":2,"pretrained_cfg":{"input_size":)"
+                 R"([3,224,224],"crop_pct":0.95,"interpolation":"bicubic","mean":[0.485,0.456,)"
+                 R"(0.406],"std":[0.229,0.224,0.225],"label_names":["a","b"]}})"));
   write(root / "csv", "quoted", bytes_of("path,label\r\n\"a,1.png\",\"say \"\"cat\"\"\"\n\nb,c"));
 
   write_science_seeds(root);

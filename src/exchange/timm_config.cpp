@@ -99,7 +99,11 @@ class Members {
 std::optional<TimmConfig> read_timm_config(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) return std::nullopt;
-  const std::string text = read_text_file(path, kMaxBytes);
+  return parse_timm_config(read_text_file(path, kMaxBytes), path);
+}
+
+std::optional<TimmConfig> parse_timm_config(std::string_view text,
+                                            const std::filesystem::path& path) {
   // Deeper values are dropped while they are parsed, so that a hostile text makes no tall tree.
   const Json json = Json::parse(
       text, [](int depth, Json::parse_event_t, const Json&) { return depth <= 3; }, false);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "resnet/data.h"
@@ -25,5 +26,9 @@ struct TimmConfig {
 /// Reads the file; nothing when there is none, or when it is another program's. Throws kBadData
 /// when it is timm's and a value makes no sense.
 std::optional<TimmConfig> read_timm_config(const std::filesystem::path& path);
+
+/// The same of a text; `path` is only for messages.
+std::optional<TimmConfig> parse_timm_config(std::string_view text,
+                                            const std::filesystem::path& path);
 
 }  // namespace resnet

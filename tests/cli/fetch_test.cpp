@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/process.h"
-#include "support/http_server.h"
+#include "http/http_server.h"
 
 namespace resnet::test {
 namespace {

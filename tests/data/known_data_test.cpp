@@ -9,7 +9,7 @@
 #include "data/support.h"
 #include "data/unpack.h"
 #include "formats/pack.h"
-#include "support/http_server.h"
+#include "http/http_server.h"
 
 namespace resnet {
 namespace {

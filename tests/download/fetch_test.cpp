@@ -10,9 +10,9 @@
 #include <iterator>
 #include <thread>
 
+#include "http/http_server.h"
 #include "resnet/download.h"
 #include "resnet/error.h"
-#include "support/http_server.h"
 
 namespace resnet::test {
 namespace {
