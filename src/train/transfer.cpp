@@ -81,7 +81,7 @@ ModelFile load_starting_point(const TrainOptions& o) {
   ImportOptions import;
   import.architecture = o.model.architecture;
   import.allow_missing_head = true;
-  return import_model(o.transfer.weights, import).model;
+  return import_model(resolve_model(o.transfer.weights), import).model;
 }
 
 TrainOptions adopt(TrainOptions o, const ModelFile& weights) {
