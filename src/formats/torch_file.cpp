@@ -490,8 +490,11 @@ class Walk {
         at((*storage)[2]).kind != Kind::kText) {
       damaged_tensor(name, "has no storage");
     }
-    const Meaning& type = meaning_of(at(role == Role::kTensor ? (*storage)[1] : a[6]));
-    if (type.role != Role::kType) damaged_tensor(name, "has no element type");
+    const PickleValue& given = at(role == Role::kTensor ? (*storage)[1] : a[6]);
+    if (given.kind != Kind::kGlobal || meaning_of(given).role != Role::kType) {
+      damaged_tensor(name, "has no element type");
+    }
+    const Meaning& type = meaning_of(given);
     View v;
     v.shape = integers(a[2], name);
     if (!type.dtype) {
@@ -548,6 +551,7 @@ class Walk {
         empty = true;
         continue;
       }
+      if (v.shape[i] == 1) v.strides[i] = 0;  // any number may stand there
       overflow |= __builtin_mul_overflow(bytes, v.shape[i], &bytes) ||
                   __builtin_mul_overflow(v.shape[i] - 1, v.strides[i], &step) ||
                   __builtin_add_overflow(last, step, &last);

@@ -215,6 +215,27 @@ TEST_F(HandMade, StridesAndOffsets) {
   EXPECT_EQ(w({{1, 1, 4}, {77, 99, 1}}), (std::vector<float>{1, 2, 3, 4}));
   EXPECT_EQ(w({{}, {}, 3}), (std::vector<float>{4}));
   EXPECT_EQ(w({{3}, {0}, 1}), (std::vector<float>{2, 2, 2}));
+  // Where there is one element, the way to the next does not matter.
+  EXPECT_EQ(w({{2, 2, 1}, {1, 2, INT64_MAX}}), (std::vector<float>{1, 3, 2, 4}));
+}
+
+TEST_F(HandMade, TheTypeOfATypedTensorIsAType) {
+  const auto typed = [](const std::string& dtype) {
+    using namespace pickles;
+    return dict("w", global("torch._utils", "_rebuild_tensor_v3") + "((" + text("storage") +
+                         global("torch", "UntypedStorage") + text("0") + text("cpu") + integer(16) +
+                         "tQ" + integer(0) + tuple({2}) + tuple({1}) + "\x89" +
+                         global("collections", "OrderedDict") + ")R" + dtype + "tR") +
+           ".";
+  };
+  const float values[] = {1, 2, 3, 4};
+  const std::string storage(reinterpret_cast<const char*>(values), sizeof(values));
+  EXPECT_EQ(floats(read(typed(pickles::global("torch", "float32")), {storage}).tensors.at("w")),
+            (std::vector<float>{1, 2}));
+  for (const std::string& dtype : {std::string("N"), pickles::integer(6), pickles::text("floating"),
+                                   pickles::text("torch.float32")}) {
+    expect_refused(typed(dtype), "has no element type");
+  }
 }
 
 TEST_F(HandMade, BigEndian) {
