@@ -437,7 +437,7 @@ std::string match_by_structure(const Parameters& parameters,
       const auto theirs = of_kind(file, kind), wanted = of_kind(order, kind);
       if (wrong.empty()) wrong = difference(theirs, wanted, kind);
       if (!wrong.empty()) break;
-      if (reason = doubt(theirs, sorted); !reason.empty()) return reason;
+      if (std::string what = doubt(theirs, sorted); !what.empty()) return what;
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         for (const auto& [leaf, index] : theirs[i].tensors) {
           pairs.emplace_back(wanted[i].name + "." + leaf, candidates[index].file);
@@ -447,7 +447,7 @@ std::string match_by_structure(const Parameters& parameters,
     if (wrong.empty()) {
       std::ranges::sort(pairs);
       assignments.insert(pairs);
-    } else if (&order == &orders.front()) {
+    } else if (reason.empty()) {  // what is wrong with our own order
       reason = wrong;
     }
   }

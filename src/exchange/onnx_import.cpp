@@ -26,6 +26,7 @@ struct Parameters {
   std::string weight, bias;
   std::string gamma, beta, mean, var;  // of a batch norm, alone or right after a convolution
   double eps = 0;
+  bool transposed = false;  // the matrix of a linear layer is [k, m] there
 };
 
 struct Layer {
@@ -609,21 +610,18 @@ class OnnxReader {
     const bool gemm = node.op == "Gemm";
     const int before = data(node, 0).layer;
     if (!has(node, 1) || !constants_.contains(node.inputs[1])) return false;
-    std::string weight = node.inputs[1];
+    const Tensor& matrix = constants_.at(node.inputs[1]);
     if (gemm && (attribute(node, "alpha", 1.0F) != 1 || attribute(node, "beta", 1.0F) != 1 ||
                  attribute(node, "transA", std::int64_t{0}) != 0)) {
       unsupported(node, "a linear layer with factors or a transposed input");
     }
-    if (constants_.at(weight).shape().size() != 2 || !is_floating(constants_.at(weight).dtype())) {
+    if (matrix.shape().size() != 2 || !is_floating(matrix.dtype())) {
       unsupported(node, "its weights are not a matrix");
     }
-    if (!gemm || attribute(node, "transB", std::int64_t{0}) == 0) {
-      const Tensor& columns = constants_.at(weight);
-      weight += " transposed";
-      if (!constants_.contains(weight)) constants_[weight] = transposed(columns);
-    }
+    const bool transposed = !gemm || attribute(node, "transB", std::int64_t{0}) == 0;
     const Layer& x = net_.at(before);
-    const Shape shape = constants_.at(weight).shape();  // [m, k]
+    Shape shape = matrix.shape();  // [m, k]
+    if (transposed) std::swap(shape[0], shape[1]);
     if (x.h != 1 || x.w != 1 || shape[1] != x.c || shape[0] == 0) {
       bad(node, fmt::format("weights {} do not fit {} features", to_string(shape), x.c));
     }
@@ -634,7 +632,8 @@ class OnnxReader {
                 .c = shape[0],
                 .h = 1,
                 .w = 1};
-    layer.parameters.weight = weight;
+    layer.parameters.weight = node.inputs[1];
+    layer.parameters.transposed = transposed;
     if (gemm && has(node, 2)) layer.parameters.bias = vector(node, 2, shape[0]);
     return set(node, net_.add(std::move(layer)));
   }
@@ -837,7 +836,7 @@ class OnnxReader {
         return has(node, i) && constants_.at(node.inputs[i]).size() == 1 &&
                to_ints(constants_.at(node.inputs[i])) == Ints{value};
       };
-      if (!is(1, -1) || !is(3, 0) || !is(4, -1)) return std::nullopt;
+      if (!is(1, -1) || !has(node, 2) || !is(3, 0) || !is(4, -1)) return std::nullopt;
       const Tensor& end = constants_.at(node.inputs[2]);
       if (end.size() != 1 || to_ints(end)[0] > -INT_MAX) return std::nullopt;
       const auto rows = static_cast<std::size_t>(x.dim(0));
@@ -948,7 +947,10 @@ class Assignment {
   void assign(const Layer& ours, const Layer& theirs) {
     const Parameters& to = ours.parameters;
     const Parameters& from = theirs.parameters;
-    if (!to.weight.empty()) put(to.weight, values(from.weight), theirs);
+    if (!to.weight.empty()) {
+      const Tensor weight = values(from.weight);
+      put(to.weight, from.transposed ? transposed(weight) : weight, theirs);
+    }
     const std::int64_t m = theirs.weight_shape.empty() ? theirs.c : theirs.weight_shape[0];
     Tensor bias = Tensor::zeros(DType::kF32, {m});
     if (!from.bias.empty()) bias = values(from.bias).reshaped({m});
@@ -1177,7 +1179,13 @@ ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions
   };
   if (describes_model(onnx.metadata)) {
     result.model = from_metadata(onnx.metadata, path);
-    const OnnxMatch match = match_onnx(onnx, file, result.model.config);
+    const ModelConfig& said = result.model.config;
+    const OnnxMatch match = match_onnx(onnx, file, said);
+    if (match.config.shortcut != said.shortcut ||
+        match.config.stride_on_first_1x1 != said.stride_on_first_1x1) {
+      fail(ErrorCode::kBadData, "{}: its graph is that of {}, its metadata say {}; export it again",
+           file, text_of(match.config), text_of(said));
+    }
     report(match);
     result.model.weights = match.weights;
     change_by_options(result, path, options);

@@ -451,6 +451,17 @@ TEST_F(Import, ByStructureWithProjectionsBeforeTheirBlocks) {
   const ImportedModel m = import(numbered(order, weights));
   expect_same(m.model.weights, weights);
   EXPECT_TRUE(m.report.structural);
+
+  // The order of the convolutions fits, but there is a batch norm too many.
+  std::vector<Candidate> candidates;
+  for (const auto& [name, shape] : order) candidates.push_back({name, "x." + name, shape});
+  for (const char* leaf : {"weight", "bias", "running_mean", "running_var"}) {
+    const std::string name = std::string("x.more.") + leaf;
+    candidates.push_back({name, name, {16}});
+  }
+  MatchReport report;
+  EXPECT_NE(match_by_structure(parameters_of(config), candidates, report), "");
+  EXPECT_TRUE(report.matched.empty());
 }
 
 TEST_F(Import, ByStructureWithNamedShortcuts) {

@@ -579,6 +579,52 @@ TEST_F(OnnxTest, RefusesGraphsThatContradictThemselves) {
                {.architecture = "resnet8"});
 }
 
+// A file may call its tensors anything.
+TEST_F(OnnxTest, NamesOfTheFileAreNotOurs) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  for (const Shape& shape : {Shape{4, 64}, Shape{64}, Shape{}}) {
+    OnnxModel onnx = exported(model);
+    onnx.metadata.clear();
+    first(onnx, "Gemm").attributes.erase("transB");
+    for (auto& [name, tensor] : onnx.initializers) {
+      if (name != "fc.weight") continue;
+      Tensor columns(DType::kF32, {64, 4});
+      for (std::size_t k = 0; k < 64; ++k) {
+        for (std::size_t m = 0; m < 4; ++m) {
+          columns.as<float>()[k * 4 + m] = tensor.as<float>()[m * 64 + k];
+        }
+      }
+      tensor = columns;
+    }
+    onnx.initializers.emplace_back("fc.weight transposed", Tensor::full(shape, 7));
+    expect_same_weights(imported(onnx).model.weights, model.weights);
+  }
+}
+
+TEST_F(OnnxTest, AConstantSliceMayLackItsEnds) {
+  const ModelFile model = model_of({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  OnnxModel onnx = exported(model);
+  const std::int64_t last = -1, none = 0;
+  for (const auto& [name, value] : {std::pair{"x", none}, {"from", last}, {"axis", none}}) {
+    onnx.initializers.emplace_back(name, Tensor::from<std::int64_t>({1}, std::span(&value, 1)));
+  }
+  onnx.nodes.push_back(
+      {.op = "Slice", .inputs = {"x", "from", "", "axis", "from"}, .outputs = {"unused"}});
+  expect_same_weights(imported(onnx).model.weights, model.weights);
+}
+
+TEST_F(OnnxTest, MetadataMustAgreeWithTheGraph) {
+  const ModelConfig config{.architecture = "resnet11", .classes = 4, .image_size = 32};
+  ModelConfig other = config;
+  other.stride_on_first_1x1 = true;
+  OnnxModel onnx = exported(model_of(config));
+  onnx.metadata = exported(model_of(other)).metadata;
+  expect_error(ErrorCode::kBadData,
+               {"its graph is that of resnet11, its metadata say resnet11 with the stride on the "
+                "first 1x1 convolution"},
+               onnx);
+}
+
 TEST_F(OnnxTest, ABiasWithoutAPlaceIsNotDropped) {
   const ModelFile model = model_of({.architecture = "resnet8v2", .classes = 4, .image_size = 32});
   OnnxModel onnx = exported(model);
