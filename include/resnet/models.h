@@ -88,6 +88,8 @@ Graph inference_graph(const ModelConfig& config, std::int64_t batch);
 
 /// Every fixed name of the registry, sorted; families such as resnet{6n+2} are listed by example.
 std::vector<std::string> architectures();
+/// Whether `build_model` knows the architecture.
+bool is_architecture(std::string_view name);
 /// Throws kInvalidArgument, with the nearest name, unless `build_model` knows the architecture.
 void check_architecture(std::string_view name);
 /// The picture size a network was designed for: 32 for CIFAR networks, 224 for the others.

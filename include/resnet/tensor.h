@@ -18,6 +18,9 @@ std::size_t size_of(DType dtype);
 /// "f32", "bf16", …
 std::string_view name_of(DType dtype);
 
+/// f16, bf16, f32, f64.
+bool is_floating(DType dtype);
+
 /// Dimensions, outermost first: `{n, c, h, w}`. `{}` is a scalar.
 using Shape = std::vector<std::int64_t>;
 

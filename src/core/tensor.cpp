@@ -77,6 +77,11 @@ std::size_t size_of(DType dtype) {
   return 0;
 }
 
+bool is_floating(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 ||
+         dtype == DType::kF64;
+}
+
 std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::kF32: return "f32";

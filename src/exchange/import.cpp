@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "exchange/match.h"
+#include "exchange/model_file.h"
 #include "exchange/onnx_import.h"
 #include "formats/onnx_file.h"
 #include "formats/weights_file.h"
@@ -21,8 +22,6 @@ std::vector<Shape> sorted(std::vector<Shape> shapes) {
   std::ranges::sort(shapes);
   return shapes;
 }
-
-bool is_head(const std::string& name) { return name.starts_with("fc."); }
 
 std::vector<Shape> shapes_of(const ModelConfig& config, bool with_head) {
   std::vector<Shape> shapes;
@@ -75,10 +74,7 @@ std::vector<std::string> plausible_architectures(std::int64_t layers) {
     for (const char* suffix :
          {"", "v2", "-basic", "-bottleneck", "v2-basic", "v2-bottleneck", "-cifar", "v2-cifar"}) {
       const std::string name = fmt::format("resnet{}{}", depth, suffix);
-      try {
-        if (depth > 0 && default_image_size(name) == 32) names.push_back(name);
-      } catch (const Error&) {  // no such network
-      }
+      if (is_architecture(name) && default_image_size(name) == 32) names.push_back(name);
     }
   }
   return names;
@@ -143,11 +139,10 @@ ModelConfig choose_network(const File& file, const ImportOptions& options,
                            const std::optional<TimmConfig>& timm, MatchReport& report) {
   std::string name = options.architecture;
   if (name.empty() && timm) {
-    try {
-      check_architecture(timm->architecture);
+    if (is_architecture(timm->architecture)) {
       name = timm->architecture;
       report.notes.push_back(fmt::format("config.json says it is {}", name));
-    } catch (const Error&) {
+    } else {
       report.notes.push_back(fmt::format("config.json names an architecture '{}', which is unknown",
                                          timm->architecture.substr(0, 80)));
     }
@@ -347,8 +342,10 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
 }
 
 // A model file of ours says everything; the options may still change how pictures are prepared.
-ImportedModel import_our_own(const std::filesystem::path& path, const ImportOptions& options) {
-  ImportedModel result{load_model(path), {.format = "model file"}};
+ImportedModel import_our_own(WeightsFile content, const std::filesystem::path& path,
+                             const ImportOptions& options) {
+  ImportedModel result{to_model({std::move(content.tensors), std::move(content.metadata)}, path),
+                       {.format = "model file"}};
   for (const auto& [name, shape] : parameters_of(result.model.config)) {
     result.report.matched.push_back({name, name});
   }
@@ -409,8 +406,8 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
 ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) {
   const std::filesystem::path path = resolve(given);
   if (is_onnx_file(path)) return import_onnx(path, options);
-  const WeightsFile content = read_weights(path);
-  if (content.metadata.contains("resnet.format")) return import_our_own(path, options);
+  WeightsFile content = read_weights(path);
+  if (describes_model(content.metadata)) return import_our_own(std::move(content), path, options);
 
   MatchReport report{.format = content.format};
   File file{.path = path, .candidates = {}, .shapes = {}};
@@ -434,11 +431,11 @@ ImportedModel import_model(const std::filesystem::path& given, const ImportOptio
   match(file, config, options, report);
 
   std::map<std::string, Tensor> weights;
+  std::map<std::string, Shape> shapes;
   for (const auto& [name, shape] : parameters_of(config)) {
+    shapes[name] = shape;
     if (headless && is_head(name)) weights[name] = Tensor::zeros(DType::kF32, shape);
   }
-  std::map<std::string, Shape> shapes;
-  for (const auto& [name, shape] : parameters_of(config)) shapes[name] = shape;
   for (const MatchReport::Match& m : report.matched) {
     weights[m.ours] = content.tensors.at(m.file).cast(DType::kF32).reshaped(shapes.at(m.ours));
   }

@@ -121,8 +121,6 @@ bool lies_below(std::string_view name, std::string_view folder) {
   return name.size() > folder.size() && name.starts_with(folder) && name[folder.size()] == '.';
 }
 
-bool is_floating(DType dtype) { return is_one_of(name_of(dtype), {"f16", "bf16", "f32", "f64"}); }
-
 // The same tensor, whether written as a linear layer or as a 1x1 convolution.
 Shape head_shape(const Shape& shape) {
   const bool conv = shape.size() == 4 && shape[2] == 1 && shape[3] == 1;

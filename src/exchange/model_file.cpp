@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "data/transform.h"
+#include "exchange/match.h"
 
 namespace resnet {
 namespace {
@@ -87,27 +88,15 @@ void check_description(const ModelFile& m, const Complaint& bad) {
   }
 }
 
-std::vector<std::pair<std::string, Shape>> expected_tensors(const ModelConfig& config) {
-  const Graph graph = inference_graph(config, 1);
-  std::vector<std::pair<std::string, Shape>> result;
-  for (const Value v : graph.parameters()) result.emplace_back(graph.node(v).name, graph.shape(v));
-  return result;
-}
-
 // PyTorch counts batches beside its running statistics; nothing depends on the number.
 bool is_batch_counter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
-
-bool is_floating(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kF16 ||
-         dtype == DType::kBF16;
-}
 
 // `found` maps names to {dtype, shape}. Complains of the first tensor that does not fit the
 // network.
 void check_tensors(const ModelConfig& config, const std::map<std::string, TensorType>& found,
                    const Complaint& bad) {
   std::set<std::string_view> known;
-  const auto expected = bad.run([&] { return expected_tensors(config); });
+  const auto expected = bad.run([&] { return parameters_of(config); });
   for (const auto& [name, shape] : expected) {
     const auto it = found.find(name);
     if (it == found.end()) {
@@ -456,7 +445,7 @@ std::shared_ptr<Variables> to_variables(const ModelFile& model) {
 std::map<std::string, Tensor> from_variables(const Variables& variables,
                                              const ModelConfig& config) {
   std::map<std::string, Tensor> weights;
-  for (const auto& [name, shape] : expected_tensors(config)) {
+  for (const auto& [name, shape] : parameters_of(config)) {
     weights[name] = variables.at(name).cast(DType::kF32).clone();
   }
   return weights;

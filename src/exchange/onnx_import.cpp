@@ -177,16 +177,6 @@ Net net_of(const ModelConfig& config) {
 
 // -------------------------------------------------------------------------------- the other graph
 
-// A name out of a file, short and on one line.
-std::string shown(std::string_view name) {
-  constexpr std::size_t kLongest = 80;
-  std::string text(name.substr(0, kLongest));
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  }
-  return text;
-}
-
 std::string describe(const OnnxNode& node) {
   const std::string domain = node.domain.empty() ? "" : shown(node.domain) + ".";
   return fmt::format(
@@ -206,11 +196,6 @@ Ints to_ints(const Tensor& tensor) {
   const Tensor wide = tensor.cast(DType::kI64);
   const auto values = wide.as<std::int64_t>();
   return {values.begin(), values.end()};
-}
-
-bool is_floating(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kF16 ||
-         dtype == DType::kBF16;
 }
 
 Tensor transposed(const Tensor& matrix) {  // [a, b] -> [b, a]
@@ -1014,15 +999,6 @@ int count_3x3(const Net& net) {
   }));
 }
 
-bool is_known(const std::string& name) {
-  try {
-    check_architecture(name);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
 // Names that may have this many 3x3 convolutions: all fixed ones, and the CIFAR networks with that
 // many, which have 6n + 1 in basic blocks and 3n + 1 in bottlenecks. Short names come first.
 std::vector<std::string> candidates(int convolutions) {
@@ -1038,7 +1014,7 @@ std::vector<std::string> candidates(int convolutions) {
         for (const char* suffix :
              {"", "-basic", "-bottleneck", "-cifar", "-cifar-basic", "-cifar-bottleneck"}) {
           const std::string name = fmt::format("{}{}{}{}", prefix, layers * n + 2, version, suffix);
-          if (is_known(name) && std::ranges::find(names, name) == names.end())
+          if (is_architecture(name) && std::ranges::find(names, name) == names.end())
             names.push_back(name);
         }
       }

@@ -237,7 +237,6 @@ ImportOptions import_options(const Pretrained& weights) {
 ModelFile load_pretrained(std::string_view name, const DownloadOptions& options) {
   const Pretrained& p = find_pretrained(name);
   ModelFile model = import_model(get_pretrained(name, options), import_options(p)).model;
-  model.preprocessing = p.preprocessing;
   model.provenance["weights"] = p.name;
   model.provenance["url"] = p.file.url;
   model.provenance["licence"] = p.licence;

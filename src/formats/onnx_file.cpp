@@ -60,16 +60,6 @@ std::int32_t number_of(DType dtype) {
   return 0;
 }
 
-// A name out of a file, short and on one line.
-std::string shown(std::string_view name) {
-  constexpr std::size_t kLongest = 80;
-  std::string text(name.substr(0, kLongest));
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  }
-  return text;
-}
-
 template <class... Args>
 [[noreturn]] void damaged(const std::string& file, fmt::format_string<Args...> format,
                           Args&&... args) {
@@ -449,6 +439,15 @@ class SinkStream : public google::protobuf::io::CopyingOutputStream {
 OnnxModel read_onnx(const fs::path& path) {
   onnx::Model message = to_message(read_file(path, INT_MAX), path.string());
   return Reader(path.string(), path.parent_path()).read(message);
+}
+
+std::string shown(std::string_view name) {
+  constexpr std::size_t kLongest = 80;
+  std::string text(name.substr(0, kLongest));
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  }
+  return text;
 }
 
 OnnxModel parse_onnx(std::span<const std::byte> bytes, const std::string& name) {

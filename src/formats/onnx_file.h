@@ -77,4 +77,7 @@ bool looks_like_onnx(std::string_view start);
 /// The same of a file. Throws kNotFound, kIo, kBadData when it is no regular file.
 bool is_onnx_file(const std::filesystem::path& path);
 
+/// A name out of a file for a message: short and on one line.
+std::string shown(std::string_view name);
+
 }  // namespace resnet

@@ -138,6 +138,8 @@ std::vector<std::string> architectures() {
   return names;
 }
 
+bool is_architecture(std::string_view name) { return find_family(name) != nullptr; }
+
 void check_architecture(std::string_view name) { family_of(name); }
 
 std::int64_t default_image_size(std::string_view architecture) {
