@@ -4,25 +4,19 @@
 #include "core/check.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
+#include "train/features.h"
 #include "train/files.h"
 
 namespace resnet {
 namespace {
 
 // The network up to the layer; input "image", output "features".
-Graph features_graph(const ModelConfig& config, std::int64_t batch, const EmbedOptions& options) {
+Graph graph_of(const ModelConfig& config, std::int64_t batch, const EmbedOptions& options) {
+  if (options.layer.empty()) return features_graph(config, batch);
   Graph graph(Mode::kInference);
-  const Value image =
-      graph.input("image", {batch, config.channels, config.image_size, config.image_size});
-  Value x;
-  if (options.layer.empty()) {
-    x = build_features(graph, config, image);
-  } else {
-    const Graph whole = inference_graph(config, batch);
-    x = copy_subgraph(graph, whole, find_layer(whole, options.layer),
-                      {{whole.find("image"), image}});
-    if (options.pool && graph.shape(x).size() == 4) x = graph.global_avg_pool(x);
-  }
+  const Graph whole = inference_graph(config, batch);
+  Value x = copy_subgraph(graph, whole, find_layer(whole, options.layer));
+  if (options.pool && graph.shape(x).size() == 4) x = graph.global_avg_pool(x);
   graph.mark_output("features", x);
   return graph;
 }
@@ -35,11 +29,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
   load.max_bad_fraction = o.max_bad_fraction;
   Loader loader(data, model.preprocessing, Augmentation{}, load);
-  auto variables = to_variables(model);
-  if (variable_type(o.device) != DType::kF32) {
-    variables = std::make_shared<Variables>(variables->cast(variable_type(o.device)));
-  }
-  Program program(features_graph(model.config, batch, options), variables,
+  Program program(graph_of(model.config, batch, options), variables_of(model, o.device),
                   {.device = o.device, .threads = o.threads}, load.layout);
 
   Embeddings result;
@@ -84,7 +74,7 @@ Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path
                  const EmbedOptions& options) {
   EmbedOptions each = options;
   each.eval.max_bad_fraction = 1;  // they are listed
-  return embed(model, std::make_shared<Files>(list_all_pictures(paths)), each, false);
+  return embed(model, picture_files(paths), each, false);
 }
 
 Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options) {

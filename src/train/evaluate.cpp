@@ -44,6 +44,12 @@ DType variable_type(Device device) {
   return device == Device::kReference ? DType::kF64 : DType::kF32;
 }
 
+std::shared_ptr<Variables> variables_of(const ModelFile& model, Device device) {
+  auto variables = to_variables(model);
+  const DType type = variable_type(device);
+  return type == DType::kF32 ? variables : std::make_shared<Variables>(variables->cast(type));
+}
+
 Evaluator::Evaluator(const ModelConfig& config, std::shared_ptr<Variables> variables,
                      std::int64_t batch, const CompileOptions& compile, DataLayout layout)
     : Evaluator(inference_graph(config, batch), config.classes, std::move(variables), compile,
@@ -122,10 +128,7 @@ ViewEvaluator::ViewEvaluator(const ModelFile& model, DatasetPtr data, const Eval
       evaluation_options(static_cast<int>(batch), loader_threads(options.loader_threads));
   load.max_bad_fraction = max_bad_fraction;
   load.views = options.views;
-  auto variables = to_variables(model);
-  if (variable_type(options.device) != DType::kF32) {
-    variables = std::make_shared<Variables>(variables->cast(variable_type(options.device)));
-  }
+  const auto variables = variables_of(model, options.device);
   std::vector<int> sides = options.scales;
   if (sides.empty()) sides.push_back(0);
   for (const int side : sides) {

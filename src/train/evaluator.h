@@ -74,4 +74,7 @@ int loader_threads(int wanted);
 /// Where variables of a device live: f32, on the reference device f64.
 DType variable_type(Device device);
 
+/// The weights of a model as variables of that device.
+std::shared_ptr<Variables> variables_of(const ModelFile& model, Device device);
+
 }  // namespace resnet

@@ -32,14 +32,14 @@ class StandIn final : public Dataset {
   std::map<std::int64_t, std::string> bad_;
 };
 
+}  // namespace
+
 Graph features_graph(const ModelConfig& c, std::int64_t batch) {
   Graph g(Mode::kInference);
   const Value image = g.input("image", {batch, c.channels, c.image_size, c.image_size});
   g.mark_output("features", build_features(g, c, image));
   return g;
 }
-
-}  // namespace
 
 std::int64_t FeatureCache::bytes(const TrainOptions& o, std::int64_t pictures) {
   const Graph g = features_graph(o.model, 1);

@@ -9,6 +9,9 @@
 
 namespace resnet {
 
+/// What the head reads as output "features" [batch, features] of an input "image".
+Graph features_graph(const ModelConfig& config, std::int64_t batch);
+
 class FeatureCache {
  public:
   /// Bytes that the features of that many pictures take.

@@ -8,26 +8,9 @@
 
 namespace resnet {
 
-class Files final : public Dataset {
- public:
-  explicit Files(std::vector<std::filesystem::path> paths) : paths_(std::move(paths)) {}
-  std::int64_t size() const override { return static_cast<std::int64_t>(paths_.size()); }
-  const std::vector<std::string>& class_names() const override { return classes_; }
-  int label(std::int64_t) const override { return 0; }
-  std::string name(std::int64_t i) const override { return path(i).string(); }
-  void read(std::int64_t i, Image& out) const override;
-  const std::filesystem::path& path(std::int64_t i) const {
-    return paths_[static_cast<std::size_t>(i)];
-  }
-
- private:
-  std::vector<std::filesystem::path> paths_;
-  std::vector<std::string> classes_{"picture"};
-};
-
-/// Every path, folders by the pictures in them (`list_pictures`). Throws kNotFound for a path that
-/// does not exist and for a folder without pictures.
-std::vector<std::filesystem::path> list_all_pictures(
-    const std::vector<std::filesystem::path>& paths);
+/// The pictures of every path, folders by those in them (`list_pictures`), under one class. Their
+/// names are their paths. Throws kNotFound for a path that does not exist and for a folder without
+/// pictures.
+DatasetPtr picture_files(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace resnet

@@ -95,7 +95,6 @@ void suggest_rates(LrFinderResult& result) {
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder,
                                   const Observer& observer) {
   check(finder);
-  if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
   const Prepared prepared = prepare(options);
   const DataSplits& data = prepared.data;
   const TrainOptions& o = prepared.options;

@@ -27,9 +27,8 @@ std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top,
                                 const EvalOptions& options,
                                 const std::function<void(const Prediction&)>& each) {
-  std::vector<std::filesystem::path> files = list_all_pictures(paths);
-  if (files.empty()) return {};
-  const auto data = std::make_shared<Files>(std::move(files));
+  const DatasetPtr data = picture_files(paths);
+  if (data->size() == 0) return {};
 
   // Each unreadable one is reported in its place.
   ViewEvaluator evaluator(model, data, options, /*max_bad_fraction=*/1);
@@ -38,7 +37,7 @@ std::vector<Prediction> predict(const ModelFile& model,
     for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
       const std::int64_t index = evaluator.indices()[row];
       if (index < 0) continue;
-      Prediction prediction{.path = data->path(index), .classes = {}, .error = {}};
+      Prediction prediction{.path = data->name(index), .classes = {}, .error = {}};
       if (evaluator.labels()[row] >= 0) {
         prediction.classes = best_classes(softmax(evaluator.logits(), row), top, model.class_names);
       } else {
