@@ -207,19 +207,25 @@ def check_network(check, name):
         check.report(what, check.logits(theirs, pictures), exact, allowed)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def check_all(description, networks, check_network, versions):
+    """The main function of a script that checks networks by name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnet", required=True, help="the binary")
-    parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; all if none")
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"of {', '.join(networks)}; all if none")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    print(f"torch {torch.__version__}, onnx {onnx.__version__}, ONNX Runtime {onnxruntime.__version__}")
+    print(versions)
     with tempfile.TemporaryDirectory() as folder:
         check = Check(options.resnet, pathlib.Path(folder))
-        for name in options.names or NETWORKS:
+        for name in options.names or networks:
             check_network(check, name)
     print("all good" if check.failures == 0 else f"{check.failures} checks failed")
     sys.exit(check.failures != 0)
+
+
+def main():
+    warnings.filterwarnings("ignore")
+    check_all(__doc__, NETWORKS, check_network,
+              f"torch {torch.__version__}, onnx {onnx.__version__}, ONNX Runtime {onnxruntime.__version__}")
 
 
 if __name__ == "__main__":

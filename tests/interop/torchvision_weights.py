@@ -8,16 +8,12 @@ tolerance is that of onnx_files.py).
 Out: `resnet export` of each; PyTorch loads the files strictly, and every tensor is what it was, to the bit.
 Counters of batches have no place in our model files and come out as 0. Exits with 1 when anything fails.
 """
-import argparse
 import json
-import pathlib
-import sys
-import tempfile
 
 import timm
 import torch
 import torchvision
-from onnx_files import Check, randomise, reference
+from onnx_files import check_all, randomise, reference
 from safetensors.torch import load_file, save_file
 
 SIDE = 64
@@ -95,18 +91,9 @@ def check_network(check, name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resnet", required=True, help="the binary")
-    parser.add_argument("names", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; all if none")
-    options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}")
-    with tempfile.TemporaryDirectory() as folder:
-        check = Check(options.resnet, pathlib.Path(folder))
-        for name in options.names or NETWORKS:
-            check_network(check, name)
-    print("all good" if check.failures == 0 else f"{check.failures} checks failed")
-    sys.exit(check.failures != 0)
+    check_all(__doc__, NETWORKS, check_network,
+              f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include "core/random.h"
 #include "formats/picture.h"
 #include "resnet/train.h"
+#include "train/support.h"
 
 namespace resnet {
 namespace {
@@ -47,16 +48,6 @@ class Embed : public testing::Test {
     o.layer = layer;
     o.pool = pool;
     return embed(model_, paths_, o);
-  }
-  static std::string error_of(const std::function<void()>& f, ErrorCode code) {
-    try {
-      f();
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), code) << e.what();
-      return e.what();
-    }
-    ADD_FAILURE() << "no error";
-    return {};
   }
 
   fs::path folder_;

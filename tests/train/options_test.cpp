@@ -3,21 +3,10 @@
 
 #include "resnet/train.h"
 #include "train/recipe.h"
+#include "train/support.h"
 
 namespace resnet {
 namespace {
-
-std::string error_of(const std::function<void()>& f, ErrorCode code = ErrorCode::kInvalidArgument) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
 
 bool mentions(const std::string& text, std::string_view what) {
   return text.find(what) != std::string::npos;

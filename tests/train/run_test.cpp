@@ -22,6 +22,7 @@
 #include "formats/safetensors.h"
 #include "resnet/train.h"
 #include "train/checkpoint.h"
+#include "train/support.h"
 
 extern char** environ;
 
@@ -65,35 +66,6 @@ TrainOptions busy_options(const fs::path& out) {
   return o;
 }
 
-void expect_same_tensors(const fs::path& a, const fs::path& b) {
-  const Safetensors x = read_safetensors(a), y = read_safetensors(b);
-  ASSERT_EQ(x.tensors.size(), y.tensors.size());
-  for (const auto& [name, tensor] : x.tensors) {
-    ASSERT_TRUE(y.tensors.contains(name)) << name;
-    const Tensor& other = y.tensors.at(name);
-    ASSERT_EQ(tensor.bytes(), other.bytes()) << name;
-    EXPECT_EQ(std::memcmp(tensor.raw(), other.raw(), tensor.bytes()), 0) << name;
-  }
-}
-
-// metrics.csv without its last three columns, which are times.
-std::string metrics_of(const fs::path& run) {
-  std::istringstream in(read_text_file(run / "metrics.csv"));
-  std::string text;
-  for (std::string line; std::getline(in, line);) {
-    for (int i = 0; i < 3; ++i) line.resize(line.rfind(','));
-    text += line + "\n";
-  }
-  return text;
-}
-
-void expect_same_run(const fs::path& a, const fs::path& b) {
-  expect_same_tensors(a / "last.safetensors", b / "last.safetensors");
-  expect_same_tensors(a / "model.safetensors", b / "model.safetensors");
-  EXPECT_EQ(metrics_of(a), metrics_of(b));
-  EXPECT_EQ(read_text_file(a / "confusion.csv"), read_text_file(b / "confusion.csv"));
-}
-
 // Runs until that many steps of training (or, negative, of validation) of this call are done.
 TrainResult train_until(const TrainOptions& options, int steps) {
   std::atomic<bool> stop = false;
@@ -105,18 +77,6 @@ TrainResult train_until(const TrainOptions& options, int steps) {
     if (trained == steps || validated == -steps) stop = true;
   };
   return train(options, observer);
-}
-
-std::string error_of(const std::function<void()>& f, ErrorCode code) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
 }
 
 bool mentions(const std::string& text, std::string_view what) {

@@ -18,24 +18,13 @@
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "resnet/weights.h"
+#include "train/support.h"
 #include "train/training_graph.h"
 
 namespace resnet {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string error_of(const std::function<void()>& f, ErrorCode code = ErrorCode::kInvalidArgument) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
 
 #define EXPECT_IN(part, text) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
@@ -350,38 +339,6 @@ class Transfer : public testing::Test {
 
   fs::path folder_;
 };
-
-bool same(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.bytes() == b.bytes() &&
-         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
-
-void expect_same_tensors(const fs::path& a, const fs::path& b) {
-  const Safetensors x = read_safetensors(a), y = read_safetensors(b);
-  ASSERT_EQ(x.tensors.size(), y.tensors.size());
-  for (const auto& [name, tensor] : x.tensors) {
-    ASSERT_TRUE(y.tensors.contains(name)) << name;
-    EXPECT_TRUE(same(tensor, y.tensors.at(name))) << name;
-  }
-}
-
-// metrics.csv without its last three columns, which are times.
-std::string metrics_of(const fs::path& run) {
-  std::istringstream in(read_text_file(run / "metrics.csv"));
-  std::string text;
-  for (std::string line; std::getline(in, line);) {
-    for (int i = 0; i < 3; ++i) line.resize(line.rfind(','));
-    text += line + "\n";
-  }
-  return text;
-}
-
-void expect_same_run(const fs::path& a, const fs::path& b) {
-  expect_same_tensors(a / "last.safetensors", b / "last.safetensors");
-  expect_same_tensors(a / "model.safetensors", b / "model.safetensors");
-  EXPECT_EQ(metrics_of(a), metrics_of(b));
-  EXPECT_EQ(read_text_file(a / "confusion.csv"), read_text_file(b / "confusion.csv"));
-}
 
 TEST_F(Transfer, FrozenTensorsStayAsTheyWere) {
   const std::string weights = pretrained();
