@@ -60,6 +60,16 @@ void expect_same_weights(const std::map<std::string, Tensor>& a,
   }
 }
 
+Tensor transposed(const Tensor& matrix) {  // f32 [m, k] -> [k, m]
+  const auto m = static_cast<std::size_t>(matrix.dim(0)),
+             k = static_cast<std::size_t>(matrix.dim(1));
+  Tensor out(DType::kF32, {matrix.dim(1), matrix.dim(0)});
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < k; ++j) out.as<float>()[j * m + i] = matrix.as<float>()[i * k + j];
+  }
+  return out;
+}
+
 class OnnxTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -366,13 +376,7 @@ TEST_F(OnnxTest, OtherSpellingsMeanTheSame) {
       gemm.outputs[0] = "product";
       for (auto& [name, tensor] : onnx.initializers) {
         if (name != weight) continue;
-        Tensor columns(DType::kF32, {64, 4});
-        for (std::size_t k = 0; k < 64; ++k) {
-          for (std::size_t m = 0; m < 4; ++m) {
-            columns.as<float>()[k * 4 + m] = tensor.as<float>()[m * 64 + k];
-          }
-        }
-        tensor = columns;
+        tensor = transposed(tensor);
       }
       const auto at = std::ranges::find(onnx.nodes, "MatMul", &OnnxNode::op);
       onnx.nodes.insert(at + 1, {.op = "Add", .inputs = {bias, "product"}, .outputs = {logits}});
@@ -588,13 +592,7 @@ TEST_F(OnnxTest, NamesOfTheFileAreNotOurs) {
     first(onnx, "Gemm").attributes.erase("transB");
     for (auto& [name, tensor] : onnx.initializers) {
       if (name != "fc.weight") continue;
-      Tensor columns(DType::kF32, {64, 4});
-      for (std::size_t k = 0; k < 64; ++k) {
-        for (std::size_t m = 0; m < 4; ++m) {
-          columns.as<float>()[k * 4 + m] = tensor.as<float>()[m * 64 + k];
-        }
-      }
-      tensor = columns;
+      tensor = transposed(tensor);
     }
     onnx.initializers.emplace_back("fc.weight transposed", Tensor::full(shape, 7));
     expect_same_weights(imported(onnx).model.weights, model.weights);

@@ -5,23 +5,15 @@
 
 #include "core/file.h"
 #include "resnet/error.h"
+#include "train/support.h"
 
 namespace resnet {
 namespace {
 
 namespace fs = std::filesystem;
 
-class CurvesTest : public testing::Test {
+class CurvesTest : public FolderTest {
  protected:
-  CurvesTest() {
-    std::string pattern = (fs::temp_directory_path() / "resnet-curves-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    folder_ = pattern;
-  }
-  ~CurvesTest() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
   fs::path run(const std::string& name, const std::string& rows) {
     fs::create_directories(folder_ / name);
     write_file_atomic(folder_ / name / "metrics.csv", "epoch,step,val_top1,seconds\n" + rows);
@@ -38,7 +30,6 @@ class CurvesTest : public testing::Test {
     ADD_FAILURE() << "no error";
     return {};
   }
-  fs::path folder_;
 };
 
 using Values = std::vector<double>;

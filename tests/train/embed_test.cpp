@@ -17,12 +17,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kPictures = 5, kFeatures = 64, kClasses = 3;
 
-class Embed : public testing::Test {
+class Embed : public FolderTest {
  protected:
   Embed() {
-    std::string pattern = (fs::temp_directory_path() / "resnet-embed-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    folder_ = pattern;
     for (std::size_t i = 0; i < kPictures; ++i) {
       Image image(16, 16, 3);
       Random random(1, i, 0);
@@ -39,10 +36,6 @@ class Embed : public testing::Test {
     model_.weights = from_variables(variables, model_.config);
     options_.eval.threads = 1;
   }
-  ~Embed() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
   Embeddings of(const std::string& layer, bool pool = true) const {
     EmbedOptions o = options_;
     o.layer = layer;
@@ -50,7 +43,6 @@ class Embed : public testing::Test {
     return embed(model_, paths_, o);
   }
 
-  fs::path folder_;
   std::vector<fs::path> paths_;
   std::vector<Image> pictures_;
   ModelFile model_;

@@ -31,20 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A folder of its own for each test.
-class Run : public testing::Test {
- protected:
-  Run() {
-    std::string pattern = (fs::temp_directory_path() / "resnet-run-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    folder_ = pattern;
-  }
-  ~Run() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
-  fs::path folder_;
-};
+class Run : public FolderTest {};
 
 // Six steps an epoch of everything that has state: shuffling, augmentation, mixup, dropout,
 // momentum, an average of the weights.

@@ -11,9 +11,19 @@
 
 #include "core/file.h"
 #include "formats/safetensors.h"
+#include "formats/support.h"
 #include "resnet/error.h"
 
 namespace resnet {
+
+/// Tests with a folder of their own.
+class FolderTest : public testing::Test {
+ private:
+  TemporaryFolder temporary_;
+
+ protected:
+  const std::filesystem::path folder_ = temporary_.path();
+};
 
 /// The message of the error that `f` must throw, which is one line.
 inline std::string error_of(const std::function<void()>& f,

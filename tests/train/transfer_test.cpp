@@ -276,18 +276,8 @@ TEST(AdamW, CorrectsLateMomentsFromTheirOwnStart) {
 
 // ------------------------------------------------------------------------------------- whole runs
 
-class Transfer : public testing::Test {
+class Transfer : public FolderTest {
  protected:
-  Transfer() {
-    std::string pattern = (fs::temp_directory_path() / "resnet-transfer-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    folder_ = pattern;
-  }
-  ~Transfer() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
-
   // A network for galaxies, trained for an epoch.
   std::string pretrained(const std::string& architecture = "resnet8") {
     TrainOptions o;
@@ -336,8 +326,6 @@ class Transfer : public testing::Test {
     o.out = folder_ / out;
     return o;
   }
-
-  fs::path folder_;
 };
 
 TEST_F(Transfer, FrozenTensorsStayAsTheyWere) {
