@@ -296,9 +296,10 @@ struct LrFinderResult {
   std::vector<BadPicture> skipped;  ///< Pictures that could not be read.
 };
 
-/// Trains a fresh network for a few steps with a rising rate. Nothing is written. Takes the options
-/// of `train` and heeds those that shape a step: data, network, batch, optimizer, loss. Throws as
-/// `train` does; a loss that stops being finite ends the test and is no error.
+/// Trains a network, fresh or from `transfer.weights`, for a few steps with a rising rate. Nothing
+/// is written. Takes the options of `train` and heeds those that shape a step: data, network,
+/// batch, optimizer, loss. Throws as `train` does; a loss that stops being finite ends the test and
+/// is no error.
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder = {},
                                   const Observer& observer = {});
 

@@ -86,6 +86,17 @@ void write_new(const fs::path& path, std::span<const std::byte> bytes) {
   }
 }
 
+// Files that get their final name are trusted later on, so they have to be on the disk before.
+void sync(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = fd >= 0 && ::syncfs(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (!synced) {
+    fail(ErrorCode::kIo, "cannot write {}: {}", folder.string(), std::strerror(error));
+  }
+}
+
 }  // namespace
 
 void unpack(const fs::path& archive, const std::string& top, const fs::path& folder,
@@ -110,6 +121,7 @@ void unpack(const fs::path& archive, const std::string& top, const fs::path& fol
   if (!fs::exists(work.path() / "new", error)) {
     fail(ErrorCode::kBadData, "{}: no files below {}/ in it", archive.string(), top);
   }
+  sync(work.path());
   fs::rename(work.path() / "new", folder, error);
   if (error && !fs::exists(folder)) {  // else another process was faster
     fail(ErrorCode::kIo, "cannot create {}: {}", folder.string(), error.message());
