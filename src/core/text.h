@@ -13,4 +13,7 @@ std::string printable(std::string_view text, std::size_t most = std::string_view
 
 bool is_utf8(std::string_view text);
 
+/// With A to Z as a to z.
+std::string lower(std::string_view text);
+
 }  // namespace resnet

@@ -2,12 +2,12 @@
 // {train,val,test}_images, u8 [n, h, w] or [n, h, w, 3], and …_labels, [n, 1] or [n].
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <string_view>
 #include <utility>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/npz.h"
@@ -69,9 +69,7 @@ std::vector<std::int32_t> labels_of(const Tensor& t, std::int64_t pictures,
 }  // namespace
 
 bool is_npz(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension == ".npz";
+  return lower(path.extension().string()) == ".npz";
 }
 
 Opened open_npz(const std::filesystem::path& path, Purpose purpose) {

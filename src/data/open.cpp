@@ -256,13 +256,15 @@ constexpr std::string_view kSources =
 Opened open_source(const DataSpec& spec, Purpose purpose) {
   const std::string& source = spec.source;
   if (source == kGalaxies || source.starts_with("galaxies:")) return open_galaxies(spec);
-  const bool braces = source.find('{') != std::string::npos && is_webdataset(source);
-  const fs::path path = braces ? fs::path(source) : locate_data(spec, kSources);
+  if (source.find('{') != std::string::npos && is_webdataset(source)) {
+    return open_webdataset(source, purpose);
+  }
+  const fs::path path = locate_data(spec, kSources);
   // By name before by contents: looking into an archive may take a while.
-  if (!braces && is_table(path)) return open_table(path);
-  if (!braces && is_npz(path)) return open_npz(path, purpose);
-  if (!braces && is_hdf5(path)) return open_hdf5(path);
-  if (!braces && !is_picture_path(path) && is_cifar(path)) return open_cifar(path);
+  if (is_table(path)) return open_table(path);
+  if (is_npz(path)) return open_npz(path, purpose);
+  if (is_hdf5(path)) return open_hdf5(path);
+  if (!is_picture_path(path) && is_cifar(path)) return open_cifar(path);
   if (is_webdataset(path.string())) return open_webdataset(path.string(), purpose);
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) {

@@ -1,13 +1,13 @@
 // A table of pictures and labels: CSV or TSV with the columns path, label and, if wanted, split.
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <map>
 #include <system_error>
 #include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/csv.h"
@@ -18,11 +18,6 @@ namespace resnet {
 namespace {
 
 constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 32;
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 std::string trimmed(const std::string& text) {
   const std::size_t begin = text.find_first_not_of(" \t");

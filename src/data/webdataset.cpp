@@ -4,7 +4,6 @@
 // position, in any order, from any thread. Nothing but that index is held in memory.
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/picture.h"
@@ -202,8 +202,7 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
     const std::size_t dot = file.name.find('.', base);
     if (dot == file.name.npos || dot == base) return;  // hidden, or of no kind
     const std::string_view stem = std::string_view(file.name).substr(0, dot);
-    std::string kind = file.name.substr(dot);
-    for (char& c : kind) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const std::string kind = lower(file.name.substr(dot));
     if (stem != gathered.stem) {
       add_sample(gathered, *tar, index, labels);
       gathered = {};

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "core/text.h"
 
 namespace resnet {
 namespace {
@@ -55,8 +56,7 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) {
   }
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return size;
-  std::string name(line.substr(0, colon));
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name = lower(line.substr(0, colon));
   const std::string_view value = trimmed(line.substr(colon + 1));
   if (name == "content-length") r.length = parse_number(value);
   if (name == "content-range" && value.starts_with("bytes ")) {

@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <clocale>
 #include <memory>
 #include <string_view>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace resnet {
 namespace {
@@ -112,8 +112,7 @@ void read_entries(archive* a, const std::string& name, const ChooseFile& choose,
 }
 
 bool ends_with_any(const std::filesystem::path& path, std::span<const std::string_view> endings) {
-  std::string name = path.filename().string();
-  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string name = lower(path.filename().string());
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) {
     return name.size() > e.size() && name.ends_with(e);
   });

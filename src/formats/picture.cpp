@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string_view>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "formats/picture_internal.h"
 
 namespace resnet {
@@ -132,8 +132,7 @@ bool is_picture_path(const std::filesystem::path& path) {
       ".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".webp",    ".gif",    ".bmp",
       ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2",     ".jxl",    ".ppm",
       ".pgm", ".fits", ".fit",  ".fts",  ".fz",   ".fits.gz", ".fit.gz", ".fts.gz"};
-  std::string name = path.filename().string();
-  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string name = lower(path.filename().string());
   return std::any_of(kExtensions.begin(), kExtensions.end(), [&](std::string_view extension) {
     return name.size() > extension.size() && name.ends_with(extension);
   });

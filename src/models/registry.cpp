@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/nearest.h"
+#include "core/text.h"
 
 namespace resnet {
 namespace {
@@ -30,15 +31,11 @@ const Family& family_of(std::string_view name) {
   if (const Family* family = find_family(name)) return *family;
   constexpr std::size_t kLongest = 64;  // names come from files, too: keep the message short
   const std::string shown(name.substr(0, kLongest));
-  std::string lower = shown;
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
   const std::vector<std::string> known = architectures();
   fail(ErrorCode::kInvalidArgument,
        "unknown architecture '{}'; did you mean '{}'? Known are {} and other CIFAR networks with "
        "6n+2 (basic) or 9n+2 (bottleneck) layers",
-       shown, nearest_name(lower, known), fmt::join(known, ", "));
+       shown, nearest_name(lower(shown), known), fmt::join(known, ", "));
 }
 
 void check_config(const Graph& graph, const ModelConfig& c, Value image) {
