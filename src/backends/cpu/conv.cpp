@@ -3,6 +3,7 @@
 // docs/PERFORMANCE.md).
 #include <array>
 #include <cstring>
+#include <functional>
 #include <optional>
 
 #include "backends/cpu/cpu_target.h"
@@ -70,26 +71,13 @@ bool prefers_winograd(const Problem& p) {
          p.y[1] % 16 == 0 && p.x[1] >= 32 && p.y[1] >= 32;
 }
 
-struct Candidate {
+// The choices of one oneDNN primitive.
+struct DnnlConv {
   dnnl::algorithm algorithm;
   Layout x, y;
 };
 
-std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
-  std::vector<Candidate> list;
-  if (v.target.options().winograd && v.target.block() == 16 && prefers_winograd(p)) {
-    list.push_back({dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout});
-  }
-  const auto direct = dnnl::algorithm::convolution_direct;
-  // The first convolution reads the few channels of a picture as they come.
-  const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
-  if (x_is_plain && p.x[1] < 4) list.push_back({direct, kPlainLayout, kBlockedLayout});
-  list.push_back({direct, kBlockedLayout, kBlockedLayout});
-  list.push_back({dnnl::algorithm::convolution_auto, kPlainLayout, kPlainLayout});
-  return list;
-}
-
-// The descriptors of one candidate in one direction.
+// The descriptors of one oneDNN primitive in one direction.
 struct Attempt {
   CpuTarget& target;
   const Problem& p;
@@ -97,7 +85,7 @@ struct Attempt {
   dnnl::algorithm algorithm;
   dnnl::primitive_attr attr;
 
-  Attempt(CpuTarget& t, const Problem& problem, const Candidate& c)
+  Attempt(CpuTarget& t, const Problem& problem, const DnnlConv& c)
       : target(t),
         p(problem),
         x(t.describe_memory({DType::kF32, problem.x}, c.x)),
@@ -141,7 +129,7 @@ KernelChoice finish(const NodeView& v, const Pd& pd, std::unique_ptr<DnnlKernel>
   return choice;
 }
 
-KernelChoice forward(const NodeView& v, const Attempt& t, const Candidate& c) {
+KernelChoice forward(const NodeView& v, const Attempt& t, const DnnlConv& c) {
   // Folded weights do not change from run to run: Winograd may have them transformed once.
   const bool fixed =
       v.graph.mode() == Mode::kInference || v.graph.node(v.node.inputs[1]).op == Op::kFoldWeights;
@@ -167,7 +155,7 @@ KernelChoice forward(const NodeView& v, const Attempt& t, const Candidate& c) {
   return choice;
 }
 
-KernelChoice backward_data(const NodeView& v, const Attempt& t, const Candidate& c) {
+KernelChoice backward_data(const NodeView& v, const Attempt& t, const DnnlConv& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
   const BackwardData::primitive_desc pd({t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(),
                                          t.p.dilates(), t.p.pad_begin(), t.p.pad_end()},
@@ -182,7 +170,7 @@ KernelChoice backward_data(const NodeView& v, const Attempt& t, const Candidate&
   return choice;
 }
 
-KernelChoice backward_weights(const NodeView& v, const Attempt& t, const Candidate& c) {
+KernelChoice backward_weights(const NodeView& v, const Attempt& t, const DnnlConv& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
   const BackwardWeights::primitive_desc pd({t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(),
                                             t.p.dilates(), t.p.pad_begin(), t.p.pad_end()},
@@ -197,6 +185,40 @@ KernelChoice backward_weights(const NodeView& v, const Attempt& t, const Candida
   return choice;
 }
 
+KernelChoice dnnl_conv(const NodeView& v, const Problem& p, const DnnlConv& c) {
+  const Attempt t(v.target, p, c);
+  switch (p.op) {
+    case Op::kConv2d: return forward(v, t, c);
+    case Op::kConv2dBackwardData: return backward_data(v, t, c);
+    default: return backward_weights(v, t, c);
+  }
+}
+
+// One way to compute a convolution.
+struct Candidate {
+  std::string_view name;               // in the tuner's table; never reused for another kernel
+  std::function<KernelChoice()> make;  // throws dnnl::error where the library has no such kernel
+};
+
+// Everything that could compute this node, in the order of preference where nothing is measured:
+// the first that can be made. A new kernel is one more line here.
+std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
+  std::vector<Candidate> list;
+  const auto dnnl = [&](std::string_view name, dnnl::algorithm algorithm, Layout x, Layout y) {
+    list.push_back({name, [&v, &p, c = DnnlConv{algorithm, x, y}] { return dnnl_conv(v, p, c); }});
+  };
+  const auto direct = dnnl::algorithm::convolution_direct;
+  if (v.target.options().winograd && v.target.block() == 16 && prefers_winograd(p)) {
+    dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
+  }
+  // The first convolution reads the few channels of a picture as they come.
+  const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
+  if (x_is_plain && p.x[1] < 4) dnnl("plain-to-blocked", direct, kPlainLayout, kBlockedLayout);
+  dnnl("blocked", direct, kBlockedLayout, kBlockedLayout);
+  dnnl("plain", dnnl::algorithm::convolution_auto, kPlainLayout, kPlainLayout);
+  return list;
+}
+
 }  // namespace
 
 KernelChoice make_conv(const NodeView& v) {
@@ -204,10 +226,7 @@ KernelChoice make_conv(const NodeView& v) {
   std::optional<KernelChoice> slow;  // oneDNN's own naive loops, if nothing else fits
   for (const Candidate& c : candidates(v, p)) {
     try {
-      const Attempt t(v.target, p, c);
-      KernelChoice choice = p.op == Op::kConv2d               ? forward(v, t, c)
-                            : p.op == Op::kConv2dBackwardData ? backward_data(v, t, c)
-                                                              : backward_weights(v, t, c);
+      KernelChoice choice = c.make();
       if (choice.name.rfind("ref", 0) != 0) return choice;
       if (!slow) slow = std::move(choice);
     } catch (const dnnl::error&) {
