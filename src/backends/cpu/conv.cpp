@@ -39,20 +39,24 @@ struct Problem {
   Op op;
   Shape x, w, y;
   ConvAttributes a;
+  DType dtype = DType::kF32;  // of x and y
 
   memory::dims strides() const { return {a.stride_h, a.stride_w}; }
   memory::dims dilates() const { return {a.dilation_h - 1, a.dilation_w - 1}; }
   memory::dims pad_begin() const { return {a.pad_top, a.pad_left}; }
   memory::dims pad_end() const { return {a.pad_bottom, a.pad_right}; }
-  memory::desc weights() const {
+  // The network's weights are f32. A convolution of bf16 reads them rounded: the change of layout
+  // in front of it converts. Their gradient comes out as f32.
+  memory::desc weights() const { return weights(dtype); }
+  memory::desc weights(DType as) const {
     memory::dims dims(w.begin(), w.end());
     if (a.groups > 1) dims = {a.groups, w[0] / a.groups, w[1], w[2], w[3]};
-    return {dims, memory::data_type::f32, memory::format_tag::any};
+    return {dims, data_type(as), memory::format_tag::any};
   }
 };
 
 Problem problem_of(const NodeView& v) {
-  Problem p{v.node.op, {}, {}, {}, v.attributes<ConvAttributes>()};
+  Problem p{v.node.op, {}, {}, {}, v.attributes<ConvAttributes>(), v.in(0).dtype};
   switch (v.node.op) {
     case Op::kConv2d: p.x = v.in_shape(0), p.w = v.in_shape(1), p.y = v.out_shape(); break;
     case Op::kConv2dBackwardData:
@@ -66,9 +70,9 @@ Problem problem_of(const NodeView& v) {
 // Where Winograd wins in all three directions: with 16 channels its transforms cost more than they
 // save. A function of shapes alone, so that results repeat.
 bool prefers_winograd(const Problem& p) {
-  return p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
-         p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 && p.x[1] % 16 == 0 &&
-         p.y[1] % 16 == 0 && p.x[1] >= 32 && p.y[1] >= 32;
+  return p.dtype == DType::kF32 && p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 &&
+         p.a.stride_w == 1 && p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
+         p.x[1] % 16 == 0 && p.y[1] % 16 == 0 && p.x[1] >= 32 && p.y[1] >= 32;
 }
 
 // The choices of one oneDNN primitive.
@@ -88,8 +92,8 @@ struct Attempt {
   Attempt(CpuTarget& t, const Problem& problem, const DnnlConv& c)
       : target(t),
         p(problem),
-        x(t.describe_memory({DType::kF32, problem.x}, c.x)),
-        y(t.describe_memory({DType::kF32, problem.y}, c.y)),
+        x(t.describe_memory({problem.dtype, problem.x}, c.x)),
+        y(t.describe_memory({problem.dtype, problem.y}, c.y)),
         algorithm(c.algorithm) {
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   }
@@ -172,9 +176,10 @@ KernelChoice backward_data(const NodeView& v, const Attempt& t, const DnnlConv& 
 
 KernelChoice backward_weights(const NodeView& v, const Attempt& t, const DnnlConv& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
-  const BackwardWeights::primitive_desc pd({t.algorithm, t.x, t.p.weights(), t.y, t.p.strides(),
-                                            t.p.dilates(), t.p.pad_begin(), t.p.pad_end()},
-                                           t.attr, v.target.engine(), hint);
+  const BackwardWeights::primitive_desc pd(
+      {t.algorithm, t.x, t.p.weights(DType::kF32), t.y, t.p.strides(), t.p.dilates(),
+       t.p.pad_begin(), t.p.pad_end()},
+      t.attr, v.target.engine(), hint);
   auto kernel = std::make_unique<DnnlKernel>(v.target, BackwardWeights(pd));
   kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
   kernel->bind(DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), From::kIn, 1);
@@ -208,6 +213,10 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
     list.push_back({name, [&v, &p, c = DnnlConv{algorithm, x, y}] { return dnnl_conv(v, p, c); }});
   };
   const auto direct = dnnl::algorithm::convolution_direct;
+  if (p.dtype == DType::kBF16) {
+    dnnl("channels-last", direct, kChannelsLast, kChannelsLast);
+    return list;
+  }
   if (v.target.options().winograd && v.target.block() == 16 && prefers_winograd(p)) {
     dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
   }

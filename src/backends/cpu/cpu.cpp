@@ -13,16 +13,8 @@ namespace {
 
 using dnnl::memory;
 
-memory::data_type data_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF32: return memory::data_type::f32;
-    case DType::kBF16: return memory::data_type::bf16;
-    case DType::kU8: return memory::data_type::u8;
-    case DType::kI8: return memory::data_type::s8;
-    case DType::kI32: return memory::data_type::s32;
-    default: fail(ErrorCode::kUnsupported, "the cpu device has no values of {}", name_of(dtype));
-  }
-}
+// Layouts from here on are formats that oneDNN chose.
+constexpr std::int32_t kFirstFormat = 3;
 
 memory::dims row_major(const memory::dims& dims) {
   memory::dims strides(dims.size(), 1);
@@ -38,6 +30,17 @@ bool has_avx512() {
 
 }  // namespace
 
+memory::data_type data_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return memory::data_type::f32;
+    case DType::kBF16: return memory::data_type::bf16;
+    case DType::kU8: return memory::data_type::u8;
+    case DType::kI8: return memory::data_type::s8;
+    case DType::kI32: return memory::data_type::s32;
+    default: fail(ErrorCode::kUnsupported, "the cpu device has no values of {}", name_of(dtype));
+  }
+}
+
 CpuTarget::CpuTarget(const CpuOptions& options) : options_(options), block_(has_avx512() ? 16 : 8) {
   if (!simd::limit_vectors(block_)) {
     fail(ErrorCode::kUnsupported,
@@ -51,9 +54,12 @@ void CpuTarget::begin_run() {
 }
 
 memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) const {
-  if (layout.id >= 2) return formats_[static_cast<std::size_t>(layout.id) - 2];
+  if (layout.id >= kFirstFormat) {
+    return formats_[static_cast<std::size_t>(layout.id - kFirstFormat)];
+  }
   const memory::dims dims(type.shape.begin(), type.shape.end());
   if (layout == kPlainLayout) return {dims, data_type(type.dtype), row_major(dims)};
+  if (layout == kChannelsLast) return {dims, data_type(type.dtype), memory::format_tag::nhwc};
   const auto tag = block_ == 16 ? memory::format_tag::nChw16c : memory::format_tag::nChw8c;
   return {dims, data_type(type.dtype), tag};
 }
@@ -69,14 +75,15 @@ Layout CpuTarget::intern(const memory::desc& desc) {
   const auto found = std::find(formats_.begin(), formats_.end(), desc);
   if (found == formats_.end()) {
     formats_.push_back(desc);
-    return {static_cast<std::int32_t>(formats_.size()) + 1};
+    return {static_cast<std::int32_t>(formats_.size()) - 1 + kFirstFormat};
   }
-  return {static_cast<std::int32_t>(found - formats_.begin()) + 2};
+  return {static_cast<std::int32_t>(found - formats_.begin()) + kFirstFormat};
 }
 
 std::string CpuTarget::describe(Layout layout) const {
   if (layout == kPlainLayout) return "plain";
   if (layout == kBlockedLayout) return fmt::format("nChw{}c", block_);
+  if (layout == kChannelsLast) return "nhwc";
   return fmt::format("format{}", layout.id);
 }
 
@@ -168,7 +175,7 @@ KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
                         std::size_t scratch_bytes, std::vector<int> in_place) {
   KernelChoice choice = plain_kernel(v, std::move(kernel), scratch_bytes, std::move(in_place));
   const auto layout = [](const TensorType& t) {
-    return t.shape.size() == 4 ? kBlockedLayout : kPlainLayout;
+    return t.shape.size() == 4 ? activation_layout(t.dtype) : kPlainLayout;
   };
   for (std::size_t i = 0; i < choice.inputs.size(); ++i) choice.inputs[i] = layout(v.in(i));
   for (std::size_t i = 0; i < choice.outputs.size(); ++i) choice.outputs[i] = layout(v.out(i));

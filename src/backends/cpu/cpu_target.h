@@ -1,7 +1,9 @@
 // Inside the CPU backend: layouts and the pieces that the op files share.
 //
-// Activations of 4 dimensions lie blocked: nChw16c (nChw8c without AVX-512), channels padded with
-// zeros to whole blocks. Every kernel keeps the padding zero, because oneDNN counts on it.
+// Activations of 4 dimensions lie blocked if they are f32: nChw16c (nChw8c without AVX-512),
+// channels padded with zeros to whole blocks. Every kernel keeps the padding zero, because oneDNN
+// counts on it. In bf16 they lie channels last (nhwc), without padding: oneDNN's AMX kernels want
+// that, and run five times as fast as its others on blocked ones.
 #pragma once
 
 #include <deque>
@@ -13,6 +15,14 @@
 namespace resnet {
 
 inline constexpr Layout kBlockedLayout{1};
+inline constexpr Layout kChannelsLast{2};
+
+/// Where the kernels of our own have 4-D activations of a type.
+constexpr Layout activation_layout(DType dtype) {
+  return dtype == DType::kBF16 ? kChannelsLast : kBlockedLayout;
+}
+
+dnnl::memory::data_type data_type(DType dtype);
 
 class CpuTarget final : public Target {
  public:
@@ -40,7 +50,7 @@ class CpuTarget final : public Target {
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   std::int64_t block_;
-  std::deque<dnnl::memory::desc> formats_;  // layout id - 2
+  std::deque<dnnl::memory::desc> formats_;  // layout id - kFirstFormat
 };
 
 /// What an op file sees when it makes a kernel.
@@ -73,7 +83,7 @@ struct BlockedShape {
   std::int64_t size() const { return tiles() * tile(); }
 };
 
-/// A choice whose 4-D operands are all blocked and whose others are plain.
+/// A choice whose 4-D operands all lie as activations of their types do, the others plain.
 KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
                         std::size_t scratch_bytes = 0, std::vector<int> in_place = {});
 /// A choice whose operands are all plain: weights, updates, matrices.
