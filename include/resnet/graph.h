@@ -51,6 +51,10 @@ enum class Op : std::uint8_t {
   kPadShortcut,          ///< x -> x at stride s, zero channels around it, PadShortcutAttributes
   kConcat,               ///< x0, x1, ... -> joined along channels
   kSliceChannels,        ///< x -> channels [begin, end), SliceAttributes
+  kQuantize,             ///< x f32 -> integers, QuantizeAttributes
+  kDequantize,           ///< integers -> f32, QuantizeAttributes
+  kQuantizedConv2d,      ///< x, w i8, bias [, residual] -> y, QuantizedAttributes
+  kQuantizedLinear,      ///< x [n, k], w i8 [m, k], bias [m] -> [n, m] f32, QuantizedAttributes
   kSoftmax,              ///< x [n, c] -> probabilities over c
   kSoftmaxCrossEntropy,  ///< logits [n, c], targets [n, c] [, class weights [c]] -> loss [1], p
   // Backward.
@@ -143,6 +147,29 @@ struct FillAttributes {
   bool operator==(const FillAttributes&) const = default;
 };
 
+/// An integer q stands for the real number scale * q; zero stands for zero. Of kQuantize,
+/// q = round(x / scale) to the nearest, ties to even, saturated to `dtype`; of kDequantize and of
+/// kGlobalAvgPool over integers, the scale of x.
+struct QuantizeAttributes {
+  float scale = 1;
+  DType dtype = DType::kU8;  ///< kU8, kI8: of the result of kQuantize
+  bool operator==(const QuantizeAttributes&) const = default;
+};
+
+/// A convolution or linear layer on integers (Jacob et al., CVPR 2018), with exact sums:
+///   real y = x_scale w_scales[m] (sum of x w + bias[m]) + residual_scale residual, then ReLU.
+/// Data that is f32 is quantised by x_scale first.
+struct QuantizedAttributes {
+  ConvAttributes conv;  ///< of a convolution; there is always a bias
+  float x_scale = 1;
+  DType x_dtype = DType::kU8;   ///< what f32 data is quantised to
+  std::vector<float> w_scales;  ///< one for each filter
+  float residual_scale = 1;     ///< of a residual of integers
+  DType dtype = DType::kU8;  ///< of y: kU8, kI8: round(real y / y_scale), saturated; kF32: real y
+  float y_scale = 1;
+  bool operator==(const QuantizedAttributes&) const = default;
+};
+
 struct LossAttributes {
   double label_smoothing = 0;
   bool operator==(const LossAttributes&) const = default;
@@ -186,10 +213,10 @@ struct ParameterAttributes {
   bool operator==(const ParameterAttributes&) const = default;
 };
 
-using Attributes =
-    std::variant<std::monostate, ConvAttributes, PoolAttributes, NormAttributes, DropoutAttributes,
-                 PadShortcutAttributes, ShapeAttributes, SliceAttributes, FillAttributes,
-                 LossAttributes, UpdateAttributes, ParameterAttributes>;
+using Attributes = std::variant<std::monostate, ConvAttributes, PoolAttributes, NormAttributes,
+                                DropoutAttributes, PadShortcutAttributes, ShapeAttributes,
+                                SliceAttributes, FillAttributes, LossAttributes, UpdateAttributes,
+                                ParameterAttributes, QuantizeAttributes, QuantizedAttributes>;
 
 struct TensorType {
   DType dtype = DType::kF32;
@@ -289,7 +316,8 @@ class Graph {
                               Value class_weights = {});
 
   // --- The raw form, for autodiff, passes and tests.
-  Value parameter(std::string name, Shape shape, const ParameterAttributes& attributes);
+  Value parameter(std::string name, Shape shape, const ParameterAttributes& attributes,
+                  DType dtype = DType::kF32);
   /// Appends a node; its output types come from the op's shape rule. Returns output 0
   /// (for updates: a Value that must not be read).
   Value append(Op op, std::string name, std::vector<Value> inputs, Attributes attributes = {});

@@ -143,8 +143,8 @@ Graph Rewrite::finish() const {
       if (n.op == Op::kInput) {
         v = graph.input(n.name, n.outputs[0].shape, n.outputs[0].dtype);
       } else if (n.op == Op::kParameter) {
-        v = graph.parameter(n.name, n.outputs[0].shape,
-                            std::get<ParameterAttributes>(n.attributes));
+        v = graph.parameter(n.name, n.outputs[0].shape, std::get<ParameterAttributes>(n.attributes),
+                            n.outputs[0].dtype);
       } else {
         v = graph.append(n.op, n.name, std::move(inputs), n.attributes);
       }

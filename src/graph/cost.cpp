@@ -20,10 +20,12 @@ std::int64_t multiply_adds(const Graph& graph, const Node& node) {
     return product(element_count(y), element_count({w[1], w[2], w[3]}));
   };
   switch (node.op) {
-    case Op::kConv2d: return convolution(node.outputs[0].shape, in(1));
+    case Op::kConv2d:
+    case Op::kQuantizedConv2d: return convolution(node.outputs[0].shape, in(1));
     case Op::kConv2dBackwardData: return convolution(in(0), in(1));
     case Op::kConv2dBackwardWeights: return convolution(in(1), node.outputs[0].shape);
-    case Op::kLinear: return product(element_count(node.outputs[0].shape), in(0)[1]);
+    case Op::kLinear:
+    case Op::kQuantizedLinear: return product(element_count(node.outputs[0].shape), in(0)[1]);
     case Op::kLinearBackwardData: return product(element_count(node.outputs[0].shape), in(0)[1]);
     case Op::kLinearBackwardWeights: return product(element_count(node.outputs[0].shape), in(0)[0]);
     default: return 0;

@@ -93,7 +93,7 @@ Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attribut
   const auto count = static_cast<int>(inputs.size());
   RESNET_CHECK(count >= info.min_inputs && (info.max_inputs < 0 || count <= info.max_inputs));
   Node node{op, std::move(name), std::move(inputs), std::move(attributes), {}};
-  node.outputs = info.infer({node.name, op, types, node.attributes});
+  node.outputs = infer({node.name, op, types, node.attributes});
   for (const TensorType& t : node.outputs) expect_size(node.name, t.shape);
   nodes_.push_back(std::move(node));
   return {static_cast<std::int32_t>(nodes_.size()) - 1, 0};
@@ -108,7 +108,8 @@ Value Graph::input(std::string name, Shape shape, DType dtype) {
   return v;
 }
 
-Value Graph::parameter(std::string name, Shape shape, const ParameterAttributes& attributes) {
+Value Graph::parameter(std::string name, Shape shape, const ParameterAttributes& attributes,
+                       DType dtype) {
   if (find(name)) {
     fail(ErrorCode::kInvalidArgument, "two parameters are called {}; give each layer its own name",
          name);
@@ -116,7 +117,7 @@ Value Graph::parameter(std::string name, Shape shape, const ParameterAttributes&
   expect_size(name, shape);
   const Value v = append(Op::kParameter, std::move(name), {}, attributes);
   sources_[nodes_.back().name] = v.node;
-  nodes_.back().outputs = {{DType::kF32, std::move(shape)}};
+  nodes_.back().outputs = {{dtype, std::move(shape)}};
   return v;
 }
 

@@ -17,6 +17,11 @@ using Types = std::vector<TensorType>;
 // twice what Graph::conv2d takes.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 21;
 
+// Far from the ends of f32, so that quotients and products of a few scales stay finite.
+constexpr float kMinScale = 0x1p-40F, kMaxScale = 0x1p40F;
+// Products of 8-bit integers whose sums fit 32 bits: each is at most 255 * 128.
+constexpr std::int64_t kMaxExactProducts = 65536;
+
 void expect(const RuleInput& r, bool condition, const std::string& what) {
   if (!condition) bad(r, what);
 }
@@ -31,6 +36,13 @@ void expect_shape(const RuleInput& r, std::size_t input, const Shape& shape) {
   expect(r, r.shape(input) == shape,
          fmt::format("input {} must have shape {}, it has {}", input, to_string(shape),
                      to_string(r.shape(input))));
+}
+
+bool is_integer(DType dtype) { return dtype == DType::kU8 || dtype == DType::kI8; }
+
+void expect_scale(const RuleInput& r, float scale) {
+  expect(r, scale >= kMinScale && scale <= kMaxScale,
+         fmt::format("scales must be between 2^-40 and 2^40, one is {}", scale));
 }
 
 Types f32(Shape shape) { return {{DType::kF32, std::move(shape)}}; }
@@ -173,6 +185,8 @@ Shape pool_output(const RuleInput& r, const Shape& x, const PoolAttributes& a) {
 
 Types max_pool(const RuleInput& r) {
   const Shape y = pool_output(r, r.shape(0), r.as<PoolAttributes>());
+  // Nothing is differentiated through integers: no positions.
+  if (is_integer(r.inputs[0].dtype)) return {{r.inputs[0].dtype, y}};
   return {{DType::kF32, y}, {DType::kU8, y}};
 }
 
@@ -189,6 +203,7 @@ Types pool_backward(const RuleInput& r) {
 
 Types global_avg_pool(const RuleInput& r) {
   expect_rank(r, 0, 4);
+  if (is_integer(r.inputs[0].dtype)) expect_scale(r, r.as<QuantizeAttributes>().scale);
   return f32({r.shape(0)[0], r.shape(0)[1]});
 }
 
@@ -243,7 +258,7 @@ Shape shortcut_output(const RuleInput& r, const Shape& x, const PadShortcutAttri
 }
 
 Types pad_shortcut(const RuleInput& r) {
-  return f32(shortcut_output(r, r.shape(0), r.as<PadShortcutAttributes>()));
+  return {{r.inputs[0].dtype, shortcut_output(r, r.shape(0), r.as<PadShortcutAttributes>())}};
 }
 
 Types pad_shortcut_backward(const RuleInput& r) {
@@ -271,6 +286,63 @@ Types slice_channels(const RuleInput& r) {
   expect(r, a.begin >= 0 && a.begin < a.end && a.end <= y[1], "bad channel range");
   y[1] = a.end - a.begin;
   return f32(y);
+}
+
+Types quantize(const RuleInput& r) {
+  const auto& a = r.as<QuantizeAttributes>();
+  expect_scale(r, a.scale);
+  expect(r, is_integer(a.dtype) && r.inputs[0].dtype == DType::kF32,
+         "makes 8-bit integers of f32 only");
+  return {{a.dtype, r.shape(0)}};
+}
+
+Types dequantize(const RuleInput& r) {
+  expect_scale(r, r.as<QuantizeAttributes>().scale);
+  expect(r, is_integer(r.inputs[0].dtype), "needs 8-bit integers");
+  return f32(r.shape(0));
+}
+
+// What convolutions and linear layers have in common; `filters` outputs.
+Types quantized_layer(const RuleInput& r, Shape y, std::int64_t filters) {
+  const auto& a = r.as<QuantizedAttributes>();
+  expect(r, r.inputs[1].dtype == DType::kI8, "needs weights of i8");
+  expect(r, r.inputs[0].dtype == DType::kF32 || is_integer(r.inputs[0].dtype),
+         "needs data of u8, i8 or f32");
+  expect(r, is_integer(a.x_dtype) && (is_integer(a.dtype) || a.dtype == DType::kF32),
+         "data becomes u8 or i8, results u8, i8 or f32");
+  expect(r, std::ssize(a.w_scales) == filters,
+         fmt::format("has {} scales of weights for {} filters", a.w_scales.size(), filters));
+  expect_scale(r, a.x_scale);
+  expect_scale(r, a.y_scale);
+  expect_scale(r, a.residual_scale);
+  for (const float scale : a.w_scales) expect_scale(r, scale);
+  expect_shape(r, 2, {filters});
+  expect(r, element_count(r.shape(1)) / filters <= kMaxExactProducts,
+         fmt::format("has more than {} weights a filter", kMaxExactProducts));
+  return {{a.dtype, std::move(y)}};
+}
+
+Types quantized_conv2d(const RuleInput& r) {
+  const auto& a = r.as<QuantizedAttributes>();
+  Shape y = conv_output(r, r.shape(0), r.shape(1), a.conv);
+  expect(r, r.inputs.size() == (a.conv.residual ? 4U : 3U), "wrong number of inputs");
+  if (a.conv.residual) {
+    expect_shape(r, 3, y);
+    const DType residual = r.inputs[3].dtype;
+    expect(r, is_integer(residual) == is_integer(a.dtype) && residual != DType::kI32,
+           "integers take a residual of integers, f32 one of f32");
+  }
+  return quantized_layer(r, std::move(y), r.shape(1)[0]);
+}
+
+Types quantized_linear(const RuleInput& r) {
+  expect_rank(r, 0, 2);
+  expect_rank(r, 1, 2);
+  const Shape &x = r.shape(0), &w = r.shape(1);
+  expect(r, x[1] == w[1], fmt::format("data has {} features, weights want {}", x[1], w[1]));
+  const auto& a = r.as<QuantizedAttributes>();
+  expect(r, a.dtype == DType::kF32 && a.conv == ConvAttributes{}, "linear layers make f32");
+  return quantized_layer(r, {x[0], w[0]}, w[0]);
 }
 
 Types softmax(const RuleInput& r) {
@@ -344,6 +416,10 @@ constexpr std::array kOps = {
     OpInfo{Op::kPadShortcut, "pad_shortcut", 1, 1, 0, pad_shortcut},
     OpInfo{Op::kConcat, "concat", 1, -1, 0, concat},
     OpInfo{Op::kSliceChannels, "slice_channels", 1, 1, 0, slice_channels},
+    OpInfo{Op::kQuantize, "quantize", 1, 1, 0, quantize},
+    OpInfo{Op::kDequantize, "dequantize", 1, 1, 0, dequantize},
+    OpInfo{Op::kQuantizedConv2d, "quantized_conv2d", 3, 4, 0, quantized_conv2d},
+    OpInfo{Op::kQuantizedLinear, "quantized_linear", 3, 3, 0, quantized_linear},
     OpInfo{Op::kSoftmax, "softmax", 1, 1, 0, softmax},
     OpInfo{Op::kSoftmaxCrossEntropy, "softmax_cross_entropy", 2, 3, 0, softmax_cross_entropy},
     OpInfo{Op::kConv2dBackwardData, "conv2d_backward_data", 2, 2, 0, conv2d_backward_data},
@@ -377,6 +453,19 @@ constexpr std::array kOps = {
 
 void RuleInput::wrong_attributes() const {
   fail(ErrorCode::kInternal, "layer {} ({}): attributes of the wrong kind", layer, name_of(op));
+}
+
+std::vector<TensorType> infer(const RuleInput& r) {
+  for (std::size_t i = 0; i < r.inputs.size(); ++i) {
+    if (!is_integer(r.inputs[i].dtype)) continue;
+    const bool fits = r.op == Op::kDequantize || r.op == Op::kQuantizedConv2d ||
+                      r.op == Op::kQuantizedLinear || r.op == Op::kMaxPool ||
+                      r.op == Op::kGlobalAvgPool || r.op == Op::kPadShortcut ||
+                      (r.op == Op::kMaxPoolBackward && i == 1);
+    expect(r, fits,
+           fmt::format("input {} is of {}; dequantise it first", i, name_of(r.inputs[i].dtype)));
+  }
+  return op_info(r.op).infer(r);
 }
 
 const OpInfo& op_info(Op op) { return kOps.at(static_cast<std::size_t>(op)); }

@@ -39,6 +39,9 @@ struct OpInfo {
 
 const OpInfo& op_info(Op op);
 
+/// The output types by the op's rule, after checking that it can take integers where it gets some.
+std::vector<TensorType> infer(const RuleInput& r);
+
 /// An operation of the forward pass. (The derivative uses forward ops, too, under other names.)
 bool is_layer(const Node& node);
 

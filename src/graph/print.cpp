@@ -51,6 +51,12 @@ struct AttributePrinter {
                        a.weight_decay);
   }
   std::string operator()(const ParameterAttributes&) const { return ""; }
+  std::string operator()(const QuantizeAttributes& a) const {
+    return fmt::format(" scale={}", a.scale);
+  }
+  std::string operator()(const QuantizedAttributes& a) const {
+    return (*this)(a.conv) + fmt::format(" scales={},{}", a.x_scale, a.y_scale);
+  }
 };
 
 }  // namespace

@@ -96,7 +96,7 @@ class Copy {
     } else if (n.op == Op::kParameter) {
       auto a = std::get<ParameterAttributes>(n.attributes);
       if (fixed) a.role = Role::kBuffer;
-      v = to_.parameter(n.name, n.outputs[0].shape, a);
+      v = to_.parameter(n.name, n.outputs[0].shape, a, n.outputs[0].dtype);
     } else {
       v = to_.append(n.op, n.name, all(n.inputs), n.attributes);
     }

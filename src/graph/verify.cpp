@@ -42,7 +42,7 @@ void verify(const Graph& graph) {
           !std::holds_alternative<ParameterAttributes>(node.attributes)) {
         broken("a parameter without attributes");
       }
-    } else if (info.infer({node.name, node.op, types, node.attributes}) != node.outputs) {
+    } else if (infer({node.name, node.op, types, node.attributes}) != node.outputs) {
       broken("output types that do not follow from the inputs");
     }
   }

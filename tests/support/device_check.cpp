@@ -20,7 +20,9 @@ constexpr RunContext kContext{.seed = 5, .step = 3};
 
 double element(const Tensor& t, std::int64_t i) {
   const auto place = static_cast<std::size_t>(i);
-  return t.dtype() == DType::kU8 ? t.as<std::uint8_t>()[place] : t.as<double>()[place];
+  if (t.dtype() == DType::kU8) return t.as<std::uint8_t>()[place];
+  if (t.dtype() == DType::kI8) return t.as<std::int8_t>()[place];
+  return t.as<double>()[place];
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {

@@ -23,11 +23,15 @@ class Case {
   Graph& graph() { return c_.graph; }
   Value input(const std::string& name, Shape shape, Source source = {}) {
     c_.sources[name] = source;
-    return graph().input(name, std::move(shape));
+    const DType dtype = source.domain == Source::kUnsigned8 ? DType::kU8
+                        : source.domain == Source::kSigned8 ? DType::kI8
+                                                            : DType::kF32;
+    return graph().input(name, std::move(shape), dtype);
   }
   Value parameter(const std::string& name, Shape shape, Source source = {}) {
     c_.sources[name] = source;
-    return graph().parameter(name, std::move(shape), {});
+    const DType dtype = source.domain == Source::kWeight8 ? DType::kI8 : DType::kF32;
+    return graph().parameter(name, std::move(shape), {}, dtype);
   }
   Value op(Op op, std::vector<Value> inputs, Attributes attributes = {}) {
     return graph().append(op, std::string(name_of(op)), std::move(inputs), std::move(attributes));
@@ -566,6 +570,129 @@ void helpers(Table& t) {
   }
 }
 
+// --- 8-bit integers.
+
+struct QuantizedCase {
+  Source x = {Source::kUnsigned8};  ///< kReal: quantised by the layer
+  Source residual = {Source::kUnsigned8};
+  DType dtype = DType::kU8;
+};
+
+/// Scales that differ from filter to filter and make results of a few dozen steps.
+QuantizedAttributes scales(std::int64_t filters, std::int64_t products, const QuantizedCase& o) {
+  QuantizedAttributes a;
+  a.x_scale = 0.011F, a.residual_scale = 0.031F, a.y_scale = 0.07F;
+  a.dtype = o.dtype;
+  if (o.x.domain == Source::kSigned8) a.x_dtype = DType::kI8;
+  if (o.x.domain == Source::kReal) a.x_scale = 0.0078F, a.x_dtype = DType::kI8;
+  const float typical = 1 / std::sqrt(static_cast<float>(products)) / 32;
+  for (std::int64_t m = 0; m < filters; ++m) {
+    a.w_scales.push_back(typical * (0.5F + static_cast<float>(m % 7) / 7));
+  }
+  return a;
+}
+
+void quantized_conv(Table& t, const std::string& name, const Shape& x_shape, const Shape& w_shape,
+                    ConvAttributes conv, const QuantizedCase& o = {}) {
+  Case c(t, "quantized_conv_" + name);
+  QuantizedAttributes a = scales(w_shape[0], element_count(w_shape) / w_shape[0], o);
+  a.conv = conv;
+  std::vector<Value> in{c.input("x", x_shape, o.x), c.parameter("w", w_shape, {Source::kWeight8}),
+                        c.parameter("bias", {w_shape[0]}, {Source::kWide})};
+  if (conv.residual) {
+    QuantizedAttributes plain = a;
+    plain.conv.residual = false;
+    Graph shapes = c.graph();
+    const Value y = shapes.append(Op::kQuantizedConv2d, "shape", in, plain);
+    in.push_back(c.input("residual", shapes.shape(y), o.residual));
+  }
+  c.op(Op::kQuantizedConv2d, in, a);
+  c.done();
+}
+
+void quantized(Table& t) {
+  const Source real{}, u8{Source::kUnsigned8}, s8{Source::kSigned8};
+  ConvAttributes relu = pad(1), sum = pad(1), stride2 = strided(2, 1), one = {};
+  relu.relu = sum.relu = stride2.relu = one.relu = true;
+  sum.residual = true;
+  quantized_conv(t, "3x3", {2, 16, 8, 8}, {16, 16, 3, 3}, relu);
+  quantized_conv(t, "3x3_batch1_odd", {1, 16, 5, 7}, {32, 16, 3, 3}, relu);
+  quantized_conv(t, "3x3_channels_17_12", {2, 17, 6, 5}, {12, 17, 3, 3}, relu);
+  quantized_conv(t, "3x3_channels_64", {2, 64, 9, 9}, {64, 64, 3, 3}, relu);
+  quantized_conv(t, "3x3_stride2", {2, 64, 8, 8}, {128, 64, 3, 3}, stride2);
+  quantized_conv(t, "3x3_signed", {2, 16, 8, 8}, {16, 16, 3, 3}, pad(1), {.x = s8});
+  quantized_conv(t, "3x3_to_signed", {2, 64, 6, 6}, {16, 64, 3, 3}, pad(1), {.dtype = DType::kI8});
+  quantized_conv(t, "3x3_to_f32", {2, 16, 6, 6}, {17, 16, 3, 3}, pad(1), {.dtype = DType::kF32});
+  quantized_conv(t, "3x3_signed_to_f32", {2, 12, 6, 6}, {16, 12, 3, 3}, relu,
+                 {.x = s8, .dtype = DType::kF32});
+  quantized_conv(t, "residual", {2, 16, 6, 6}, {16, 16, 3, 3}, sum);
+  quantized_conv(t, "residual_odd", {1, 12, 5, 7}, {17, 12, 3, 3}, sum);
+  quantized_conv(t, "residual_signed", {2, 64, 6, 6}, {64, 64, 3, 3}, sum, {.residual = s8});
+  quantized_conv(t, "residual_f32", {2, 16, 6, 6}, {16, 16, 3, 3}, sum,
+                 {.residual = real, .dtype = DType::kF32});
+  quantized_conv(t, "1x1", {2, 64, 6, 6}, {32, 64, 1, 1}, one);
+  quantized_conv(t, "1x1_stride2", {2, 64, 7, 7}, {128, 64, 1, 1}, strided(2, 0),
+                 {.dtype = DType::kI8});
+  one.residual = true;
+  quantized_conv(t, "1x1_residual", {2, 16, 4, 4}, {64, 16, 1, 1}, one);
+  ConvAttributes grouped = relu;
+  grouped.groups = 4;
+  quantized_conv(t, "groups4", {2, 16, 7, 7}, {32, 4, 3, 3}, grouped);
+  // First layers: they quantise the picture themselves.
+  ConvAttributes stem = strided(2, 3);
+  stem.relu = true;
+  quantized_conv(t, "7x7_stem", {2, 3, 18, 20}, {64, 3, 7, 7}, stem, {.x = real});
+  quantized_conv(t, "7x7_stem_odd", {1, 3, 19, 37}, {64, 3, 7, 7}, stem, {.x = real});
+  quantized_conv(t, "7x7_stem_48", {1, 3, 22, 70}, {48, 3, 7, 7}, stem, {.x = real});
+  quantized_conv(t, "7x7_stem_to_f32", {1, 3, 16, 16}, {20, 3, 7, 7}, stem,
+                 {.x = real, .dtype = DType::kF32});
+  quantized_conv(t, "3x3_stem", {2, 3, 12, 12}, {16, 3, 3, 3}, relu, {.x = real});
+  quantized_conv(t, "3x3_stem_grey", {2, 1, 12, 12}, {16, 1, 3, 3}, relu, {.x = real});
+  quantized_conv(t, "3x3_stem_stride2", {2, 3, 13, 12}, {32, 3, 3, 3}, stride2, {.x = real});
+
+  for (const Source& x : {real, u8}) {
+    const bool f32 = x.domain == Source::kReal;
+    Case c(t, std::string("quantized_linear") + (f32 ? "_f32" : ""));
+    const QuantizedAttributes a = scales(10, 37, {.x = x, .dtype = DType::kF32});
+    c.op(Op::kQuantizedLinear,
+         {c.input("x", {3, 37}, x), c.parameter("w", {10, 37}, {Source::kWeight8}),
+          c.parameter("bias", {10}, {Source::kWide})},
+         a);
+    c.done();
+  }
+  for (const DType dtype : {DType::kU8, DType::kI8}) {
+    const bool is_signed = dtype == DType::kI8;
+    const std::string end = is_signed ? "_signed" : "";
+    const Source source = is_signed ? s8 : u8;
+    for (const Shape& shape : {Shape{2, 17, 5, 7}, Shape{3, 37}}) {
+      Case c(t, "quantize" + end + (shape.size() == 2 ? "_matrix" : ""));
+      c.op(Op::kQuantize, {c.input("x", shape, {Source::kWide})},
+           QuantizeAttributes{.scale = 0.13F, .dtype = dtype});
+      c.done();
+      Case d(t, "dequantize" + end + (shape.size() == 2 ? "_matrix" : ""));
+      d.op(Op::kDequantize, {d.input("x", shape, source)}, QuantizeAttributes{.scale = 0.13F});
+      d.done();
+    }
+    Case blocked(t, "quantize_blocked" + end);  // of a value that lies as f32 kernels want it
+    const Value x = blocked.op(Op::kRelu, {blocked.input("x", {2, 17, 5, 7}, {Source::kWide})});
+    blocked.op(Op::kQuantize, {x}, QuantizeAttributes{.scale = 0.13F, .dtype = dtype});
+    blocked.done();
+    Case p(t, "integer_max_pool" + end);
+    PoolAttributes pool{.kernel_h = 3, .kernel_w = 3};
+    pool.pad_top = pool.pad_left = pool.pad_bottom = pool.pad_right = 1;
+    p.op(Op::kMaxPool, {p.input("x", {2, 17, 9, 8}, source)}, pool);
+    p.done();
+    Case g(t, "integer_global_avg_pool" + end);
+    g.op(Op::kGlobalAvgPool, {g.input("x", {2, 77, 3, 5}, source)},
+         QuantizeAttributes{.scale = 0.13F});
+    g.done();
+    Case s(t, "integer_pad_shortcut" + end);
+    s.op(Op::kPadShortcut, {s.input("x", {2, 16, 7, 5}, source)},
+         PadShortcutAttributes{.stride = 2, .out_channels = 33, .front = 8});
+    s.done();
+  }
+}
+
 // --- Networks: blocks of every family, ending in a loss.
 
 void finish_classifier(Case& c, Value features, std::vector<Value> wrt = {}) {
@@ -686,6 +813,9 @@ void networks(Table& t) {
 
 double draw(Random& rng, const Source& s, Numbers numbers) {
   if (s.domain == Source::kConstant) return s.value;
+  if (s.domain == Source::kUnsigned8) return rng.below(256);
+  if (s.domain == Source::kSigned8) return rng.below(256) - 128.0;
+  if (s.domain == Source::kWeight8) return rng.below(127) - 63.0;
   if (numbers == Numbers::kIntegers) {
     switch (s.domain) {
       case Source::kNonZero: return (rng.below(2) == 0 ? -1.0 : 1.0) * (1 + rng.below(2));
@@ -745,7 +875,7 @@ double kink_distance(Target& reference, const Graph& graph, const Executor& run,
     }
     if (numbers == Numbers::kIntegers) continue;
     if (node.op == Op::kRelu) away_from_zero(run.value(node.inputs[0]));
-    if (node.op == Op::kMaxPool) {
+    if (node.op == Op::kMaxPool && node.outputs.size() == 2) {
       // Zeros that a ReLU made may tie: they stay zero.
       const bool after_relu = graph.node(node.inputs[0]).op == Op::kRelu;
       const auto& a = std::get<PoolAttributes>(node.attributes);
@@ -794,6 +924,7 @@ const std::vector<OpCase>& op_cases() {
     shapes(t);
     updates(t);
     helpers(t);
+    quantized(t);
     return checked(std::move(t));
   }();
   return cases;

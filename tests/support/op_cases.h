@@ -24,6 +24,9 @@ struct Source {
     kProbabilities,  ///< positive rows that sum to 1
     kConstant,       ///< value everywhere
     kOneNan,         ///< as kReal, with a NaN in the middle
+    kUnsigned8,      ///< integers 0 … 255
+    kSigned8,        ///< integers −128 … 127
+    kWeight8,        ///< integers −63 … 63: sums of pairs fit 16 bits, as old machines need
   };
   Domain domain = kReal;
   double value = 0;

@@ -324,6 +324,52 @@ std::vector<Tensor> optimizer(const Site& s) {
   return signed_sum(s, 24, {adam ? 4U : 3U});
 }
 
+/// Rule 8.
+std::vector<Tensor> quantized(const Site& s) {
+  // The reference with real results in units of y, and the same on absolute values.
+  const auto& a = s.attributes<QuantizedAttributes>();
+  Node real = s.node;
+  auto& r = std::get<QuantizedAttributes>(real.attributes);
+  r.dtype = real.outputs[0].dtype = DType::kF32;
+  if (a.dtype != DType::kF32) {
+    for (float& w : r.w_scales) w /= a.y_scale;
+  }
+  Graph graph;
+  std::vector<Value> sources;
+  std::vector<Tensor> inputs;
+  for (std::size_t i = 0; i < s.inputs.size(); ++i) {
+    TensorType type = s.graph.type(s.node.inputs[i]);
+    Tensor t = s.inputs[i].cast(DType::kF64);
+    if (i == 3 && a.dtype != DType::kF32) {  // a residual of integers, in units of y
+      type.dtype = DType::kF32;
+      for (double& v : t.as<double>()) v *= static_cast<double>(a.residual_scale) / a.y_scale;
+    }
+    sources.push_back(graph.input(fmt::format("{}", i), type.shape, type.dtype));
+    inputs.push_back(t);
+  }
+  real.inputs = sources;
+  const auto reference = make_reference_target();
+  const Tensor y = run_node(*reference, graph, real, inputs)[0];  // not yet rounded
+  Graph magnitudes;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    inputs[i] = absolute(inputs[i]);
+    TensorType type = graph.type(sources[i]);
+    if (i == 0 && type.dtype == DType::kI8) type.dtype = DType::kU8;  // |-128| = 128
+    real.inputs[i] = magnitudes.input(fmt::format("{}", i), type.shape, type.dtype);
+  }
+  const Tensor magnitude = run_node(*reference, magnitudes, real, inputs)[0];
+  Tensor bound = scaled(magnitude, gamma_k(12));
+  if (a.dtype != DType::kF32) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(y.size()); ++i) {
+      const double v = y.as<double>()[i];
+      const double to_tie = std::abs(v - std::floor(v) - 0.5);
+      double& b = bound.as<double>()[i];
+      b = to_tie <= b ? 1 : 0;
+    }
+  }
+  return {bound};
+}
+
 }  // namespace
 
 std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
@@ -345,7 +391,11 @@ std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
     case Op::kPadShortcutBackward:
     case Op::kConcat:
     case Op::kSliceChannels:
-    case Op::kClear: return equal(s);
+    case Op::kClear:
+    case Op::kQuantize: return equal(s);
+    case Op::kDequantize: return relative(s, 1);
+    case Op::kQuantizedConv2d:
+    case Op::kQuantizedLinear: return quantized(s);
     case Op::kFill: return relative(s, 1);
 
     case Op::kConv2d: {
@@ -382,6 +432,7 @@ std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
     }
     case Op::kGlobalAvgPool:
     case Op::kGlobalAvgPoolBackward: {
+      if (!is_floating(s.graph.type(node.inputs[0]).dtype)) return relative(s, 4);
       const Shape& x = node.op == Op::kGlobalAvgPool ? s.shape(0) : results[0].shape();
       const auto area = static_cast<double>(x[2] * x[3]);
       return sum_of_products(s, area + 2, area);

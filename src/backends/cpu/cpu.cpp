@@ -111,7 +111,9 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
                                std::span<const Layout> have) try {
   begin_run();  // as for reorders
   const NodeView v{*this, graph, node, have};
-  switch (node.op) {
+  const auto is_integer = [](DType d) { return d == DType::kU8 || d == DType::kI8; };
+  const bool integers = !node.inputs.empty() && is_integer(v.in(0).dtype);
+  switch (integers ? Op::kQuantize : node.op) {
     case Op::kConv2d:
     case Op::kConv2dBackwardData:
     case Op::kConv2dBackwardWeights: return make_conv(v);
@@ -139,6 +141,10 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
     case Op::kLinear:
     case Op::kLinearBackwardData:
     case Op::kLinearBackwardWeights: return make_linear(v);
+    case Op::kQuantize:
+    case Op::kDequantize:
+    case Op::kQuantizedConv2d:
+    case Op::kQuantizedLinear: return make_quantized(v);
     case Op::kSoftmax:
     case Op::kSoftmaxCrossEntropy:
     case Op::kSoftmaxCrossEntropyBackward: return make_loss(v);

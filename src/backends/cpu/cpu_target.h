@@ -121,5 +121,6 @@ KernelChoice make_linear(const NodeView& v);       // linear.cpp
 KernelChoice make_loss(const NodeView& v);         // loss.cpp
 KernelChoice make_shape(const NodeView& v);        // shape.cpp
 KernelChoice make_update(const NodeView& v);       // update.cpp
+KernelChoice make_quantized(const NodeView& v);    // quantized.cpp: every op on 8-bit integers
 
 }  // namespace resnet

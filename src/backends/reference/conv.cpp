@@ -6,34 +6,6 @@
 #include "backends/reference/kernels.h"
 
 namespace resnet::reference {
-namespace {
-
-/// Calls f(place in x, place in w, place in y) for every product of the convolution
-///   y[n, m, oh, ow] = sum over c, kh, kw of
-///       x[n, g C/G + c, oh s_h - p_top + kh d_h, ow s_w - p_left + kw d_w] * w[m, c, kh, kw]
-/// with g = the group of filter m. Products with the padding's zeros are left out. The convolution
-/// is linear in x and in w: forward and both gradients are sums over the same triples.
-template <class F>
-void each_product(const ConvAttributes& a, const Dims& x, const Dims& w, const Dims& y, F&& f) {
-  const std::int64_t filters_per_group = w.n / a.groups;
-  y.each([&](std::int64_t n, std::int64_t m, std::int64_t oh, std::int64_t ow) {
-    const std::int64_t first_channel = m / filters_per_group * w.c;
-    for (std::int64_t c = 0; c < w.c; ++c) {
-      for (std::int64_t kh = 0; kh < w.h; ++kh) {
-        const std::int64_t ih = oh * a.stride_h - a.pad_top + kh * a.dilation_h;
-        if (ih < 0 || ih >= x.h) continue;
-        for (std::int64_t kw = 0; kw < w.w; ++kw) {
-          const std::int64_t iw = ow * a.stride_w - a.pad_left + kw * a.dilation_w;
-          if (iw < 0 || iw >= x.w) continue;
-          f(x.at(n, first_channel + c, ih, iw), w.at(m, c, kh, kw), y.at(n, m, oh, ow));
-        }
-      }
-    }
-  });
-}
-
-}  // namespace
-
 /// x [n, c, h, w], w [m, c/groups, kh, kw] [, bias [m]] [, residual as y] -> y [n, m, oh, ow]
 ///   y = relu?(x * w [+ bias] [+ residual])
 Compute conv2d(const Site& site) {

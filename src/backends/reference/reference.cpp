@@ -29,6 +29,10 @@ MakeCompute find_kernel(Op op) {
     case Op::kPadShortcut: return pad_shortcut;
     case Op::kConcat: return concat;
     case Op::kSliceChannels: return slice_channels;
+    case Op::kQuantize: return quantize;
+    case Op::kDequantize: return dequantize;
+    case Op::kQuantizedConv2d: return quantized_conv2d;
+    case Op::kQuantizedLinear: return quantized_linear;
     case Op::kSoftmax: return softmax;
     case Op::kSoftmaxCrossEntropy: return softmax_cross_entropy;
     case Op::kConv2dBackwardData: return conv2d_backward_data;
@@ -58,6 +62,16 @@ MakeCompute find_kernel(Op op) {
   return nullptr;
 }
 
+/// Of ops that take integers as well as f32.
+MakeCompute find_integer_kernel(Op op) {
+  switch (op) {
+    case Op::kMaxPool: return integer_max_pool;
+    case Op::kGlobalAvgPool: return integer_global_avg_pool;
+    case Op::kPadShortcut: return integer_pad_shortcut;
+    default: return find_kernel(op);
+  }
+}
+
 class ReferenceKernel final : public Kernel {
  public:
   explicit ReferenceKernel(Compute compute) : compute_(std::move(compute)) {}
@@ -78,12 +92,16 @@ class ReferenceTarget final : public Target {
   }
 
   KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout>) override {
-    const MakeCompute make = find_kernel(node.op);
+    const bool integers = !node.inputs.empty() && !is_floating(graph.type(node.inputs[0]).dtype);
+    const MakeCompute make = integers ? find_integer_kernel(node.op) : find_kernel(node.op);
     if (make == nullptr) {
       fail(ErrorCode::kUnsupported, "layer {}: {} is not computed", node.name, name_of(node.op));
     }
-    Site site{node, {}, {}};
-    for (const Value v : node.inputs) site.inputs.push_back(graph.shape(v));
+    Site site{node, {}, {}, {}};
+    for (const Value v : node.inputs) {
+      site.inputs.push_back(graph.shape(v));
+      site.dtypes.push_back(graph.type(v).dtype);
+    }
     for (const TensorType& t : node.outputs) site.outputs.push_back(t.shape);
     return {.kernel = std::make_unique<ReferenceKernel>(make(site)),
             .name = "reference",

@@ -1,0 +1,320 @@
+// Ops on 8-bit integers, by oneDNN and a few loops of our own. Their 4-D values lie channels last
+// (nhwc), which is what its fastest integer kernels want, from the first layer to the last.
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/cpu_target.h"
+#include "core/check.h"
+
+namespace resnet {
+namespace {
+
+using dnnl::memory;
+using From = DnnlKernel::From;
+
+memory::desc channels_last(const NodeView& v, const TensorType& type) {
+  const memory::dims dims(type.shape.begin(), type.shape.end());
+  return {dims, v.target.describe_memory(type, kPlainLayout).data_type(), memory::format_tag::nhwc};
+}
+
+// Where integers lie: 4-D ones channels last, matrices plain.
+Layout layout_of(const NodeView& v, const TensorType& type) {
+  return type.shape.size() == 4 ? v.target.intern(channels_last(v, type)) : kPlainLayout;
+}
+
+dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+template <class Pd>
+KernelChoice choice_of(const NodeView& v, const Pd& pd, std::unique_ptr<DnnlKernel> kernel) {
+  kernel->bind(DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), From::kScratch);
+  KernelChoice choice;
+  choice.kernel = std::move(kernel);
+  choice.name = pd.impl_info_str();
+  choice.scratch_bytes = pd.scratchpad_desc().get_size();
+  choice.inputs.resize(v.node.inputs.size(), kPlainLayout);
+  choice.outputs.resize(v.node.outputs.size(), kPlainLayout);
+  return choice;
+}
+
+// y = scale * x in another type and layout, rounded to nearest even where that is of integers.
+struct Conversion {
+  dnnl::reorder::primitive_desc pd;
+  memory::desc x, y;
+
+  Conversion(const NodeView& v, memory::desc from, memory::desc to, float scale)
+      : x(std::move(from)), y(std::move(to)) {
+    dnnl::primitive_attr attr = attributes();
+    attr.set_output_scales(0, {scale});
+    pd = dnnl::reorder::primitive_desc(v.target.engine(), x, v.target.engine(), y, attr);
+  }
+  std::unique_ptr<DnnlKernel> kernel(const NodeView& v) const {
+    auto k = std::make_unique<DnnlKernel>(v.target, dnnl::reorder(pd));
+    k->bind(DNNL_ARG_FROM, x, From::kIn, 0);
+    k->bind(DNNL_ARG_TO, y, From::kOut, 0);
+    return k;
+  }
+};
+
+KernelChoice make_conversion(const NodeView& v) {
+  const auto& a = v.attributes<QuantizeAttributes>();
+  const bool quantize = v.node.op == Op::kQuantize;
+  const Layout x = quantize ? v.have[0] : layout_of(v, v.in(0));
+  const Layout y = quantize                    ? layout_of(v, v.out())
+                   : v.out_shape().size() == 4 ? kBlockedLayout
+                                               : kPlainLayout;
+  const Conversion c(v, v.target.describe_memory(v.in(0), x), v.target.describe_memory(v.out(), y),
+                     quantize ? 1.0F / a.scale : a.scale);
+  KernelChoice choice = choice_of(v, c.pd, c.kernel(v));
+  choice.inputs[0] = x;
+  choice.outputs[0] = y;
+  return choice;
+}
+
+// A layer whose data is quantised first, into the front of its scratch memory.
+class QuantizedFirst final : public Kernel {
+ public:
+  QuantizedFirst(std::unique_ptr<Kernel> quantize, std::unique_ptr<Kernel> layer, std::size_t bytes)
+      : quantize_(std::move(quantize)), layer_(std::move(layer)), bytes_(bytes) {}
+  void run(const KernelArgs& args) override {
+    void* x = args.scratch;
+    void* rest = static_cast<std::byte*>(args.scratch) + bytes_;
+    quantize_->run({args.in.subspan(0, 1), {&x, 1}, rest, args.context});
+    void* in[4] = {x};
+    std::copy(args.in.begin() + 1, args.in.end(), in + 1);
+    layer_->run({{in, args.in.size()}, args.out, rest, args.context});
+  }
+
+ private:
+  std::unique_ptr<Kernel> quantize_, layer_;
+  std::size_t bytes_;
+};
+
+// Makes of a layer on integers one that takes its data as it comes, in f32.
+void quantize_first(const NodeView& v, const memory::desc& x, KernelChoice& choice) {
+  const auto& a = v.attributes<QuantizedAttributes>();
+  const Conversion c(v, v.target.describe_memory(v.in(0), v.have[0]), x, 1.0F / a.x_scale);
+  auto kernel = c.kernel(v);
+  kernel->bind(DNNL_ARG_SCRATCHPAD, c.pd.scratchpad_desc(), From::kScratch);
+  const std::size_t bytes = (x.get_size() + 63) / 64 * 64;
+  choice.scratch_bytes = bytes + std::max(choice.scratch_bytes, c.pd.scratchpad_desc().get_size());
+  choice.kernel =
+      std::make_unique<QuantizedFirst>(std::move(kernel), std::move(choice.kernel), bytes);
+  choice.inputs[0] = v.have[0];
+}
+
+TensorType integers_of(const NodeView& v) {
+  const bool real = v.in(0).dtype == DType::kF32;
+  return {real ? v.attributes<QuantizedAttributes>().x_dtype : v.in(0).dtype, v.in_shape(0)};
+}
+
+// What a sum of products is multiplied by, for each filter.
+std::vector<float> multipliers(const QuantizedAttributes& a) {
+  std::vector<float> result;
+  const double unit = a.dtype == DType::kF32 ? 1 : static_cast<double>(a.y_scale);
+  for (const float w : a.w_scales) result.push_back(static_cast<float>(w * (a.x_scale / unit)));
+  return result;
+}
+
+// oneDNN adds the residual to what the destination's memory holds.
+class WithResidual final : public Kernel {
+ public:
+  WithResidual(std::unique_ptr<Kernel> conv, std::size_t bytes)
+      : conv_(std::move(conv)), bytes_(bytes) {}
+  void run(const KernelArgs& args) override {
+    if (args.in[3] != args.out[0]) std::memcpy(args.out[0], args.in[3], bytes_);
+    conv_->run(args);
+  }
+
+ private:
+  std::unique_ptr<Kernel> conv_;
+  std::size_t bytes_;
+};
+
+KernelChoice make_quantized_conv(const NodeView& v) {
+  const auto& q = v.attributes<QuantizedAttributes>();
+  const ConvAttributes& a = q.conv;
+  const memory::desc x = channels_last(v, integers_of(v)), y = channels_last(v, v.out());
+  const Shape& w = v.in_shape(1);
+  memory::dims dims(w.begin(), w.end());
+  if (a.groups > 1) dims = {a.groups, w[0] / a.groups, w[1], w[2], w[3]};
+  const memory::desc weights(dims, memory::data_type::s8, memory::format_tag::any);
+  const memory::desc bias({w[0]}, memory::data_type::f32, memory::format_tag::a);
+  dnnl::primitive_attr attr = attributes();
+  attr.set_output_scales(2, multipliers(q));
+  dnnl::post_ops ops;
+  if (a.residual) {
+    const float scale = q.dtype == DType::kF32 ? 1 : q.residual_scale / q.y_scale;
+    ops.append_sum(scale, 0, channels_last(v, v.in(3)).data_type());
+  }
+  if (a.relu) ops.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+  attr.set_post_ops(ops);
+  const dnnl::convolution_forward::primitive_desc pd({dnnl::prop_kind::forward_inference,
+                                                      dnnl::algorithm::convolution_direct,
+                                                      x,
+                                                      weights,
+                                                      bias,
+                                                      y,
+                                                      {a.stride_h, a.stride_w},
+                                                      {a.dilation_h - 1, a.dilation_w - 1},
+                                                      {a.pad_top, a.pad_left},
+                                                      {a.pad_bottom, a.pad_right}},
+                                                     attr, v.target.engine());
+  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::convolution_forward(pd));
+  kernel->bind(DNNL_ARG_SRC, x, From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_BIAS, bias, From::kIn, 2);
+  kernel->bind(DNNL_ARG_DST, y, From::kOut, 0);
+  KernelChoice choice = choice_of(v, pd, std::move(kernel));
+  choice.inputs[0] = v.target.intern(x);
+  choice.inputs[1] = v.target.intern(pd.weights_desc());
+  choice.outputs[0] = v.target.intern(y);
+  if (a.residual) {
+    choice.inputs[3] = v.target.intern(channels_last(v, v.in(3)));
+    choice.in_place = {3};
+    choice.kernel = std::make_unique<WithResidual>(std::move(choice.kernel), y.get_size());
+  }
+  if (v.in(0).dtype == DType::kF32) quantize_first(v, x, choice);
+  return choice;
+}
+
+KernelChoice make_quantized_linear(const NodeView& v) {
+  const auto& q = v.attributes<QuantizedAttributes>();
+  const memory::desc x = v.target.describe_memory(integers_of(v), kPlainLayout);
+  const memory::desc y = v.target.describe_memory(v.out(), kPlainLayout);
+  const Shape& w = v.in_shape(1);
+  const memory::desc weights({w[0], w[1]}, memory::data_type::s8, memory::format_tag::any);
+  const memory::desc bias({w[0]}, memory::data_type::f32, memory::format_tag::a);
+  dnnl::primitive_attr attr = attributes();
+  attr.set_output_scales(2, multipliers(q));
+  const dnnl::inner_product_forward::primitive_desc pd(
+      {dnnl::prop_kind::forward_inference, x, weights, bias, y}, attr, v.target.engine());
+  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::inner_product_forward(pd));
+  kernel->bind(DNNL_ARG_SRC, x, From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_BIAS, bias, From::kIn, 2);
+  kernel->bind(DNNL_ARG_DST, y, From::kOut, 0);
+  KernelChoice choice = choice_of(v, pd, std::move(kernel));
+  choice.inputs[1] = v.target.intern(pd.weights_desc());
+  if (v.in(0).dtype == DType::kF32) quantize_first(v, x, choice);
+  return choice;
+}
+
+KernelChoice make_integer_max_pool(const NodeView& v) {
+  const auto& a = v.attributes<PoolAttributes>();
+  const memory::desc x = channels_last(v, v.in(0)), y = channels_last(v, v.out());
+  const dnnl::pooling_forward::primitive_desc pd({dnnl::prop_kind::forward_inference,
+                                                  dnnl::algorithm::pooling_max,
+                                                  x,
+                                                  y,
+                                                  {a.stride_h, a.stride_w},
+                                                  {a.kernel_h, a.kernel_w},
+                                                  {a.pad_top, a.pad_left},
+                                                  {a.pad_bottom, a.pad_right}},
+                                                 attributes(), v.target.engine());
+  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::pooling_forward(pd));
+  kernel->bind(DNNL_ARG_SRC, x, From::kIn, 0);
+  kernel->bind(DNNL_ARG_DST, y, From::kOut, 0);
+  KernelChoice choice = choice_of(v, pd, std::move(kernel));
+  choice.inputs[0] = v.target.intern(x);
+  choice.outputs[0] = v.target.intern(y);
+  return choice;
+}
+
+// A kernel of our own whose operands lie as integers do.
+KernelChoice own_integer_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel) {
+  KernelChoice choice{std::move(kernel), "own", {layout_of(v, v.in(0))}, {}, 0, {}};
+  choice.outputs = {layout_of(v, v.out())};
+  return choice;
+}
+
+// [n, h, w, c] -> [n, c]
+template <class T>
+class IntegerGlobalAvgPool final : public Kernel {
+ public:
+  IntegerGlobalAvgPool(const Shape& x, float scale)
+      : n_(x[0]),
+        c_(x[1]),
+        pixels_(x[2] * x[3]),
+        scale_(static_cast<float>(static_cast<double>(scale) / static_cast<double>(pixels_))) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const T*>(args.in[0]);
+    auto* y = static_cast<float*>(args.out[0]);
+    constexpr std::int64_t kChannels = 64;  // at a time: their sums stay in registers
+    const std::int64_t groups = (c_ + kChannels - 1) / kChannels;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < n_ * groups; ++i) {
+      const std::int64_t n = i / groups, first = i % groups * kChannels;
+      const std::int64_t count = std::min(kChannels, c_ - first);
+      std::int32_t sums[kChannels] = {};
+      for (std::int64_t p = 0; p < pixels_; ++p) {
+        const T* pixel = x + (n * pixels_ + p) * c_ + first;
+        for (std::int64_t c = 0; c < count; ++c) sums[c] += pixel[c];
+      }
+      for (std::int64_t c = 0; c < count; ++c) {
+        y[n * c_ + first + c] = static_cast<float>(sums[c]) * scale_;
+      }
+    }
+  }
+
+ private:
+  std::int64_t n_, c_, pixels_;
+  float scale_;
+};
+
+// Every stride-th pixel, with zero channels before and after its own. Bytes, whatever their sign.
+class IntegerPadShortcut final : public Kernel {
+ public:
+  IntegerPadShortcut(const Shape& x, const Shape& y, const PadShortcutAttributes& a)
+      : x_(x), y_(y), stride_(a.stride), front_(a.front) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const std::byte*>(args.in[0]);
+    auto* y = static_cast<std::byte*>(args.out[0]);
+    std::memset(y, 0, static_cast<std::size_t>(element_count(y_)));
+    for (std::int64_t n = 0; n < y_[0]; ++n) {
+      for (std::int64_t h = 0; h < y_[2]; ++h) {
+        for (std::int64_t w = 0; w < y_[3]; ++w) {
+          std::memcpy(y + ((n * y_[2] + h) * y_[3] + w) * y_[1] + front_,
+                      x + ((n * x_[2] + h * stride_) * x_[3] + w * stride_) * x_[1],
+                      static_cast<std::size_t>(x_[1]));
+        }
+      }
+    }
+  }
+
+ private:
+  Shape x_, y_;
+  std::int64_t stride_, front_;
+};
+
+}  // namespace
+
+KernelChoice make_quantized(const NodeView& v) {
+  const bool is_signed = v.in(0).dtype == DType::kI8;
+  switch (v.node.op) {
+    case Op::kQuantize:
+    case Op::kDequantize: return make_conversion(v);
+    case Op::kQuantizedConv2d: return make_quantized_conv(v);
+    case Op::kQuantizedLinear: return make_quantized_linear(v);
+    case Op::kMaxPool: return make_integer_max_pool(v);
+    case Op::kGlobalAvgPool: {
+      const float scale = v.attributes<QuantizeAttributes>().scale;
+      if (is_signed) {
+        return own_integer_kernel(
+            v, std::make_unique<IntegerGlobalAvgPool<std::int8_t>>(v.in_shape(0), scale));
+      }
+      return own_integer_kernel(
+          v, std::make_unique<IntegerGlobalAvgPool<std::uint8_t>>(v.in_shape(0), scale));
+    }
+    default: break;
+  }
+  RESNET_CHECK(v.node.op == Op::kPadShortcut);
+  return own_integer_kernel(
+      v, std::make_unique<IntegerPadShortcut>(v.in_shape(0), v.out_shape(),
+                                              v.attributes<PadShortcutAttributes>()));
+}
+
+}  // namespace resnet
