@@ -224,6 +224,9 @@ struct Augmentation {
   bool reflect = false;  ///< Mirror the border into the padding; else it is black.
 
   double horizontal_flip = 0;  ///< Probability.
+  /// Instead of by chance: each picture is mirrored in every second epoch, half of them in the
+  /// first (Jordan 2024). `horizontal_flip` must be 0.
+  bool alternate_flip = false;
   double vertical_flip = 0;    ///< Probability.
   bool quarter_turns = false;  ///< 0, 90, 180 or 270 degrees with equal chance (square input only).
   double rotation = 0;         ///< Uniform in ± this many degrees; bilinear, black outside.

@@ -193,6 +193,10 @@ enum class Init : std::uint8_t {
   kHeNormal,       ///< normal, variance 2 / fan_out (He et al. 2015; torchvision's choice)
   kLinearUniform,  ///< uniform in ±1/sqrt(fan_in) (torch.nn.Linear's default)
   kConstant,       ///< ParameterAttributes::value
+  kDirac,      ///< of a convolution: filter i passes channel i on; those beyond the channels are
+               ///< uniform in ±1/sqrt(fan_in) (torch.nn.init.dirac_)
+  kWhitening,  ///< decorrelates the patches of the training pictures; `train` fills it in, until
+               ///< then as kHeNormal
 };
 
 /// What a parameter is for: decides weight decay and whether it is trained or stored.
@@ -266,6 +270,8 @@ struct ConvOptions {
   std::int64_t dilation = 1;
   std::int64_t groups = 1;
   bool bias = false;
+  Init init = Init::kHeNormal;  ///< of the weights
+  bool frozen = false;          ///< the weights are never trained; the bias is
 };
 
 struct PoolOptions {
@@ -302,6 +308,7 @@ class Graph {
   Value sigmoid(Value x);
   Value add(Value a, Value b);
   Value mul(Value a, Value b);
+  Value scale(Value x, double factor);  ///< x * factor
   Value max_pool(Value x, const PoolOptions& options);
   Value avg_pool(Value x, const PoolOptions& options);
   Value global_avg_pool(Value x);

@@ -93,6 +93,16 @@ void add_data_flags(CLI::App* app, Flags& f) {
   };
   number("--mixup", "Beta parameter of mixup", &Augmentation::mixup);
   number("--cutmix", "Beta parameter of CutMix", &Augmentation::cutmix);
+  toggle(app, f, "--alternate-flip",
+         "Mirror each picture in every second epoch, in place of --hflip",
+         [](TrainOptions& o) {
+           augmentation(o).alternate_flip = true;
+           augmentation(o).horizontal_flip = 0;
+         })
+      ->group(group);
+  toggle(app, f, "--val-flip", "Validate on the mean of each picture's answer and its mirror's",
+         [](TrainOptions& o) { o.val_flip = true; })
+      ->group(group);
   number("--hflip", "Probability of a horizontal flip", &Augmentation::horizontal_flip);
   number("--vflip", "Probability of a vertical flip", &Augmentation::vertical_flip);
   number("--rotate", "Largest rotation, in degrees", &Augmentation::rotation);
@@ -221,6 +231,8 @@ void add_step_flags(CLI::App* app, Flags& f) {
   toggle(app, f, "--decay-norm-and-bias", "Decay batch norm and biases too", [](TrainOptions& o) {
     o.optimizer.decay_norm_and_bias = true;
   })->group(group);
+  real("--norm-shift-lr", "Learning rate of batch norm's β over that of the weights (1)",
+       [](TrainOptions& o, double v) { o.optimizer.norm_shift_lr_factor = v; });
   real("--label-smoothing", "Default: the recipe's",
        [](TrainOptions& o, double v) { o.label_smoothing = v; });
   real("--clip-norm", "Largest global norm of the gradient",
@@ -347,6 +359,11 @@ void add_run_flags(CLI::App* app, Flags& f) {
                       f.out_given = true;
                     })
       ->group(group);
+  app->add_option(
+         "--recipe", f.recipe,
+         "Options by name: cifar-fast (CIFAR-10 to 94 % in the least time); flags override "
+         "them")
+      ->group(group);
   CLI::Option* config =
       app->add_option("--config", f.config,
                       "Options from a file such as the config.json of a run; flags override it")
@@ -401,6 +418,8 @@ TrainOptions options_of(const Flags& f) {
   std::filesystem::path of_config;
   if (!f.resume_from.empty()) {
     o = read_run(f.resume_from);
+  } else if (!f.recipe.empty()) {
+    o = recipe(f.recipe);
   } else if (!f.config.empty()) {
     o = read_config(f.config);
     of_config = o.out;
@@ -528,6 +547,7 @@ void add_train(CLI::App& app, Action& action) {
       "  resnet train flowers/ --optimizer adamw --lr 1e-3 --mixup 0.2 --ema 0.999\n"
       "  resnet train flowers/ --weights runs/c10 --splice layer2 --freeze-until layer2\n"
       "  resnet train flowers/ --weights resnet50.pth --freeze-until avgpool --unfreeze-at 5\n"
+      "  resnet train cifar-10-binary.tar.gz --recipe cifar-fast\n"
       "  resnet train --resume runs/c10\n"
       "  resnet train --config runs/c10/config.json --seed 1 --out runs/c10-seed1");
   add_data_flags(command, *flags);

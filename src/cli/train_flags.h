@@ -13,7 +13,7 @@ namespace resnet::cli {
 struct TrainFlags {
   /// Flags override the config file, so they are applied after it has been read.
   std::vector<std::function<void(TrainOptions&)>> edits;
-  std::string data, config, resume_from;
+  std::string data, recipe, config, resume_from;
   bool out_given = false;
   bool json = false;
 };

@@ -144,6 +144,8 @@ void check_augmentation(const Augmentation& a, const Preprocessing& p) {
   require(a.pad >= 0 && a.pad <= 1024, "a padding of 0 to 1024 pixels");
   require(probability(a.horizontal_flip) && probability(a.vertical_flip),
           "flip probabilities between 0 and 1");
+  require(!a.alternate_flip || a.horizontal_flip == 0,
+          "a horizontal flip either by chance or alternating");
   require(!a.quarter_turns || p.width == p.height, "a square input for quarter turns");
   require(a.rotation >= 0 && a.rotation <= 180, "a rotation of 0 to 180 degrees");
   require(a.brightness >= 0 && a.contrast >= 0 && a.saturation >= 0 && a.hue >= 0 && a.hue <= 0.5 &&
@@ -257,13 +259,13 @@ void Augmenter::erase(Random& random, float* out, DataLayout layout) const {
   }
 }
 
-void Augmenter::operator()(const Image& picture, Random random, float* out, DataLayout layout,
-                           Scratch& scratch) const {
+void Augmenter::operator()(const Image& picture, Random random, bool mirrored, float* out,
+                           DataLayout layout, Scratch& scratch) const {
   const Augmentation& a = augmentation_;
   const Image& source = prepared(picture, preprocessing_, scratch.converted);
   PictureView view = crop(PictureView(source), random, scratch);
   if (a.pad > 0) view = shift(view, random, scratch);
-  if (random.bernoulli(a.horizontal_flip)) view = view.flipped_horizontally();
+  if (mirrored != random.bernoulli(a.horizontal_flip)) view = view.flipped_horizontally();
   if (random.bernoulli(a.vertical_flip)) view = view.flipped_vertically();
   if (a.quarter_turns) {
     for (int turns = below(random, 4); turns > 0; --turns) view = view.turned();

@@ -22,8 +22,8 @@ class Augmenter {
   };
 
   Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation);
-  /// Writes one network input.
-  void operator()(const Image& picture, Random random, float* out, DataLayout layout,
+  /// Writes one network input, of the picture or of its mirror image.
+  void operator()(const Image& picture, Random random, bool mirrored, float* out, DataLayout layout,
                   Scratch& scratch) const;
   /// Without augmentation: one view after another.
   void look(const Image& picture, const std::vector<View>& views, float* out, DataLayout layout,

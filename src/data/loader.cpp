@@ -30,6 +30,7 @@ namespace {
 // common.
 constexpr std::uint64_t kShuffleStream = 0x73687566666c6531ULL;
 constexpr std::uint64_t kAugmentStream = 0x6175676d656e7431ULL;
+constexpr std::uint64_t kFlipStream = 0x666c697065706f63ULL;
 constexpr std::uint64_t kMixStream = 0x6d69786261746331ULL;
 
 struct Slot {
@@ -100,6 +101,7 @@ struct Loader::State {
   void begin_batch(std::int64_t number);
   void process(const Chunk& chunk, Scratch& scratch, std::unique_lock<std::mutex>& lock);
   void fill_row(const Chunk& chunk, int row, Scratch& scratch);
+  bool is_mirrored(std::int64_t index) const;
   bool make_input(std::int64_t index, const Random& random, float* out, Scratch& scratch);
   void work();
   Slot& slot_of(std::int64_t number) {
@@ -337,6 +339,13 @@ void Loader::State::fill_row(const Chunk& chunk, int row, Scratch& scratch) {
        dataset->name(wanted));
 }
 
+/// Alternating flips: half of the pictures in the first epoch, the others in the next, …
+bool Loader::State::is_mirrored(std::int64_t index) const {
+  if (!augmentation.alternate_flip) return false;
+  Random random(options.seed ^ kFlipStream, 0, static_cast<std::uint64_t>(index));
+  return random.bernoulli(0.5) != (epoch % 2 == 1);
+}
+
 /// False when the picture cannot be read; throws when there are too many of them.
 bool Loader::State::make_input(std::int64_t index, const Random& random, float* out,
                                Scratch& scratch) {
@@ -358,7 +367,8 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
       if (augmentation == Augmentation{}) {
         augmenter.look(scratch.picture, options.views, out, options.layout, scratch.augment);
       } else {
-        augmenter(scratch.picture, random, out, options.layout, scratch.augment);
+        augmenter(scratch.picture, random, is_mirrored(index), out, options.layout,
+                  scratch.augment);
       }
     });
     if (ok) return true;

@@ -94,6 +94,8 @@ class Exporter {
       case Op::kSigmoid: return emit(value, "Sigmoid", inputs(node));
       case Op::kAdd: return emit(value, "Add", inputs(node));
       case Op::kMul: return emit(value, "Mul", inputs(node));
+      // A number for every element: Mul broadcasts one, whatever the batch.
+      case Op::kFill: return names_[value] = scalar(attributes<FillAttributes>(node).value);
       case Op::kMaxPool: return emit(value, "MaxPool", inputs(node), pool_attributes(node));
       case Op::kAvgPool: {
         auto pool = pool_attributes(node);
@@ -207,6 +209,13 @@ class Exporter {
     const std::string name = unique("constant");
     out_.initializers.emplace_back(
         name, Tensor::from<std::int64_t>({std::ssize(values)}, std::span(values)));
+    return name;
+  }
+
+  std::string scalar(double number) {
+    const auto value = static_cast<float>(number);
+    const std::string name = unique("constant");
+    out_.initializers.emplace_back(name, Tensor::from<float>({1}, std::span(&value, 1)));
     return name;
   }
 

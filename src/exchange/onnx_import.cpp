@@ -161,6 +161,7 @@ Net net_of(const ModelConfig& config) {
         break;
       }
       case Op::kGlobalAvgPool: layer.op = "global_pool"; break;
+      case Op::kFill: layer.op = "constant"; break;  // no foreign graph has one: nothing to match
       case Op::kRelu:
       case Op::kSigmoid:
       case Op::kAdd:

@@ -170,13 +170,15 @@ Value Graph::conv2d(const std::string& name, Value x, const ConvOptions& o) {
                    .bias = o.bias};
   const Shape weight{o.filters, s[1] / o.groups, o.kernel, o.kernel};
   const std::int64_t window = o.kernel * o.kernel;
+  const std::int64_t fan_in = weight[1] * window;
   std::vector<Value> inputs{
       x, parameter(name + ".weight", weight,
-                   {.role = Role::kWeight, .init = Init::kHeNormal, .fan = o.filters * window})};
+                   {.role = o.frozen ? Role::kBuffer : Role::kWeight,
+                    .init = o.init,
+                    .fan = o.init == Init::kDirac ? fan_in : o.filters * window})};
   if (o.bias) {
-    inputs.push_back(
-        parameter(name + ".bias", {o.filters},
-                  {.role = Role::kBias, .init = Init::kLinearUniform, .fan = weight[1] * window}));
+    inputs.push_back(parameter(name + ".bias", {o.filters},
+                               {.role = Role::kBias, .init = Init::kLinearUniform, .fan = fan_in}));
   }
   return append(Op::kConv2d, name, std::move(inputs), a);
 }
@@ -230,6 +232,14 @@ Value Graph::relu(Value x) { return append(Op::kRelu, scoped("relu"), {x}); }
 Value Graph::sigmoid(Value x) { return append(Op::kSigmoid, scoped("sigmoid"), {x}); }
 Value Graph::add(Value a, Value b) { return append(Op::kAdd, scoped("add"), {a, b}); }
 Value Graph::mul(Value a, Value b) { return append(Op::kMul, scoped("mul"), {a, b}); }
+
+Value Graph::scale(Value x, double factor) {
+  const std::string name = scoped("scale");
+  expect_value(*this, name, x);
+  const Value constant =
+      append(Op::kFill, name + ".factor", {}, FillAttributes{.value = factor, .shape = shape(x)});
+  return append(Op::kMul, name, {x, constant});
+}
 
 namespace {
 

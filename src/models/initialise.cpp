@@ -14,6 +14,17 @@ std::uint64_t hash_of(std::string_view name) {
   return h;
 }
 
+// [o, i, h, w] with the identity in the middle of its first filters.
+void set_dirac(Tensor& t) {
+  const std::int64_t taps = t.dim(2) * t.dim(3), middle = taps / 2;
+  const std::int64_t channels = std::min(t.dim(0), t.dim(1));
+  const auto w = t.as<float>();
+  std::fill_n(w.begin(), channels * t.dim(1) * taps, 0.0F);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    w[static_cast<std::size_t>((c * t.dim(1) + c) * taps + middle)] = 1;
+  }
+}
+
 }  // namespace
 
 void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) {
@@ -29,7 +40,9 @@ void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) {
         case Init::kZeros: x = 0; break;
         case Init::kOnes: x = 1; break;
         case Init::kConstant: x = static_cast<float>(a.value); break;
+        case Init::kWhitening:
         case Init::kHeNormal: x = static_cast<float>(random.normal() * std::sqrt(2 / fan)); break;
+        case Init::kDirac:
         case Init::kLinearUniform: {
           const double bound = 1 / std::sqrt(fan);
           x = static_cast<float>(random.uniform(-bound, bound));
@@ -37,6 +50,7 @@ void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) {
         }
       }
     }
+    if (a.init == Init::kDirac) set_dirac(t);
     variables.set(node.name, std::move(t));
   }
 }

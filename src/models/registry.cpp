@@ -12,10 +12,8 @@ namespace {
 // The order does not matter: no two families know the same name.
 const std::vector<Family>& families() {
   static const std::vector<Family> all = {
-      resnet_family(),
-      resnet_v2_family(),
-      resnet_cifar_family(),
-      plain_family(),
+      resnet_family(), resnet_v2_family(),   resnet_cifar_family(),
+      plain_family(),  resnet_fast_family(),
   };
   return all;
 }

@@ -28,5 +28,6 @@ Family resnet_family();
 Family resnet_v2_family();
 Family resnet_cifar_family();
 Family plain_family();
+Family resnet_fast_family();
 
 }  // namespace resnet

@@ -65,16 +65,61 @@ Tensor Evaluator::logits(const Tensor& images) {
   return program_.output("logits");
 }
 
+std::vector<double> softmax(const Tensor& logits, std::size_t row) {
+  const auto of = [&](auto values) {
+    const auto classes = static_cast<std::size_t>(logits.dim(1));
+    const auto x = values.subspan(row * classes, classes);
+    const double top = *std::ranges::max_element(x);
+    std::vector<double> p(x.begin(), x.end());
+    double total = 0;
+    for (double& v : p) total += v = std::exp(v - top);
+    for (double& v : p) v /= total;
+    return p;
+  };
+  return logits.dtype() == DType::kF64 ? of(logits.as<double>()) : of(logits.as<float>());
+}
+
+namespace {
+
+// Adds the probabilities of the views of each picture to `sums` [pictures, classes].
+void add_views(const Tensor& logits, std::size_t views, std::vector<double>& sums) {
+  const auto rows = static_cast<std::size_t>(logits.dim(0));
+  sums.resize(rows / views * static_cast<std::size_t>(logits.dim(1)));
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::vector<double> p = softmax(logits, row);
+    double* sum = &sums[row / views * p.size()];
+    for (std::size_t c = 0; c < p.size(); ++c) sum[c] += p[c];
+  }
+}
+
+// Logarithms of the means of probabilities.
+Tensor log_mean(const std::vector<double>& sums, std::int64_t classes, std::size_t looks) {
+  Tensor result(DType::kF64, {std::ssize(sums) / classes, classes});
+  std::ranges::transform(sums, result.as<double>().begin(), [&](double sum) {
+    return std::log(std::max(sum / static_cast<double>(looks), std::numeric_limits<double>::min()));
+  });
+  return result;
+}
+
+}  // namespace
+
 std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>* stop,
                                          const std::function<void(std::int64_t, double)>& progress,
                                          FeatureCache* features) {
   const auto start = Clock::now();
+  const std::size_t views = loader.options().views.size();
   Metrics metrics(classes_);
   Batch batch;
   loader.start_epoch(0);
   while (loader.next(batch)) {
     const Tensor& images = features != nullptr ? features->rows(batch) : batch.images;
-    metrics.add(logits(images), batch.labels);
+    Tensor answers = logits(images);
+    if (views > 1) {
+      std::vector<double> sums;
+      add_views(answers, views, sums);
+      answers = log_mean(sums, classes_, views);
+    }
+    metrics.add(answers, batch.labels);
     if (progress) progress(metrics.images(), metrics.top1());
     if (stop != nullptr && stop->load()) return std::nullopt;
   }
@@ -95,20 +140,6 @@ Preprocessing at_scale(const Preprocessing& own, int side) {
 }
 
 }  // namespace
-
-std::vector<double> softmax(const Tensor& logits, std::size_t row) {
-  const auto of = [&](auto values) {
-    const auto classes = static_cast<std::size_t>(logits.dim(1));
-    const auto x = values.subspan(row * classes, classes);
-    const double top = *std::ranges::max_element(x);
-    std::vector<double> p(x.begin(), x.end());
-    double total = 0;
-    for (double& v : p) total += v = std::exp(v - top);
-    for (double& v : p) v /= total;
-    return p;
-  };
-  return logits.dtype() == DType::kF64 ? of(logits.as<double>()) : of(logits.as<float>());
-}
 
 struct ViewEvaluator::Scale {
   Loader loader;
@@ -160,19 +191,9 @@ bool ViewEvaluator::next() {
       labels_[i] = std::min(labels_[i], batch.labels[i]);
     logits_ = scale->evaluator.logits(batch.images);
     if (!averages) return true;
-    sums.resize(labels_.size() * static_cast<std::size_t>(logits_.dim(1)));
-    for (std::size_t row = 0; row < labels_.size() * views_; ++row) {
-      const std::vector<double> p = softmax(logits_, row);
-      double* sum = &sums[row / views_ * p.size()];
-      for (std::size_t c = 0; c < p.size(); ++c) sum[c] += p[c];
-    }
+    add_views(logits_, views_, sums);
   }
-  const auto classes = logits_.dim(1);
-  logits_ = Tensor(DType::kF64, {static_cast<std::int64_t>(labels_.size()), classes});
-  const double looks = static_cast<double>(views_ * scales_.size());
-  std::ranges::transform(sums, logits_.as<double>().begin(), [&](double sum) {
-    return std::log(std::max(sum / looks, std::numeric_limits<double>::min()));
-  });
+  logits_ = log_mean(sums, logits_.dim(1), views_ * scales_.size());
   return true;
 }
 

@@ -27,6 +27,7 @@ class Evaluator {
   /// All of a loader's pictures, once. Returns no value when `stop` was set.
   /// `progress` is called after each batch with the pictures done so far and their top-1. With
   /// `features`, the graph reads those in place of the images.
+  /// Of a loader with several views of a picture the answers are averaged.
   std::optional<EvalResult> run(Loader& loader, const std::atomic<bool>* stop,
                                 const std::function<void(std::int64_t, double)>& progress,
                                 FeatureCache* features = nullptr);

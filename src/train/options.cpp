@@ -75,6 +75,7 @@ void fields(V& v, OptimizerOptions& o) {
   v("eps", o.eps);
   v("trust", o.trust);
   v("decay_norm_and_bias", o.decay_norm_and_bias);
+  v("norm_shift_lr_factor", o.norm_shift_lr_factor);
 }
 
 template <class V>
@@ -102,6 +103,7 @@ void fields(V& v, Augmentation& o) {
   v("pad", o.pad);
   v("reflect", o.reflect);
   v("horizontal_flip", o.horizontal_flip);
+  v("alternate_flip", o.alternate_flip);
   v("vertical_flip", o.vertical_flip);
   v("quarter_turns", o.quarter_turns);
   v("rotation", o.rotation);
@@ -137,6 +139,7 @@ void fields(V& v, TrainOptions& o) {
   v("mean", o.mean);
   v("std", o.std);
   v("interpolation", o.interpolation);
+  v("val_flip", o.val_flip);
   v("max_bad_fraction", o.max_bad_fraction);
   v("seed", o.seed);
   v("device", o.device);

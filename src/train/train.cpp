@@ -105,6 +105,7 @@ LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
   load.max_bad_fraction = o.max_bad_fraction;
   load.layout = o.layout;
+  if (o.val_flip) load.views = evaluation_views(1, true);
   return load;
 }
 
@@ -141,7 +142,8 @@ void Trainer::make_evaluator() {
     *ema_variables_ = ema_variables_->cast(variable_type(o_.device));
     evaluated = ema_variables_;
   }
-  const std::int64_t batch = val_loader_.options().batch_size;
+  const LoaderOptions& load = val_loader_.options();
+  const std::int64_t batch = load.batch_size * std::ssize(load.views);
   if (!caching_) {
     evaluator_.emplace(o_.model, evaluated, batch, compile_, o_.layout);
     return;

@@ -71,7 +71,8 @@ void add_update(Graph& g, Value w, Value gradient, Value lr, Value scale, const 
                      .eps = o.eps,
                      .trust = is_weight ? o.trust : 0};  // LARS leaves vectors alone
   const std::string name = name_of(g, w) + ".update";
-  const double factor = step.lr_factor ? step.lr_factor(name_of(g, w)) : 1;
+  double factor = step.lr_factor ? step.lr_factor(name_of(g, w)) : 1;
+  if (role_of(g, w) == Role::kNormShift) factor *= o.norm_shift_lr_factor;
   if (factor != 1) {
     lr = g.append(Op::kMul, name + ".lr", {lr, constant(g, name + ".factor", factor)});
   }

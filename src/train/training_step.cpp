@@ -6,6 +6,7 @@
 #include "train/evaluator.h"
 #include "train/recipe.h"
 #include "train/training_graph.h"
+#include "train/whitening.h"
 
 namespace resnet {
 namespace {
@@ -79,6 +80,11 @@ TrainingStep::TrainingStep(const TrainOptions& o, const Dataset& train)
     : o_(o), phases_(phases_of(o.transfer, o.model)), step_(transfer_options(o, train, phases_)) {
   const std::vector<Graph> whole = graphs(network_of(o_.model, phases_[0].freeze_until));
   add_variables(whole);
+  for (const Value v : whole[0].parameters()) {
+    const Node& node = whole[0].node(v);
+    if (std::get<ParameterAttributes>(node.attributes).init != Init::kWhitening) continue;
+    variables_->assign(node.name, whitening_filters(o_, train, whole[0].shape(v)));
+  }
   if (step_.class_weights) {
     const std::vector<float> weights = class_weights_of(o_, train);
     variables_->assign(kClassWeights, Tensor::from<float>({o_.model.classes}, std::span(weights)));

@@ -28,7 +28,7 @@ std::vector<int> augmented(const Image& picture, const Augmentation& a, std::uin
                            const Preprocessing& s = identity()) {
   std::vector<float> out(static_cast<std::size_t>(s.width * s.height * 3), NAN);
   Augmenter::Scratch scratch;
-  Augmenter(s, a)(picture, Random(1, 2, n), out.data(), DataLayout::kNHWC, scratch);
+  Augmenter(s, a)(picture, Random(1, 2, n), false, out.data(), DataLayout::kNHWC, scratch);
   std::vector<int> values;
   for (const float v : out) values.push_back(static_cast<int>(std::lround(v)));
   return values;
@@ -205,8 +205,8 @@ TEST(Augment, LayoutsAgree) {
   Augmenter::Scratch scratch;
   for (std::uint64_t n = 0; n < 40; ++n) {
     std::vector<float> nchw(3 * 24 * 18), nhwc(nchw.size());
-    augmenter(p, Random(1, 2, n), nchw.data(), DataLayout::kNCHW, scratch);
-    augmenter(p, Random(1, 2, n), nhwc.data(), DataLayout::kNHWC, scratch);
+    augmenter(p, Random(1, 2, n), false, nchw.data(), DataLayout::kNCHW, scratch);
+    augmenter(p, Random(1, 2, n), false, nhwc.data(), DataLayout::kNHWC, scratch);
     EXPECT_EQ(to_nchw(nhwc, 3), nchw);
   }
 }
@@ -227,8 +227,8 @@ TEST(Augment, EveryRandaugmentStrengthRunsOnEveryShape) {
         Augmenter::Scratch scratch;
         for (std::uint64_t n = 0; n < 40; ++n) {
           std::vector<float> out(static_cast<std::size_t>(side * (side + 1) * channels), NAN);
-          augmenter(test_picture(side, side + 1, 3), Random(1, 2, n), out.data(), DataLayout::kNCHW,
-                    scratch);
+          augmenter(test_picture(side, side + 1, 3), Random(1, 2, n), false, out.data(),
+                    DataLayout::kNCHW, scratch);
           for (const float v : out) ASSERT_TRUE(v >= 0 && v <= 255.001F) << v;
         }
       }

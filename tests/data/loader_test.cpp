@@ -117,6 +117,38 @@ TEST(Loader, EveryPictureOnceInAnotherOrderEachEpoch) {
   EXPECT_NE(orders[0], orders[1]);
 }
 
+TEST(Loader, AlternatingFlipsMirrorEachPictureInEverySecondEpoch) {
+  const DatasetPtr data = test_dataset(64);
+  Loader plain_loader(data, plain(), {}, {.batch_size = 64, .seed = 1});
+  Loader loader(data, plain(), {.alternate_flip = true}, {.batch_size = 64, .seed = 1});
+  constexpr std::size_t kRow = 8, kPixels = 3 * 8 * 8;
+  std::map<std::int64_t, bool> first;
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    plain_loader.start_epoch(epoch);
+    loader.start_epoch(epoch);
+    const auto straight = drain(plain_loader), flipped = drain(loader);
+    ASSERT_EQ(straight[0].indices, flipped[0].indices);
+    std::int64_t mirrored = 0;
+    for (std::size_t n = 0; n < 64; ++n) {
+      const auto from = straight[0].images.begin() + static_cast<std::ptrdiff_t>(n * kPixels);
+      std::vector<float> picture(from, from + kPixels), mirror = picture;
+      for (std::size_t row = 0; row < kPixels; row += kRow) {
+        std::reverse(mirror.begin() + static_cast<std::ptrdiff_t>(row),
+                     mirror.begin() + static_cast<std::ptrdiff_t>(row + kRow));
+      }
+      const auto found = flipped[0].images.begin() + static_cast<std::ptrdiff_t>(n * kPixels);
+      const bool is_mirror = std::equal(mirror.begin(), mirror.end(), found);
+      EXPECT_TRUE(is_mirror || std::equal(picture.begin(), picture.end(), found));
+      const std::int64_t index = straight[0].indices[n];
+      if (epoch == 0) first[index] = is_mirror;
+      EXPECT_EQ(is_mirror, first.at(index) != (epoch % 2 == 1));
+      mirrored += is_mirror ? 1 : 0;
+    }
+    EXPECT_GT(mirrored, 16);
+    EXPECT_LT(mirrored, 48);
+  }
+}
+
 TEST(Loader, EvaluationIsThePlainPathInOrder) {
   const DatasetPtr data = test_dataset(5);
   for (const DataLayout layout : {DataLayout::kNCHW, DataLayout::kNHWC}) {

@@ -56,6 +56,7 @@ constexpr std::pair<std::string_view, std::string_view> kConfinedLibraries[] = {
     {"fitsio.h", "src/formats/"},
     {"hdf5.h", "src/formats/"},
     {"google/protobuf/", "src/formats/"},
+    {"Eigen/", "src/train/"},
     {"CLI/", "src/cli/"},
 };
 

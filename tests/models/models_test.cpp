@@ -133,6 +133,21 @@ TEST(Families, EveryListedNetworkBuildsWithItsDepth) {
   }
 }
 
+TEST(Families, TheFastNetworkBeginsAsTheIdentity) {
+  const Graph g = build(config_of("resnet8-fast"));
+  Variables v;
+  initialise(g, v, 0);
+  const Tensor w = v.at("layer2.conv1.weight");  // [256, 64, 3, 3]
+  const auto values = w.as<float>();
+  for (std::size_t o = 0; o < 64; ++o) {
+    for (std::size_t k = 0; k < 64 * 9; ++k) {
+      ASSERT_EQ(values[o * 64 * 9 + k], k == o * 9 + 4 ? 1.0F : 0.0F);
+    }
+  }
+  EXPECT_GT(std::ranges::max(values.subspan(64 * 64 * 9)), 0);
+  EXPECT_LE(std::ranges::max(values.subspan(64 * 64 * 9)), 1.0F / 24);
+}
+
 TEST(Families, NumbersOfParameters) {
   const std::map<std::string, std::int64_t> expected = {
       // Ten classes. He et al. 2016a, table 6: 0.27 M, 0.46 M, 0.66 M, 0.85 M, 1.7 M, 19.4 M.
@@ -144,6 +159,7 @@ TEST(Families, NumbersOfParameters) {
       {"resnet1202", 19'421'274},
       {"plain20", 269'722},
       {"plain56", 853'018},
+      {"resnet8-fast", 1'972'514},
       // timm's, with ten classes.
       {"resnet18d", 11'200'874},
       {"resnet50d", 23'547'754},

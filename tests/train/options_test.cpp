@@ -1,6 +1,7 @@
 // Options as text, and what the recipe makes of them.
 #include <gtest/gtest.h>
 
+#include "data/support.h"
 #include "resnet/train.h"
 #include "train/recipe.h"
 #include "train/support.h"
@@ -39,7 +40,8 @@ TrainOptions unusual_options() {
                  .beta2 = 0.99,
                  .eps = 1e-7,
                  .trust = 0.02,
-                 .decay_norm_and_bias = true};
+                 .decay_norm_and_bias = true,
+                 .norm_shift_lr_factor = 3};
   o.schedule = {.kind = Schedule::kMultiStep,
                 .warmup_epochs = 0.5,
                 .warmup_start = 0.2,
@@ -61,6 +63,7 @@ TrainOptions unusual_options() {
   o.augmentation->mixup = 0.2;
   o.mean = {0.485F, 0.456F, 0.406F};
   o.std = {0.229F, 0.1F, 1.0F / 3};
+  o.val_flip = true;
   o.max_bad_fraction = 0.05;
   o.seed = 9007199254740993ULL;  // not a double
   o.device = Device::kReference;
@@ -92,6 +95,16 @@ TEST(Options, JsonRoundTrip) {
     EXPECT_EQ(back.layout, o.layout);
     EXPECT_EQ(back.device, o.device);
   }
+}
+
+TEST(Options, RecipesAreOptionsThatFitTogether) {
+  for (const std::string_view name : recipes()) {
+    const TrainOptions o = recipe(name);
+    EXPECT_EQ(to_json(train_options_from_json(to_json(o))), to_json(o));
+    check_architecture(o.model.architecture);
+    EXPECT_NO_THROW(resolve(o, {.train = test_dataset(600, 32), .val = test_dataset(3, 32)}));
+  }
+  EXPECT_NE(error_of([] { recipe("cifar-slow"); }).find("cifar-fast"), std::string::npos);
 }
 
 TEST(Options, JsonKeepsWhatItDoesNotName) {

@@ -161,6 +161,20 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   error_of([&] { predict(model, {folder_ / "nowhere"}); }, ErrorCode::kNotFound);
 }
 
+TEST_F(Run, ValidatesOnMirrorImagesToo) {
+  write_colours(folder_ / "data", 16, 6);
+  TrainOptions o = colour_options(folder_);
+  o.val_flip = true;
+  const TrainResult result = train(o);
+  DataSpec data;
+  data.source = (folder_ / "data").string();
+  EvalOptions both;
+  both.views = evaluation_views(1, true);
+  const EvalResult again = evaluate(load_model(result.model), data, both);
+  EXPECT_EQ(again.images, 12);
+  EXPECT_NEAR(again.loss, result.best.loss, 1e-4 * result.best.loss + 1e-6);
+}
+
 TEST_F(Run, ConfigReproducesTheRun) {
   train(busy_options(folder_ / "a"));
   TrainOptions again = train_options_from_json(read_text_file(folder_ / "a" / "config.json"));
