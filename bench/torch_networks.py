@@ -3,7 +3,7 @@
 `build(arch, classes)` knows resnet18, resnet34, resnet50, resnet101 and resnet152 (torchvision's own),
 the same with a "d" behind (timm's own),
 resnet{6n+2} (CIFAR, He et al. 2015, option A shortcuts), resnet{6n+2}v2 (CIFAR, pre-activation,
-basic blocks) and resnet50v2 (ImageNet, pre-activation, bottlenecks; He et al. 2016).
+basic blocks), resnet50v2 (ImageNet, pre-activation, bottlenecks; He et al. 2016) and resnet8-fast.
 """
 
 import re
@@ -130,7 +130,45 @@ class PreActResNet50(nn.Module):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
 
 
+class FastStage(nn.Module):
+    """conv-pool-bn-relu, conv-bn, a skip over the second, relu; convolutions begin as the identity."""
+
+    def __init__(self, cin, cout):
+        super().__init__()
+        self.conv1, self.bn1 = conv(cin, cout, 3), nn.BatchNorm2d(cout, momentum=0.4)
+        self.conv2, self.bn2 = conv(cout, cout, 3), nn.BatchNorm2d(cout, momentum=0.4)
+        for c in (self.conv1, self.conv2):
+            nn.init.dirac_(c.weight.data[: c.in_channels])
+
+    def forward(self, x):
+        x = F.relu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        return F.relu(self.bn2(self.conv2(x)) + x)
+
+
+class FastResNet(nn.Module):
+    """`whiten(patches)` fills the stem, which is not trained, from patches [n, 3, 2, 2]."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 24, 2)
+        self.conv1.weight.requires_grad = False
+        self.layer1, self.layer2, self.layer3 = FastStage(24, 64), FastStage(64, 256), FastStage(256, 256)
+        self.fc = nn.Linear(256, classes)
+
+    def whiten(self, patches):
+        flat = patches.flatten(1).double()
+        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        filters = (vectors / torch.sqrt(values + 5e-4)).T.flip(0).reshape(12, 3, 2, 2)
+        self.conv1.weight.data.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.conv1(x)))))
+        return self.fc(torch.flatten(F.max_pool2d(x, 3), 1) / 9)
+
+
 def build(arch, classes):
+    if arch == "resnet8-fast":
+        return FastResNet(classes)
     if arch in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
         import torchvision  # only here, so that the CIFAR networks do not pay for its import
 
