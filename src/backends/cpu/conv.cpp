@@ -1,6 +1,5 @@
-// Convolutions by oneDNN. What is ours here is the choice: which layouts to offer, and where
-// Winograd's F(4x4, 3x3) is faster than the direct kernels (measured in bench/,
-// docs/PERFORMANCE.md).
+// Convolutions by oneDNN, or by our own Winograd kernels (winograd.cpp). What is ours here besides
+// is the choice among them (measured in bench/, docs/PERFORMANCE.md).
 #include <array>
 #include <cstring>
 #include <functional>
@@ -65,14 +64,6 @@ Problem problem_of(const NodeView& v) {
     default: p.x = v.in_shape(0), p.w = p.a.weight_shape, p.y = v.in_shape(1);
   }
   return p;
-}
-
-// Where Winograd wins in all three directions: with 16 channels its transforms cost more than they
-// save. A function of shapes alone, so that results repeat.
-bool prefers_winograd(const Problem& p) {
-  return p.dtype == DType::kF32 && p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 &&
-         p.a.stride_w == 1 && p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
-         p.x[1] % 16 == 0 && p.y[1] % 16 == 0 && p.x[1] >= 32 && p.y[1] >= 32;
 }
 
 // The choices of one oneDNN primitive.
@@ -217,8 +208,24 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
     dnnl("channels-last", direct, kChannelsLast, kChannelsLast);
     return list;
   }
-  if (v.target.options().winograd && v.target.block() == 16 && prefers_winograd(p)) {
-    dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
+  const bool filters_3x3 = p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
+                           p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
+                           p.x[1] % v.target.block() == 0 && p.y[1] % v.target.block() == 0;
+  if (v.target.options().winograd && filters_3x3) {
+    // With few tiles the transformed weights, 4 (m = 4) or 16/9 (m = 2) times as many, take longer
+    // to read than is saved.
+    const Shape& out = p.op == Op::kConv2dBackwardData ? p.x : p.y;
+    const auto tiles = [&](std::int64_t m) {
+      return out[0] * ((out[2] + m - 1) / m) * ((out[3] + m - 1) / m);
+    };
+    if (p.op != Op::kConv2dBackwardWeights && winograd_fits(v.target.block())) {
+      if (tiles(4) >= 16) list.push_back({"winograd-4", [&v] { return make_winograd(v, 4); }});
+      if (tiles(2) >= 16) list.push_back({"winograd-2", [&v] { return make_winograd(v, 2); }});
+    }
+    // With 16 channels oneDNN's transforms cost more than they save.
+    if (v.target.block() == 16 && p.x[1] >= 32 && p.y[1] >= 32) {
+      dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
+    }
   }
   // The first convolution reads the few channels of a picture as they come.
   const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;

@@ -55,7 +55,7 @@ void CpuTarget::begin_run() {
 
 memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) const {
   if (layout.id >= kFirstFormat) {
-    return formats_[static_cast<std::size_t>(layout.id - kFirstFormat)];
+    return std::get<memory::desc>(formats_[static_cast<std::size_t>(layout.id - kFirstFormat)]);
   }
   const memory::dims dims(type.shape.begin(), type.shape.end());
   if (layout == kPlainLayout) return {dims, data_type(type.dtype), row_major(dims)};
@@ -68,13 +68,20 @@ std::size_t CpuTarget::bytes(const TensorType& type, Layout layout) const {
   if (layout == kPlainLayout) {
     return static_cast<std::size_t>(element_count(type.shape)) * size_of(type.dtype);
   }
+  if (const WinogradWeights* w = winograd_weights(layout)) return w->bytes();
   return describe_memory(type, layout).get_size();
 }
 
-Layout CpuTarget::intern(const memory::desc& desc) {
-  const auto found = std::find(formats_.begin(), formats_.end(), desc);
+const WinogradWeights* CpuTarget::winograd_weights(Layout layout) const {
+  if (layout.id < kFirstFormat) return nullptr;
+  return std::get_if<WinogradWeights>(
+      &formats_[static_cast<std::size_t>(layout.id - kFirstFormat)]);
+}
+
+Layout CpuTarget::intern(const Format& format) {
+  const auto found = std::find(formats_.begin(), formats_.end(), format);
   if (found == formats_.end()) {
-    formats_.push_back(desc);
+    formats_.push_back(format);
     return {static_cast<std::int32_t>(formats_.size()) - 1 + kFirstFormat};
   }
   return {static_cast<std::int32_t>(found - formats_.begin()) + kFirstFormat};
@@ -84,11 +91,16 @@ std::string CpuTarget::describe(Layout layout) const {
   if (layout == kPlainLayout) return "plain";
   if (layout == kBlockedLayout) return fmt::format("nChw{}c", block_);
   if (layout == kChannelsLast) return "nhwc";
+  if (winograd_weights(layout) != nullptr) return "winograd";
   return fmt::format("format{}", layout.id);
 }
 
 KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) {
   begin_run();  // oneDNN shapes a primitive for the number of threads it sees at its creation
+  if (const WinogradWeights* w = winograd_weights(to)) {
+    RESNET_CHECK(from == kPlainLayout);
+    return {make_winograd_weights(*w), "own:winograd", {from}, {to}, 0, {}};
+  }
   memory::desc source = describe_memory(type, from);
   memory::desc destination = describe_memory(type, to);
   // Grouped weights have five dimensions in oneDNN: [g, o/g, i/g, h, w] is plain [o, i/g, h, w].

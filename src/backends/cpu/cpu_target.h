@@ -8,8 +8,10 @@
 
 #include <deque>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <variant>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/winograd.h"
 #include "compile/target.h"
 
 namespace resnet {
@@ -41,8 +43,9 @@ class CpuTarget final : public Target {
   dnnl::stream& stream() { return stream_; }
   /// Channels per block: 16 with AVX-512, else 8.
   std::int64_t block() const { return block_; }
-  /// A layout number for a format that oneDNN chose.
-  Layout intern(const dnnl::memory::desc& desc);
+  /// A layout number for a format that oneDNN or a kernel of our own chose.
+  using Format = std::variant<dnnl::memory::desc, WinogradWeights>;
+  Layout intern(const Format& format);
   dnnl::memory::desc describe_memory(const TensorType& type, Layout layout) const;
 
  private:
@@ -50,7 +53,9 @@ class CpuTarget final : public Target {
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   std::int64_t block_;
-  std::deque<dnnl::memory::desc> formats_;  // layout id - kFirstFormat
+  const WinogradWeights* winograd_weights(Layout layout) const;
+
+  std::deque<Format> formats_;  // layout id - kFirstFormat
 };
 
 /// What an op file sees when it makes a kernel.
