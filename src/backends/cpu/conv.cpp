@@ -219,8 +219,8 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
       return out[0] * ((out[2] + m - 1) / m) * ((out[3] + m - 1) / m);
     };
     if (p.op != Op::kConv2dBackwardWeights && winograd_fits(v.target.block())) {
-      if (tiles(4) >= 16) list.push_back({"winograd-4", [&v] { return make_winograd(v, 4); }});
-      if (tiles(2) >= 16) list.push_back({"winograd-2", [&v] { return make_winograd(v, 2); }});
+      if (tiles(4) >= 32) list.push_back({"winograd-4", [&v] { return make_winograd(v, 4); }});
+      if (tiles(2) >= 32) list.push_back({"winograd-2", [&v] { return make_winograd(v, 2); }});
     }
     // With 16 channels oneDNN's transforms cost more than they save.
     if (v.target.block() == 16 && p.x[1] >= 32 && p.y[1] >= 32) {
