@@ -46,6 +46,7 @@ enum class Op : std::uint8_t {
   kAvgPool,              ///< x -> y, PoolAttributes
   kGlobalAvgPool,        ///< x [n, c, h, w] -> [n, c]
   kLinear,               ///< x [n, k], w [m, k] [, bias [m]] -> [n, m]
+  kCast,                 ///< x -> x rounded to another type, CastAttributes
   kReshape,              ///< x -> same elements in row-major order, ShapeAttributes
   kDropout,              ///< x -> x * mask / (1 - p), DropoutAttributes; its own gradient
   kPadShortcut,          ///< x -> x at stride s, zero channels around it, PadShortcutAttributes
@@ -131,8 +132,14 @@ struct PadShortcutAttributes {
   bool operator==(const PadShortcutAttributes&) const = default;
 };
 
+struct CastAttributes {
+  DType dtype = DType::kF32;
+  bool operator==(const CastAttributes&) const = default;
+};
+
 struct ShapeAttributes {
   Shape shape = {};
+  DType dtype = DType::kF32;  ///< of the result, where the input does not tell: pooling's gradient
   bool operator==(const ShapeAttributes&) const = default;
 };
 
@@ -217,10 +224,11 @@ struct ParameterAttributes {
   bool operator==(const ParameterAttributes&) const = default;
 };
 
-using Attributes = std::variant<std::monostate, ConvAttributes, PoolAttributes, NormAttributes,
-                                DropoutAttributes, PadShortcutAttributes, ShapeAttributes,
-                                SliceAttributes, FillAttributes, LossAttributes, UpdateAttributes,
-                                ParameterAttributes, QuantizeAttributes, QuantizedAttributes>;
+using Attributes =
+    std::variant<std::monostate, ConvAttributes, PoolAttributes, NormAttributes, DropoutAttributes,
+                 PadShortcutAttributes, CastAttributes, ShapeAttributes, SliceAttributes,
+                 FillAttributes, LossAttributes, UpdateAttributes, ParameterAttributes,
+                 QuantizeAttributes, QuantizedAttributes>;
 
 struct TensorType {
   DType dtype = DType::kF32;

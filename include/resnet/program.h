@@ -25,7 +25,10 @@ struct CompileOptions {
   bool passes = true;       ///< folding and fusion
   bool plan_memory = true;  ///< false: every value gets memory of its own (for debugging)
   bool recompute = true;    ///< recompute cheap activations in the backward pass
-  bool winograd = true;     ///< allow Winograd kernels for 3x3 convolutions where they are faster
+  /// Of activations and their gradients: kF32, or kBF16 for mixed precision. Variables, statistics,
+  /// sums, the head and the loss stay f32. Throws kUnsupported on a processor without AVX-512.
+  DType dtype = DType::kF32;
+  bool winograd = true;  ///< allow Winograd kernels for 3x3 convolutions where they are faster
 };
 
 /// What a compiled program costs.

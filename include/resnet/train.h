@@ -146,6 +146,7 @@ struct TrainOptions {
 
   std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.
   Device device = Device::kCpu;
+  DType dtype = DType::kF32;              ///< Of activations, f32 or bf16 (CompileOptions::dtype).
   DataLayout layout = DataLayout::kNCHW;  ///< Of the batches that the loader makes.
   int threads = 0;                        ///< Of the network; 0: all processors.
   int loader_threads = 0;                 ///< 0: half the processors, at least one.
@@ -323,6 +324,7 @@ struct Answer {
 struct EvalOptions {
   int batch_size = 32;  ///< Rows of the network's input: pictures times views.
   Device device = Device::kCpu;
+  DType dtype = DType::kF32;  ///< Of activations, f32 or bf16 (CompileOptions::dtype).
   int threads = 0;
   int loader_threads = 0;
   double max_bad_fraction = 0.1;

@@ -178,6 +178,7 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("--warmup", f->warmup, "Steps before them")
       ->capture_default_str()
       ->check(at_least(0));
+  add_dtype(*command, f->compile.dtype);
   command->add_option("--threads", f->compile.threads, "Default: all processors")
       ->check(at_least(0));
   command->add_flag("--no-winograd", f->no_winograd, "Direct convolutions only");

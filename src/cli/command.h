@@ -7,6 +7,8 @@
 #include <limits>
 #include <string>
 
+#include "resnet/tensor.h"
+
 namespace resnet::cli {
 
 /// Set by Ctrl-C (SIGINT), SIGTERM and SIGHUP after `catch_signals`, which only work that heeds it
@@ -39,6 +41,9 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 
 /// --crops, --flip and --scales: the views of each picture that an answer is averaged over.
 void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scales);
+
+/// --dtype: f32 or bf16.
+void add_dtype(CLI::App& command, DType& dtype);
 
 /// A check of a flag's number, with a message that says what is expected.
 CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());

@@ -176,6 +176,7 @@ void add_embed(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.eval.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
+  add_dtype(*command, f->options.eval.dtype);
   command->add_option("--threads", f->options.eval.threads, "Default: all processors")
       ->check(at_least(0));
   command->add_flag("--json", f->json, "One JSON object: out, layer, shape, skipped");

@@ -121,6 +121,7 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--predictions", f->predictions,
                       "Write this CSV: name, label, answer and probability of each picture");
   add_views(*command, f->crops, f->flip, f->options.scales);
+  add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));
   command

@@ -199,6 +199,15 @@ void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scal
       ->check(at_least(1));
 }
 
+void add_dtype(CLI::App& command, DType& dtype) {
+  command
+      .add_option_function<std::string>(
+          "--dtype",
+          [&dtype](const std::string& v) { dtype = v == "bf16" ? DType::kBF16 : DType::kF32; },
+          "Of activations: f32, or bf16, which halves their memory (default f32)")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+}
+
 CLI::Validator at_least(double least, double most) {
   return {[=](const std::string& text) {
             double value = 0;

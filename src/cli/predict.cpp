@@ -125,6 +125,7 @@ void add_predict(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(at_least(1));
   add_views(*command, f->crops, f->flip, f->options.scales);
+  add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));
   command->add_flag("--json", f->json,

@@ -281,6 +281,15 @@ void add_machine_flags(CLI::App* app, Flags& f) {
                       o.device = v == "cpu" ? Device::kCpu : Device::kReference;
                     })
       ->group(group);
+  flag<std::string>(
+      app, f, "--dtype", "Of activations: f32, or bf16, mixed precision with f32 weights (f32)",
+      [](TrainOptions& o, const std::string& v) {
+        if (v != "f32" && v != "bf16") {
+          fail(ErrorCode::kInvalidArgument, "--dtype: expected f32 or bf16, got {}", v);
+        }
+        o.dtype = v == "f32" ? DType::kF32 : DType::kBF16;
+      })
+      ->group(group);
   flag<std::string>(app, f, "--layout", "Of the batches: nchw or nhwc",
                     [](TrainOptions& o, const std::string& v) {
                       if (v != "nchw" && v != "nhwc") {

@@ -13,11 +13,14 @@ namespace resnet {
 namespace {
 
 Graph run_passes(const Graph& graph, const PassOptions& options) {
-  if (!options.passes) return graph;
-  Graph g = fuse(graph);
-  g = fold_batch_norm(g);
-  g = schedule_updates(g);
-  if (options.recompute) g = recompute_activations(g);
+  Graph g = graph;
+  if (options.passes) {
+    g = fuse(g);
+    g = fold_batch_norm(g);
+    g = schedule_updates(g);
+    if (options.recompute) g = recompute_activations(g);
+  }
+  if (options.dtype != DType::kF32) g = lower_precision(g, options.dtype);
   verify(g);
   return g;
 }
@@ -245,6 +248,10 @@ void Planner::share_memory(bool plan_memory) {
 
 Plan make_plan(const Graph& graph, Target& target, const PassOptions& options) {
   verify(graph);
+  if (options.dtype != DType::kF32 && !target.computes(options.dtype)) {
+    fail(ErrorCode::kUnsupported, "device {} cannot compute with {} here: {}; use f32",
+         target.name(), name_of(options.dtype), target.needs(options.dtype));
+  }
   Plan plan;
   plan.graph = run_passes(graph, options);
   Planner planner(plan, target);

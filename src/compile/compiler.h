@@ -17,6 +17,7 @@ struct PassOptions {
   bool passes = true;
   bool plan_memory = true;
   bool recompute = true;
+  DType dtype = DType::kF32;  ///< of activations
 };
 
 /// Where a buffer's memory comes from.

@@ -20,6 +20,11 @@ Graph fold_batch_norm(const Graph& graph);
 /// Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", restricted to free lunches.
 Graph recompute_activations(const Graph& graph);
 
+/// Mixed precision: 4-D activations and their gradients become `dtype` wherever the ops around them
+/// take it; casts stand where they do not. Parameters, statistics, the gradients of parameters, the
+/// head and the loss stay f32, and so do the program's outputs.
+Graph lower_precision(const Graph& graph, DType dtype);
+
 /// Moves each update to right after the last reader of what it overwrites, so that a gradient's
 /// memory is free again as soon as it has been applied.
 Graph schedule_updates(const Graph& graph);

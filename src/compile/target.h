@@ -60,6 +60,9 @@ class Target {
   virtual std::string_view name() const = 0;
   /// How a dtype of the IR is stored: the reference keeps f32 values as f64.
   virtual DType storage(DType dtype) const = 0;
+  /// Whether activations may be of this type; if not, what the machine lacks, for the message.
+  virtual bool computes(DType dtype) const { return dtype == DType::kF32; }
+  virtual std::string_view needs(DType) const { return "it has kernels for f32 alone"; }
   /// Memory of a value in a layout.
   virtual std::size_t bytes(const TensorType& type, Layout layout) const = 0;
   /// Chooses a kernel for `node`, whose inputs lie in the layouts `have` at present.

@@ -120,9 +120,15 @@ GradientRule gradient_rule(Op op) {
     case Op::kAvgPool: return avg_pool;
     case Op::kGlobalAvgPool:
       return [](Rule& r) {
-        r.dx[0] = r.emit(Op::kGlobalAvgPoolBackward, {r.dy}, ShapeAttributes{r.shape(0)});
+        r.dx[0] = r.emit(Op::kGlobalAvgPoolBackward, {r.dy},
+                         ShapeAttributes{r.shape(0), r.graph.type(r.x(0)).dtype});
       };
     case Op::kLinear: return linear;
+    case Op::kCast:
+      return [](Rule& r) {
+        const CastAttributes back{r.graph.type(r.x(0)).dtype};
+        r.dx[0] = r.emit(Op::kCast, {r.dy}, back);
+      };
     case Op::kReshape:
       return [](Rule& r) { r.dx[0] = r.emit(Op::kReshape, {r.dy}, ShapeAttributes{r.shape(0)}); };
     case Op::kDropout:  // linear in x with the same mask

@@ -45,14 +45,24 @@ void expect_scale(const RuleInput& r, float scale) {
          fmt::format("scales must be between 2^-40 and 2^40, one is {}", scale));
 }
 
+// Another shape in the type of input 0.
+Types like(const RuleInput& r, Shape shape) { return {{r.inputs[0].dtype, std::move(shape)}}; }
 Types f32(Shape shape) { return {{DType::kF32, std::move(shape)}}; }
 
 // The same type as input 0.
 Types same(const RuleInput& r) { return {r.inputs[0]}; }
 
-// All inputs have one shape; so has the output.
+// An input of the same type as input 0, in a shape.
+void expect_type(const RuleInput& r, std::size_t input, const Shape& shape) {
+  expect_shape(r, input, shape);
+  expect(r, r.inputs[input].dtype == r.inputs[0].dtype,
+         fmt::format("input {} must be of {}, it is of {}", input, name_of(r.inputs[0].dtype),
+                     name_of(r.inputs[input].dtype)));
+}
+
+// All inputs have one type; so has the output.
 Types elementwise(const RuleInput& r) {
-  for (std::size_t i = 1; i < r.inputs.size(); ++i) expect_shape(r, i, r.shape(0));
+  for (std::size_t i = 1; i < r.inputs.size(); ++i) expect_type(r, i, r.shape(0));
   return same(r);
 }
 
@@ -94,19 +104,19 @@ Types conv2d(const RuleInput& r) {
   const std::size_t expected = 2U + (a.bias ? 1 : 0) + (a.residual ? 1 : 0);
   expect(r, r.inputs.size() == expected, fmt::format("expected {} inputs", expected));
   if (a.bias) expect_shape(r, 2, {y[1]});
-  if (a.residual) expect_shape(r, r.inputs.size() - 1, y);
-  return f32(y);
+  if (a.residual) expect_type(r, r.inputs.size() - 1, y);
+  return like(r, y);
 }
 
 Types conv2d_backward_data(const RuleInput& r) {
   const auto& a = r.as<ConvAttributes>();
   expect_shape(r, 0, conv_output(r, a.input_shape, r.shape(1), a));
-  return f32(a.input_shape);
+  return like(r, a.input_shape);
 }
 
 Types conv2d_backward_weights(const RuleInput& r) {
   const auto& a = r.as<ConvAttributes>();
-  expect_shape(r, 1, conv_output(r, r.shape(0), a.weight_shape, a));
+  expect_type(r, 1, conv_output(r, r.shape(0), a.weight_shape, a));
   return f32(a.weight_shape);
 }
 
@@ -132,7 +142,7 @@ Types batch_norm(const RuleInput& r) {
   expect(r, r.inputs.size() == (a.residual ? 4U : 3U), "wrong number of inputs");
   const std::int64_t c = r.shape(0)[1];
   expect_channels(r, 1, 3, c);
-  if (a.residual) expect_shape(r, 3, r.shape(0));
+  if (a.residual) expect_type(r, 3, r.shape(0));
   expect(r, r.shape(0)[0] * r.shape(0)[2] * r.shape(0)[3] > 1,
          "batch statistics need more than one value per channel; use a larger batch or picture");
   return {r.inputs[0], {DType::kF32, {c}}, {DType::kF32, {c}}};
@@ -143,7 +153,7 @@ Types normalize(const RuleInput& r) {
   expect_rank(r, 0, 4);
   expect(r, r.inputs.size() == (a.residual ? 6U : 5U), "wrong number of inputs");
   expect_channels(r, 1, 5, r.shape(0)[1]);
-  if (a.residual) expect_shape(r, 5, r.shape(0));
+  if (a.residual) expect_type(r, 5, r.shape(0));
   return same(r);
 }
 
@@ -154,10 +164,10 @@ Types norm_backward(const RuleInput& r) {
   const bool needs_y = a.relu && a.residual;
   expect(r, r.inputs.size() == x + 5 + (needs_y ? 1 : 0), "wrong number of inputs");
   expect_rank(r, 0, 4);
-  for (std::size_t i = 1; i <= x; ++i) expect_shape(r, i, r.shape(0));
+  for (std::size_t i = 1; i <= x; ++i) expect_type(r, i, r.shape(0));
   const std::int64_t c = r.shape(0)[1];
   expect_channels(r, x + 1, x + 5, c);
-  if (needs_y) expect_shape(r, x + 5, r.shape(0));
+  if (needs_y) expect_type(r, x + 5, r.shape(0));
   Types out{r.inputs[0], {DType::kF32, {c}}, {DType::kF32, {c}}};
   if (a.residual) out.push_back(r.inputs[0]);
   return out;
@@ -186,19 +196,19 @@ Shape pool_output(const RuleInput& r, const Shape& x, const PoolAttributes& a) {
 Types max_pool(const RuleInput& r) {
   const Shape y = pool_output(r, r.shape(0), r.as<PoolAttributes>());
   // Nothing is differentiated through integers: no positions.
-  if (is_integer(r.inputs[0].dtype)) return {{r.inputs[0].dtype, y}};
-  return {{DType::kF32, y}, {DType::kU8, y}};
+  if (is_integer(r.inputs[0].dtype)) return like(r, y);
+  return {{r.inputs[0].dtype, y}, {DType::kU8, y}};
 }
 
 Types avg_pool(const RuleInput& r) {
-  return f32(pool_output(r, r.shape(0), r.as<PoolAttributes>()));
+  return like(r, pool_output(r, r.shape(0), r.as<PoolAttributes>()));
 }
 
 Types pool_backward(const RuleInput& r) {
   const auto& a = r.as<PoolAttributes>();
   const Shape y = pool_output(r, a.input_shape, a);
   for (std::size_t i = 0; i < r.inputs.size(); ++i) expect_shape(r, i, y);
-  return f32(a.input_shape);
+  return like(r, a.input_shape);
 }
 
 Types global_avg_pool(const RuleInput& r) {
@@ -208,10 +218,11 @@ Types global_avg_pool(const RuleInput& r) {
 }
 
 Types global_avg_pool_backward(const RuleInput& r) {
-  const Shape& x = r.as<ShapeAttributes>().shape;
+  const auto& a = r.as<ShapeAttributes>();
+  const Shape& x = a.shape;
   expect(r, x.size() == 4, "needs the shape of 4-D data");
   expect_shape(r, 0, {x[0], x[1]});
-  return f32(x);
+  return {{a.dtype, x}};
 }
 
 Types linear(const RuleInput& r) {
@@ -237,6 +248,13 @@ Types linear_backward_weights(const RuleInput& r) {  // x [n, k], dy [n, m] -> d
   return f32({r.shape(1)[1], r.shape(0)[1]});
 }
 
+Types cast(const RuleInput& r) {
+  const DType to = r.as<CastAttributes>().dtype;
+  expect(r, is_floating(r.inputs[0].dtype) && is_floating(to),
+         fmt::format("cannot convert {} to {}", name_of(r.inputs[0].dtype), name_of(to)));
+  return {{to, r.shape(0)}};
+}
+
 Types reshape(const RuleInput& r) {
   const Shape& s = r.as<ShapeAttributes>().shape;
   expect(r, element_count(s) == element_count(r.shape(0)),
@@ -258,13 +276,13 @@ Shape shortcut_output(const RuleInput& r, const Shape& x, const PadShortcutAttri
 }
 
 Types pad_shortcut(const RuleInput& r) {
-  return {{r.inputs[0].dtype, shortcut_output(r, r.shape(0), r.as<PadShortcutAttributes>())}};
+  return like(r, shortcut_output(r, r.shape(0), r.as<PadShortcutAttributes>()));
 }
 
 Types pad_shortcut_backward(const RuleInput& r) {
   const auto& a = r.as<PadShortcutAttributes>();
   expect_shape(r, 0, shortcut_output(r, a.input_shape, a));
-  return f32(a.input_shape);
+  return like(r, a.input_shape);
 }
 
 Types concat(const RuleInput& r) {
@@ -273,10 +291,10 @@ Types concat(const RuleInput& r) {
   for (std::size_t i = 1; i < r.inputs.size(); ++i) {
     Shape expected = r.shape(0);
     expected[1] = r.shape(i).size() >= 2 ? r.shape(i)[1] : 0;
-    expect_shape(r, i, expected);
+    expect_type(r, i, expected);
     y[1] += expected[1];
   }
-  return f32(y);
+  return like(r, y);
 }
 
 Types slice_channels(const RuleInput& r) {
@@ -285,7 +303,7 @@ Types slice_channels(const RuleInput& r) {
   expect_channels_of(r);
   expect(r, a.begin >= 0 && a.begin < a.end && a.end <= y[1], "bad channel range");
   y[1] = a.end - a.begin;
-  return f32(y);
+  return like(r, y);
 }
 
 Types quantize(const RuleInput& r) {
@@ -411,6 +429,7 @@ constexpr std::array kOps = {
     OpInfo{Op::kAvgPool, "avg_pool", 1, 1, 0, avg_pool},
     OpInfo{Op::kGlobalAvgPool, "global_avg_pool", 1, 1, 0, global_avg_pool},
     OpInfo{Op::kLinear, "linear", 2, 3, 0, linear},
+    OpInfo{Op::kCast, "cast", 1, 1, 0, cast},
     OpInfo{Op::kReshape, "reshape", 1, 1, 0, reshape},
     OpInfo{Op::kDropout, "dropout", 1, 1, 0, dropout},
     OpInfo{Op::kPadShortcut, "pad_shortcut", 1, 1, 0, pad_shortcut},
@@ -455,7 +474,40 @@ void RuleInput::wrong_attributes() const {
   fail(ErrorCode::kInternal, "layer {} ({}): attributes of the wrong kind", layer, name_of(op));
 }
 
+bool takes_bf16(Op op) {
+  switch (op) {
+    case Op::kConv2d:
+    case Op::kBatchNorm:
+    case Op::kNormalize:
+    case Op::kRelu:
+    case Op::kAdd:
+    case Op::kMaxPool:
+    case Op::kAvgPool:
+    case Op::kGlobalAvgPool:
+    case Op::kDropout:
+    case Op::kPadShortcut:
+    case Op::kConcat:
+    case Op::kSliceChannels:
+    case Op::kConv2dBackwardData:
+    case Op::kConv2dBackwardWeights:
+    case Op::kChannelSum:
+    case Op::kBatchNormBackward:
+    case Op::kNormalizeBackward:
+    case Op::kReluBackward:
+    case Op::kMaxPoolBackward:
+    case Op::kAvgPoolBackward:
+    case Op::kGlobalAvgPoolBackward:
+    case Op::kPadShortcutBackward: return true;
+    default: return false;
+  }
+}
+
 std::vector<TensorType> infer(const RuleInput& r) {
+  for (std::size_t i = 0; i < r.inputs.size(); ++i) {
+    if (r.inputs[i].dtype != DType::kBF16 || r.op == Op::kCast) continue;
+    expect(r, takes_bf16(r.op) && r.shape(i).size() == 4,
+           fmt::format("input {} is of bf16; cast it first", i));
+  }
   for (std::size_t i = 0; i < r.inputs.size(); ++i) {
     if (!is_integer(r.inputs[i].dtype)) continue;
     const bool fits = r.op == Op::kDequantize || r.op == Op::kQuantizedConv2d ||

@@ -39,6 +39,9 @@ struct OpInfo {
 
 const OpInfo& op_info(Op op);
 
+/// Whether the op's 4-D activations may be bf16 as well as f32.
+bool takes_bf16(Op op);
+
 /// The output types by the op's rule, after checking that it can take integers where it gets some.
 std::vector<TensorType> infer(const RuleInput& r);
 

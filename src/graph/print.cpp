@@ -36,6 +36,9 @@ struct AttributePrinter {
   std::string operator()(const PadShortcutAttributes& a) const {
     return fmt::format(" stride={} front={}", a.stride, a.front);
   }
+  std::string operator()(const CastAttributes& a) const {
+    return fmt::format(" to {}", name_of(a.dtype));
+  }
   std::string operator()(const ShapeAttributes&) const { return ""; }
   std::string operator()(const SliceAttributes& a) const {
     return fmt::format(" [{}, {})", a.begin, a.end);

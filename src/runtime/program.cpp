@@ -33,6 +33,10 @@ bool all_finite(const void* data, std::size_t bytes) {
 bool all_finite(DType storage, const void* data, std::size_t bytes) {
   if (storage == DType::kF32) return all_finite<float>(data, bytes);
   if (storage == DType::kF64) return all_finite<double>(data, bytes);
+  if (storage == DType::kBF16) {
+    const auto* p = static_cast<const std::uint16_t*>(data);
+    return std::none_of(p, p + bytes / 2, [](auto h) { return (h & 0x7f80U) == 0x7f80U; });
+  }
   return true;
 }
 
@@ -167,7 +171,8 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
   p.plan = make_plan(graph, *p.target,
                      {.passes = options.passes,
                       .plan_memory = options.plan_memory,
-                      .recompute = options.recompute});
+                      .recompute = options.recompute,
+                      .dtype = options.dtype});
   p.arena = Arena(p.plan.arena_bytes);
   p.packed = Arena(p.plan.packed_bytes);
   for (const Buffer& b : p.plan.buffers) {

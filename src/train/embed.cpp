@@ -30,7 +30,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   load.max_bad_fraction = o.max_bad_fraction;
   Loader loader(data, model.preprocessing, Augmentation{}, load);
   Program program(graph_of(model.config, batch, options), variables_of(model, o.device),
-                  {.device = o.device, .threads = o.threads}, load.layout);
+                  {.device = o.device, .threads = o.threads, .dtype = o.dtype}, load.layout);
 
   Embeddings result;
   std::vector<float> rows;

@@ -173,7 +173,9 @@ ViewEvaluator::ViewEvaluator(const ModelFile& model, DatasetPtr data, const Eval
     scales_.push_back(std::unique_ptr<Scale>(new Scale{
         {data, prep, Augmentation{}, load},
         {config, variables, batch * static_cast<std::int64_t>(views_),
-         CompileOptions{.device = options.device, .threads = options.threads}, load.layout},
+         CompileOptions{
+             .device = options.device, .threads = options.threads, .dtype = options.dtype},
+         load.layout},
         {}}));
     scales_.back()->loader.start_epoch(0);
   }

@@ -52,7 +52,8 @@ std::optional<FeatureCache> FeatureCache::compute(
     Loader& loader, const std::atomic<bool>* stop,
     const std::function<void(std::int64_t)>& progress) {
   const Graph graph = features_graph(o.model, loader.options().batch_size);
-  Program program(graph, variables, {.device = o.device, .threads = o.threads}, o.layout);
+  Program program(graph, variables, {.device = o.device, .threads = o.threads, .dtype = o.dtype},
+                  o.layout);
   const std::int64_t width = graph.shape(graph.outputs()[0].second)[1];
   FeatureCache cache;
   cache.table_ = Tensor::zeros(variable_type(o.device), {data->size(), width});

@@ -59,6 +59,16 @@ E parse_enum(std::string_view name) {
   return static_cast<E>(found - list.begin());
 }
 
+// Of activations.
+inline std::string_view enum_name(DType value) { return name_of(value); }
+template <>
+inline DType parse_enum<DType>(std::string_view name) {
+  constexpr std::array<std::string_view, 2> kKnown{"f32", "bf16"};
+  if (name == kKnown[0]) return DType::kF32;
+  if (name == kKnown[1]) return DType::kBF16;
+  unknown_name("dtype", name, kKnown);
+}
+
 // Named by the networks themselves.
 inline std::string_view enum_name(Shortcut value) { return name_of(value); }
 template <>

@@ -143,6 +143,7 @@ void fields(V& v, TrainOptions& o) {
   v("max_bad_fraction", o.max_bad_fraction);
   v("seed", o.seed);
   v("device", o.device);
+  v("dtype", o.dtype);
   v("layout", o.layout);
   v("threads", o.threads);
   v("loader_threads", o.loader_threads);

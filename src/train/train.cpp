@@ -114,7 +114,7 @@ Trainer::Trainer(Prepared prepared, const Observer& observer)
       data_(std::move(prepared.data)),
       observer_(observer),
       prep_(preprocessing_of(o_, *data_.train)),
-      compile_{.device = o_.device, .threads = o_.threads},
+      compile_{.device = o_.device, .threads = o_.threads, .dtype = o_.dtype},
       train_loader_(data_.train, prep_, *o_.augmentation, train_loading(o_)),
       val_loader_(data_.val, prep_, Augmentation{}, val_loading(o_, *data_.val)),
       steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate),

@@ -107,7 +107,7 @@ void TrainingStep::add_variables(const std::vector<Graph>& graphs) {
 }
 
 void TrainingStep::compile(const std::vector<Graph>& graphs) {
-  const CompileOptions compile{.device = o_.device, .threads = o_.threads};
+  const CompileOptions compile{.device = o_.device, .threads = o_.threads, .dtype = o_.dtype};
   network_.reset();  // frees its memory first
   apply_.reset();
   network_.emplace(graphs[0], variables_, compile, o_.layout);

@@ -41,6 +41,30 @@ const auto kName = [](const auto& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(Ops, Cpu, ::testing::ValuesIn(op_cases()), kName);
 INSTANTIATE_TEST_SUITE_P(Networks, Cpu, ::testing::ValuesIn(network_cases()), kName);
 
+// Mixed precision, on machines that have it.
+class CpuBf16 : public ::testing::TestWithParam<OpCase> {
+ protected:
+  void SetUp() override {
+    if (!direct()->computes(DType::kBF16)) GTEST_SKIP() << "this processor has no AVX-512";
+  }
+};
+
+TEST_P(CpuBf16, IsExactOnIntegers) {
+  expect_matches_reference(*direct(), GetParam(), Numbers::kIntegers);
+}
+
+TEST_P(CpuBf16, StaysWithinTheErrorBounds) {
+  expect_matches_reference(*direct(), GetParam(), Numbers::kReals);
+}
+
+TEST_P(CpuBf16, StaysWithinTheErrorBoundsOnOneThread) {
+  expect_matches_reference(*direct(1), GetParam(), Numbers::kReals);
+}
+
+TEST_P(CpuBf16, IsRepeatable) { expect_repeatable(*direct(), GetParam()); }
+
+INSTANTIATE_TEST_SUITE_P(Cases, CpuBf16, ::testing::ValuesIn(bf16_cases()), kName);
+
 // Programs with different numbers of threads live side by side: each must keep to its own, when it
 // is compiled too, because kernels are shaped for it.
 TEST(CpuThreads, OfAnotherTargetDoNotMatter) {

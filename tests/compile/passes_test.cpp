@@ -168,6 +168,33 @@ TEST(Passes, ConvolutionTakesItsRelu) {
 }
 
 // What is frozen in training is folded as in inference, and nothing else is.
+TEST(Passes, LowerPrecisionLeavesParametersAndTheHeadAlone) {
+  const Graph g = lower_precision(fuse(training_graph()), DType::kBF16);
+  verify(g);
+  EXPECT_EQ(count(g, Op::kCast), 1);  // of the picture: nothing between layers is converted
+  for (const Node& n : g.nodes()) {
+    SCOPED_TRACE(n.name + " " + std::string(name_of(n.op)));
+    const bool source = n.op == Op::kParameter || n.op == Op::kInput;
+    for (const TensorType& t : n.outputs) {
+      const bool activation = t.shape.size() == 4 && !source && n.op != Op::kConv2dBackwardWeights;
+      EXPECT_EQ(t.dtype, activation ? DType::kBF16 : DType::kF32);
+    }
+  }
+}
+
+TEST(Passes, LowerPrecisionCastsAroundWhatItCannotTake) {
+  Graph g;
+  const Value x = g.input("x", {1, 4, 6, 6});
+  const Value y = g.conv2d("conv", x, {.filters = 4});
+  const Value z = g.sigmoid(y);
+  g.mark_output("z", z);
+  g.mark_output("y", y);
+  const Graph low = lower_precision(g, DType::kBF16);
+  verify(low);
+  EXPECT_EQ(count(low, Op::kCast), 2);  // x, and y once for both of its readers
+  for (const auto& [name, v] : low.outputs()) EXPECT_EQ(low.type(v).dtype, DType::kF32) << name;
+}
+
 TEST(Fold, FrozenPartsOfTraining) {
   Graph whole(Mode::kTraining), g(Mode::kTraining);
   const Value y = two_blocks(whole, whole.input("image", {2, 4, 6, 6}));

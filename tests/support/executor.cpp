@@ -66,7 +66,7 @@ Tensor download(Target& target, const DeviceValue& value) {
   const DeviceValue plain = reordered(target, value, kPlainLayout);
   Tensor stored(target.storage(value.type.dtype), value.type.shape);
   std::memcpy(stored.raw(), plain.buffer->data(), stored.bytes());
-  return stored.dtype() == DType::kF32 ? stored.cast(DType::kF64) : stored;
+  return is_floating(stored.dtype()) ? stored.cast(DType::kF64) : stored;
 }
 
 NodeRunner::NodeRunner(Target& target, const Graph& graph, const Node& node,

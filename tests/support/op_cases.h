@@ -49,6 +49,10 @@ const std::vector<OpCase>& op_cases();
 /// Small networks: blocks of each family, several ops deep, with gradients.
 const std::vector<OpCase>& network_cases();
 
+/// The cases of both tables in mixed precision, as far as that changes them: activations of bf16,
+/// with casts in front. They have no gradients of their own.
+const std::vector<OpCase>& bf16_cases();
+
 enum class Numbers {
   kIntegers,  ///< small integers: sums of products are exact in f32
   kReals,

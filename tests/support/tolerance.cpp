@@ -216,6 +216,8 @@ std::vector<Tensor> norm_forward(const Site& s) {
 std::vector<Tensor> norm_backward(const Site& s) {
   const auto& a = s.attributes<NormAttributes>();
   const bool batch = s.node.op == Op::kBatchNormBackward;
+  const bool stored_sum =
+      s.graph.type(s.node.inputs[0]).dtype == DType::kBF16 && a.residual && a.second_gradient;
   const std::size_t first = a.second_gradient ? 2 : 1;
   const Shape& shape = s.shape(0);
   const auto x = s.in(first), gamma = s.in(first + 1), beta = s.in(first + 2);
@@ -243,6 +245,7 @@ std::vector<Tensor> norm_backward(const Site& s) {
     const double dgamma = std::abs(s.result(1)[c]), dbeta = std::abs(s.result(2)[c]);
     each_in_channel(shape, channel, [&](std::size_t i) {
       double b = gamma_k(12) * g(i);
+      if (stored_sum) b += kBf16Unit * g(i);
       if (batch) b += gamma_k(12) * (dbeta + xhat(i) * dgamma) / m + db / m + xhat(i) * dg / m;
       bounds[0].as<double>()[i] = std::abs(gamma[c]) * r * b + kTiny;
       if (a.residual) bounds[3].as<double>()[i] = a.second_gradient ? gamma_k(1) * g(i) : 0;
@@ -392,6 +395,7 @@ std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
     case Op::kConcat:
     case Op::kSliceChannels:
     case Op::kClear:
+    case Op::kCast:
     case Op::kQuantize: return equal(s);
     case Op::kDequantize: return relative(s, 1);
     case Op::kQuantizedConv2d:

@@ -51,6 +51,13 @@
 //    ReLU) is at most 12 roundings of f32 on terms whose magnitudes the reference sums: e. Results
 //    in f32 are within e; integers are equal, unless the real value is within e of a tie, where
 //    they may be neighbours. Quantising a real number is one product in f32, and equal everywhere.
+//
+// 9. bf16. Its unit is u_b = 2^-8. Inputs are numbers that bf16 represents, weights are rounded by
+//    both devices alike, products of two such numbers are exact in f32, and sums are made in f32:
+//    rules 1 to 4 hold as they stand for the result y' before it is stored, |y' - y| <= e. Storing
+//    rounds once: |y'' - y| <= e + u_b (|y| + e), with y before the reference rounds it. With e = 0
+//    both round the same number, and must agree. A masked sum of two gradients that is stored as
+//    the residual's gradient is read again for dx, which adds |gamma| r u_b (|dy| + |dy2|).
 #pragma once
 
 #include <span>
@@ -62,6 +69,7 @@
 namespace resnet::test {
 
 inline constexpr double kUnit = 0x1p-24;      ///< u of f32
+inline constexpr double kBf16Unit = 0x1p-8;   ///< rule 9
 inline constexpr double kWinogradRms = 5e-6;  ///< rule 7
 constexpr double gamma_k(double k) { return k * kUnit / (1 - k * kUnit); }
 

@@ -64,6 +64,17 @@ memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) c
   return {dims, data_type(type.dtype), tag};
 }
 
+// oneDNN's kernels of bf16 start at AVX-512; where the processor has no instructions for bf16
+// itself, they emulate them.
+bool CpuTarget::computes(DType dtype) const {
+  return dtype == DType::kF32 || (dtype == DType::kBF16 && block_ == 16);
+}
+
+std::string_view CpuTarget::needs(DType dtype) const {
+  return dtype == DType::kBF16 ? "bf16 needs a processor with AVX-512"
+                               : "it has kernels for f32 and bf16";
+}
+
 std::size_t CpuTarget::bytes(const TensorType& type, Layout layout) const {
   if (layout == kPlainLayout) {
     return static_cast<std::size_t>(element_count(type.shape)) * size_of(type.dtype);
@@ -161,6 +172,7 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
     case Op::kSoftmaxCrossEntropy:
     case Op::kSoftmaxCrossEntropyBackward: return make_loss(v);
     case Op::kReshape:
+    case Op::kCast:
     case Op::kPadShortcut:
     case Op::kPadShortcutBackward:
     case Op::kConcat:
@@ -192,8 +204,13 @@ KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
 KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
                         std::size_t scratch_bytes, std::vector<int> in_place) {
   KernelChoice choice = plain_kernel(v, std::move(kernel), scratch_bytes, std::move(in_place));
-  const auto layout = [](const TensorType& t) {
-    return t.shape.size() == 4 ? activation_layout(t.dtype) : kPlainLayout;
+  // All 4-D operands of a node lie alike: positions in max pooling, too.
+  const auto is_bf16 = [](const TensorType& t) { return t.dtype == DType::kBF16; };
+  bool last = std::ranges::any_of(v.node.outputs, is_bf16);
+  for (std::size_t i = 0; i < v.node.inputs.size(); ++i) last = last || is_bf16(v.in(i));
+  const Layout activation = activation_layout(last ? DType::kBF16 : DType::kF32);
+  const auto layout = [&](const TensorType& t) {
+    return t.shape.size() == 4 ? activation : kPlainLayout;
   };
   for (std::size_t i = 0; i < choice.inputs.size(); ++i) choice.inputs[i] = layout(v.in(i));
   for (std::size_t i = 0; i < choice.outputs.size(); ++i) choice.outputs[i] = layout(v.out(i));

@@ -26,12 +26,28 @@ constexpr Layout activation_layout(DType dtype) {
 
 dnnl::memory::data_type data_type(DType dtype);
 
+/// A 4-D activation as the kernels of our own see it: tiles [n][channel block] of `pixels` x block.
+/// Channels last, a picture is one tile: its block is all of its channels.
+struct BlockedShape {
+  std::int64_t n = 0, channels = 0, blocks = 0, height = 0, width = 0, block = 16;
+  BlockedShape() = default;
+  BlockedShape(const Shape& s, std::int64_t b)
+      : n(s[0]), channels(s[1]), blocks((s[1] + b - 1) / b), height(s[2]), width(s[3]), block(b) {}
+  std::int64_t pixels() const { return height * width; }
+  std::int64_t tile() const { return pixels() * block; }
+  std::int64_t tiles() const { return n * blocks; }
+  std::int64_t padded() const { return blocks * block; }  ///< channels
+  std::int64_t size() const { return tiles() * tile(); }
+};
+
 class CpuTarget final : public Target {
  public:
   explicit CpuTarget(const CpuOptions& options);
 
   std::string_view name() const override { return "cpu"; }
   DType storage(DType dtype) const override { return dtype; }
+  bool computes(DType dtype) const override;
+  std::string_view needs(DType dtype) const override;
   std::size_t bytes(const TensorType& type, Layout layout) const override;
   KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout> have) override;
   KernelChoice reorder(const TensorType& type, Layout from, Layout to) override;
@@ -43,6 +59,9 @@ class CpuTarget final : public Target {
   dnnl::stream& stream() { return stream_; }
   /// Channels per block: 16 with AVX-512, else 8.
   std::int64_t block() const { return block_; }
+  BlockedShape blocked(const TensorType& t) const {
+    return {t.shape, activation_layout(t.dtype) == kChannelsLast ? t.shape[1] : block_};
+  }
   /// A layout number for a format that oneDNN or a kernel of our own chose.
   using Format = std::variant<dnnl::memory::desc, WinogradWeights>;
   Layout intern(const Format& format);
@@ -73,19 +92,6 @@ struct NodeView {
   const T& attributes() const {
     return std::get<T>(node.attributes);
   }
-};
-
-/// A 4-D activation as the kernels of our own see it: tiles [n][channel block] of `pixels` x block.
-struct BlockedShape {
-  std::int64_t n = 0, channels = 0, blocks = 0, height = 0, width = 0, block = 16;
-  BlockedShape() = default;
-  BlockedShape(const Shape& s, std::int64_t b)
-      : n(s[0]), channels(s[1]), blocks((s[1] + b - 1) / b), height(s[2]), width(s[3]), block(b) {}
-  std::int64_t pixels() const { return height * width; }
-  std::int64_t tile() const { return pixels() * block; }
-  std::int64_t tiles() const { return n * blocks; }
-  std::int64_t padded() const { return blocks * block; }  ///< channels
-  std::int64_t size() const { return tiles() * tile(); }
 };
 
 /// A choice whose 4-D operands all lie as activations of their types do, the others plain.

@@ -7,15 +7,22 @@
 #include "backends/cpu/cpu_target.h"
 #include "backends/cpu/simd.h"
 #include "core/check.h"
+#include "core/half.h"
 #include "core/random.h"
 
 namespace resnet {
 namespace {
 
-const float* in(const KernelArgs& args, std::size_t i) {
-  return static_cast<const float*>(args.in[i]);
+using simd::bf16;
+
+template <class T = float>
+const T* in(const KernelArgs& args, std::size_t i) {
+  return static_cast<const T*>(args.in[i]);
 }
-float* out(const KernelArgs& args) { return static_cast<float*>(args.out[0]); }
+template <class T = float>
+T* out(const KernelArgs& args) {
+  return static_cast<T*>(args.out[0]);
+}
 
 // f(begin, end) over [0, n) in one piece a thread, on cache line borders.
 template <class F>
@@ -29,33 +36,37 @@ void parallel_ranges(std::int64_t n, const F& f) {
   }
 }
 
-// One of simd.h's functions (a, y, n) or (a, b, y, n).
-template <auto kFunction>
+// A function (a, y, n) or (a, b, y, n) of elements of type T.
+template <class T>
 class Unary final : public Kernel {
  public:
-  explicit Unary(std::int64_t n) : n_(n) {}
+  using Function = void (*)(const T*, T*, std::int64_t);
+  Unary(std::int64_t n, Function f) : n_(n), f_(f) {}
   void run(const KernelArgs& args) override {
     parallel_ranges(n_, [&](std::int64_t b, std::int64_t e) {
-      kFunction(in(args, 0) + b, out(args) + b, e - b);
+      f_(in<T>(args, 0) + b, out<T>(args) + b, e - b);
     });
   }
 
  private:
   std::int64_t n_;
+  Function f_;
 };
 
-template <auto kFunction>
+template <class T>
 class Binary final : public Kernel {
  public:
-  explicit Binary(std::int64_t n) : n_(n) {}
+  using Function = void (*)(const T*, const T*, T*, std::int64_t);
+  Binary(std::int64_t n, Function f) : n_(n), f_(f) {}
   void run(const KernelArgs& args) override {
     parallel_ranges(n_, [&](std::int64_t b, std::int64_t e) {
-      kFunction(in(args, 0) + b, in(args, 1) + b, out(args) + b, e - b);
+      f_(in<T>(args, 0) + b, in<T>(args, 1) + b, out<T>(args) + b, e - b);
     });
   }
 
  private:
   std::int64_t n_;
+  Function f_;
 };
 
 void sigmoid(const float* x, float* y, std::int64_t n) {
@@ -86,22 +97,29 @@ void sigmoid_backward(const float* dy, const float* y, float* dx, std::int64_t n
   for (std::int64_t i = 0; i < n; ++i) dx[i] = dy[i] * y[i] * (1 - y[i]);
 }
 
+float scaled(float x, float scale) { return x * scale; }
+bf16 scaled(bf16 x, float scale) { return float_to_bfloat16(bfloat16_to_float(x) * scale); }
+
 // The mask is a function of the logical (row-major) element, so every layout drops the same ones.
+template <class T>
 class Dropout final : public Kernel {
  public:
-  Dropout(const Shape& shape, const DropoutAttributes& a, std::int64_t block)
-      : shape_(shape), a_(a), block_(block), scale_(static_cast<float>(1 / (1 - a.p))) {}
+  Dropout(const NodeView& v)
+      : shape_(v.out_shape()),
+        blocked_(shape_.size() == 4 ? v.target.blocked(v.out()) : BlockedShape()),
+        a_(v.attributes<DropoutAttributes>()),
+        scale_(static_cast<float>(1 / (1 - a_.p))) {}
   void run(const KernelArgs& args) override {
-    const float* x = in(args, 0);
-    float* y = out(args);
+    const T* x = in<T>(args, 0);
+    T* y = out<T>(args);
     if (shape_.size() != 4) {
       const std::int64_t n = element_count(shape_);
       parallel_ranges(n, [&](std::int64_t b, std::int64_t e) {
-        for (std::int64_t i = b; i < e; ++i) y[i] = keeps(args, i) ? x[i] * scale_ : 0;
+        for (std::int64_t i = b; i < e; ++i) y[i] = keeps(args, i) ? scaled(x[i], scale_) : T{0};
       });
       return;
     }
-    const BlockedShape s(shape_, block_);
+    const BlockedShape& s = blocked_;
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s.tiles(); ++t) {
       const std::int64_t n = t / s.blocks, c0 = t % s.blocks * s.block;
@@ -110,7 +128,7 @@ class Dropout final : public Kernel {
           const std::int64_t at = t * s.tile() + p * s.block + lane;
           const std::int64_t element = (n * s.channels + c0 + lane) * s.pixels() + p;
           const bool real = c0 + lane < s.channels;
-          y[at] = real && keeps(args, element) ? x[at] * scale_ : 0;
+          y[at] = real && keeps(args, element) ? scaled(x[at], scale_) : T{0};
         }
       }
     }
@@ -122,8 +140,8 @@ class Dropout final : public Kernel {
                          static_cast<std::uint64_t>(i), a_.p);
   }
   Shape shape_;
+  BlockedShape blocked_;
   DropoutAttributes a_;
-  std::int64_t block_;
   float scale_;
 };
 
@@ -137,28 +155,38 @@ class Fill final : public Kernel {
   float value_;
 };
 
+// What there is in every type of activations; no kernel in other cases.
+template <class T>
+std::unique_ptr<Kernel> make_activation_kernel(const NodeView& v, std::int64_t n) {
+  const simd::Kernels<T>& k = simd::kernels<T>();
+  switch (v.node.op) {
+    case Op::kRelu: return std::make_unique<Unary<T>>(n, k.relu);
+    case Op::kAdd: return std::make_unique<Binary<T>>(n, k.add);
+    case Op::kReluBackward: return std::make_unique<Binary<T>>(n, k.relu_backward);
+    case Op::kDropout: return std::make_unique<Dropout<T>>(v);
+    default: return nullptr;
+  }
+}
+
 }  // namespace
 
 KernelChoice make_elementwise(const NodeView& v) {
   const Shape& s = v.out_shape();
   const bool blocked = s.size() == 4;
-  const std::int64_t n = blocked ? BlockedShape(s, v.target.block()).size() : element_count(s);
+  const std::int64_t n = blocked ? v.target.blocked(v.out()).size() : element_count(s);
   const auto own = [&](std::unique_ptr<Kernel> kernel) {
     return own_kernel(v, std::move(kernel), 0, {0});
   };
+  if (v.out().dtype == DType::kBF16 && blocked) {
+    return own(make_activation_kernel<bf16>(v, n));
+  }
+  if (auto kernel = make_activation_kernel<float>(v, n)) return own(std::move(kernel));
   switch (v.node.op) {
-    case Op::kRelu: return own(std::make_unique<Unary<simd::relu>>(n));
-    case Op::kAdd: return own(std::make_unique<Binary<simd::add>>(n));
-    case Op::kMul: return own(std::make_unique<Binary<simd::mul>>(n));
-    case Op::kReluBackward: return own(std::make_unique<Binary<simd::relu_backward>>(n));
-    case Op::kSigmoidBackward: return own(std::make_unique<Binary<sigmoid_backward>>(n));
+    case Op::kMul: return own(std::make_unique<Binary<float>>(n, simd::mul));
+    case Op::kSigmoidBackward: return own(std::make_unique<Binary<float>>(n, sigmoid_backward));
     case Op::kSigmoid:
-      if (blocked) {
-        return own(std::make_unique<BlockedSigmoid>(BlockedShape(s, v.target.block())));
-      }
-      return own(std::make_unique<Unary<sigmoid>>(n));
-    case Op::kDropout:
-      return own(std::make_unique<Dropout>(s, v.attributes<DropoutAttributes>(), v.target.block()));
+      if (blocked) return own(std::make_unique<BlockedSigmoid>(v.target.blocked(v.out())));
+      return own(std::make_unique<Unary<float>>(n, sigmoid));
     case Op::kFill:  // plain, because padding must be zero
       return plain_kernel(
           v, std::make_unique<Fill>(element_count(s), v.attributes<FillAttributes>().value));

@@ -38,8 +38,10 @@ class Workspace {
 // Results beyond this size have left the caches before anyone reads them.
 constexpr std::int64_t kStreamBytes = std::int64_t{24} << 20;
 
+template <class T>
 simd::Store store_of(const BlockedShape& s) {
-  return s.size() * 4 >= kStreamBytes ? simd::Store::kStream : simd::Store::kCached;
+  const auto bytes = s.size() * static_cast<std::int64_t>(sizeof(T));
+  return bytes >= kStreamBytes ? simd::Store::kStream : simd::Store::kCached;
 }
 
 // Total of a per-tile sum over the pictures, for channel c.
@@ -63,36 +65,38 @@ void set_coefficients(Workspace& w, const BlockedShape& s, double eps, const flo
   }
 }
 
-void apply(Workspace& w, const BlockedShape& s, const float* x, const float* residual, float* y,
-           bool relu) {
+template <class T>
+void apply(Workspace& w, const BlockedShape& s, const T* x, const T* residual, T* y, bool relu) {
   const float* mean = w.array(Workspace::kMean);
   const float* scale = w.array(Workspace::kScale);
   const float* beta = w.array(Workspace::kBeta);
 #pragma omp parallel for schedule(static)
   for (std::int64_t t = 0; t < s.tiles(); ++t) {
     const std::int64_t c = t % s.blocks * s.block, at = t * s.tile();
-    simd::tile_normalize(x + at, residual != nullptr ? residual + at : nullptr, y + at, mean + c,
-                         scale + c, beta + c, relu, store_of(s), s.pixels(), s.block);
+    simd::kernels<T>().tile_normalize(x + at, residual != nullptr ? residual + at : nullptr, y + at,
+                                      mean + c, scale + c, beta + c, relu, store_of<T>(s),
+                                      s.pixels(), s.block);
   }
 }
 
+template <class T>
 class BatchNorm final : public Kernel {
  public:
   BatchNorm(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
   void run(const KernelArgs& args) override {
-    const auto* x = static_cast<const float*>(args.in[0]);
+    const auto* x = static_cast<const T*>(args.in[0]);
     auto* mean = static_cast<float*>(args.out[1]);
     auto* var = static_cast<float*>(args.out[2]);
     Workspace w(s_, args.scratch);
     // Squares are summed around each channel's first value: no cancellation when |mean| >> std.
     float* shift = w.array(Workspace::kShift);
     for (std::int64_t b = 0; b < s_.blocks; ++b) {
-      std::copy_n(x + b * s_.tile(), s_.block, shift + b * s_.block);
+      simd::kernels<T>().tile_sum(x + b * s_.tile(), 1, s_.block, shift + b * s_.block);
     }
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
-      simd::tile_moments(x + t * s_.tile(), shift + t % s_.blocks * s_.block, s_.pixels(), s_.block,
-                         w.first(t), w.second(t));
+      simd::kernels<T>().tile_moments(x + t * s_.tile(), shift + t % s_.blocks * s_.block,
+                                      s_.pixels(), s_.block, w.first(t), w.second(t));
     }
     const auto m = static_cast<double>(s_.n * s_.pixels());
     for (std::int64_t c = 0; c < s_.channels; ++c) {
@@ -102,8 +106,8 @@ class BatchNorm final : public Kernel {
     }
     set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
                      static_cast<const float*>(args.in[2]), mean, var);
-    apply(w, s_, x, a_.residual ? static_cast<const float*>(args.in[3]) : nullptr,
-          static_cast<float*>(args.out[0]), a_.relu);
+    apply(w, s_, x, a_.residual ? static_cast<const T*>(args.in[3]) : nullptr,
+          static_cast<T*>(args.out[0]), a_.relu);
   }
 
  private:
@@ -111,6 +115,7 @@ class BatchNorm final : public Kernel {
   NormAttributes a_;
 };
 
+template <class T>
 class Normalize final : public Kernel {
  public:
   Normalize(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
@@ -119,9 +124,9 @@ class Normalize final : public Kernel {
     set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
                      static_cast<const float*>(args.in[2]), static_cast<const float*>(args.in[3]),
                      static_cast<const float*>(args.in[4]));
-    apply(w, s_, static_cast<const float*>(args.in[0]),
-          a_.residual ? static_cast<const float*>(args.in[5]) : nullptr,
-          static_cast<float*>(args.out[0]), a_.relu);
+    apply(w, s_, static_cast<const T*>(args.in[0]),
+          a_.residual ? static_cast<const T*>(args.in[5]) : nullptr, static_cast<T*>(args.out[0]),
+          a_.relu);
   }
 
  private:
@@ -130,19 +135,21 @@ class Normalize final : public Kernel {
 };
 
 // dy [, dy2], x, gamma, beta, mean, var [, y] -> dx, dgamma, dbeta [, dresidual]
+template <class T>
 class NormBackward final : public Kernel {
  public:
   NormBackward(BlockedShape s, const NormAttributes& a, bool batch_statistics)
       : s_(s), a_(a), batch_statistics_(batch_statistics) {}
   void run(const KernelArgs& args) override {
     const std::size_t i = a_.second_gradient ? 2 : 1;
+    const auto data = [&](std::size_t k) { return static_cast<const T*>(args.in[k]); };
     const auto in = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
-    const float* x = in(i);
+    const T* x = data(i);
     const float* var = in(i + 4);
-    auto* dx = static_cast<float*>(args.out[0]);
+    auto* dx = static_cast<T*>(args.out[0]);
     auto* dgamma = static_cast<float*>(args.out[1]);
     auto* dbeta = static_cast<float*>(args.out[2]);
-    float* dresidual = a_.residual ? static_cast<float*>(args.out[3]) : nullptr;
+    T* dresidual = a_.residual ? static_cast<T*>(args.out[3]) : nullptr;
     Workspace w(s_, args.scratch);
     set_coefficients(w, s_, a_.eps, in(i + 1), in(i + 2), in(i + 3), var);
 
@@ -151,11 +158,11 @@ class NormBackward final : public Kernel {
                                           : simd::Mask::kFromX;
     const auto tile = [&](std::int64_t t) {
       const std::int64_t at = t * s_.tile(), c = t % s_.blocks * s_.block;
-      simd::NormGradientTile g;
-      g.dy = in(0) + at;
-      g.dy2 = a_.second_gradient ? in(1) + at : nullptr;
+      simd::NormGradientTile<T> g;
+      g.dy = data(0) + at;
+      g.dy2 = a_.second_gradient ? data(1) + at : nullptr;
       g.x = x + at;
-      g.y = mask == simd::Mask::kFromY ? in(i + 5) + at : nullptr;
+      g.y = mask == simd::Mask::kFromY ? data(i + 5) + at : nullptr;
       g.mask = mask;
       g.mean = w.array(Workspace::kMean) + c;
       g.scale = w.array(Workspace::kScale) + c;
@@ -164,8 +171,9 @@ class NormBackward final : public Kernel {
     };
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
-      simd::tile_norm_gradient_sums(tile(t), a_.residual ? dresidual + t * s_.tile() : nullptr,
-                                    store_of(s_), s_.pixels(), s_.block, w.first(t), w.second(t));
+      simd::kernels<T>().tile_norm_gradient_sums(
+          tile(t), a_.residual ? dresidual + t * s_.tile() : nullptr, store_of<T>(s_), s_.pixels(),
+          s_.block, w.first(t), w.second(t));
     }
 
     // dx = scale (g - mean(g) - (x - mean) mean(g (x - mean)) / (var + eps)); the two means are
@@ -187,15 +195,15 @@ class NormBackward final : public Kernel {
     }
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
-      simd::NormGradientTile g = tile(t);
+      simd::NormGradientTile<T> g = tile(t);
       if (a_.residual) {  // the first sweep has stored the masked sum
         g.dy = dresidual + t * s_.tile();
         g.dy2 = nullptr;
         g.mask = simd::Mask::kNone;
       }
       const std::int64_t c = t % s_.blocks * s_.block;
-      simd::tile_norm_gradient(g, dx + t * s_.tile(), slope + c, offset + c, store_of(s_),
-                               s_.pixels(), s_.block);
+      simd::kernels<T>().tile_norm_gradient(g, dx + t * s_.tile(), slope + c, offset + c,
+                                            store_of<T>(s_), s_.pixels(), s_.block);
     }
   }
 
@@ -206,16 +214,17 @@ class NormBackward final : public Kernel {
 };
 
 // dy [n, c, h, w] blocked -> [c]
+template <class T>
 class ChannelSum final : public Kernel {
  public:
   explicit ChannelSum(BlockedShape s) : s_(s) {}
   void run(const KernelArgs& args) override {
-    const auto* x = static_cast<const float*>(args.in[0]);
+    const auto* x = static_cast<const T*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
     Workspace w(s_, args.scratch);
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
-      simd::tile_sum(x + t * s_.tile(), s_.pixels(), s_.block, w.first(t));
+      simd::kernels<T>().tile_sum(x + t * s_.tile(), s_.pixels(), s_.block, w.first(t));
     }
     for (std::int64_t c = 0; c < s_.channels; ++c) {
       y[c] = static_cast<float>(total(s_, w.first(0), c));
@@ -289,10 +298,32 @@ class FoldBias final : public Kernel {
   double eps_;
 };
 
+// The kernels of activations of type T.
+template <class T>
+KernelChoice make_activation_norm(const NodeView& v) {
+  const BlockedShape s = v.target.blocked(v.in(0));
+  const std::size_t scratch = Workspace::bytes(s);
+  if (v.node.op == Op::kChannelSum) {
+    return own_kernel(v, std::make_unique<ChannelSum<T>>(s), scratch);
+  }
+  const auto& a = v.attributes<NormAttributes>();
+  if (v.node.op == Op::kBatchNorm) {
+    return own_kernel(v, std::make_unique<BatchNorm<T>>(s, a), scratch,
+                      {a.residual ? 3 : 0, -1, -1});
+  }
+  if (v.node.op == Op::kNormalize) {
+    return own_kernel(v, std::make_unique<Normalize<T>>(s, a), scratch, {a.residual ? 5 : 0});
+  }
+  // dx may replace dy. dresidual may replace dy2: each tile is read before it is written.
+  std::vector<int> in_place{0, -1, -1};
+  if (a.residual) in_place.push_back(a.second_gradient ? 1 : -1);
+  return own_kernel(v, std::make_unique<NormBackward<T>>(s, a, v.node.op == Op::kBatchNormBackward),
+                    scratch, in_place);
+}
+
 }  // namespace
 
 KernelChoice make_norm(const NodeView& v) {
-  const std::int64_t block = v.target.block();
   switch (v.node.op) {
     case Op::kFoldWeights:
       return plain_kernel(
@@ -300,29 +331,15 @@ KernelChoice make_norm(const NodeView& v) {
     case Op::kFoldBias:
       return plain_kernel(
           v, std::make_unique<FoldBias>(v.in_shape(0)[0], v.attributes<NormAttributes>().eps));
-    case Op::kChannelSum: {
+    case Op::kChannelSum:
       if (v.in_shape(0).size() != 4) {
         return plain_kernel(v, std::make_unique<ColumnSum>(v.in_shape(0)));
       }
-      const BlockedShape s(v.in_shape(0), block);
-      return own_kernel(v, std::make_unique<ChannelSum>(s), Workspace::bytes(s));
-    }
+      break;
     default: break;
   }
-  const BlockedShape s(v.in_shape(0), block);
-  const auto& a = v.attributes<NormAttributes>();
-  const std::size_t scratch = Workspace::bytes(s);
-  if (v.node.op == Op::kBatchNorm) {
-    return own_kernel(v, std::make_unique<BatchNorm>(s, a), scratch, {a.residual ? 3 : 0, -1, -1});
-  }
-  if (v.node.op == Op::kNormalize) {
-    return own_kernel(v, std::make_unique<Normalize>(s, a), scratch, {a.residual ? 5 : 0});
-  }
-  // dx may replace dy. dresidual may replace dy2: each tile is read before it is written.
-  std::vector<int> in_place{0, -1, -1};
-  if (a.residual) in_place.push_back(a.second_gradient ? 1 : -1);
-  return own_kernel(v, std::make_unique<NormBackward>(s, a, v.node.op == Op::kBatchNormBackward),
-                    scratch, in_place);
+  return v.in(0).dtype == DType::kBF16 ? make_activation_norm<simd::bf16>(v)
+                                       : make_activation_norm<float>(v);
 }
 
 }  // namespace resnet

@@ -28,14 +28,15 @@ struct ChannelCopy {
   bool scatter = false;
 
   // One picture; runs that end at block borders of either side.
-  void run(const float* source, float* target, std::int64_t n) const {
+  template <class T>
+  void run(const T* source, T* target, std::int64_t n) const {
     const BlockedShape& coarse = scatter ? x : y;
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t cx = from + done, cy = to + done;
       const std::int64_t length =
           std::min({count - done, x.block - cx % x.block, y.block - cy % y.block});
-      const float* s = source + (n * x.blocks + cx / x.block) * x.tile() + cx % x.block;
-      float* t = target + (n * y.blocks + cy / y.block) * y.tile() + cy % y.block;
+      const T* s = source + (n * x.blocks + cx / x.block) * x.tile() + cx % x.block;
+      T* t = target + (n * y.blocks + cy / y.block) * y.tile() + cy % y.block;
       for (std::int64_t h = 0; h < coarse.height; ++h) {
         for (std::int64_t w = 0; w < coarse.width; ++w) {
           const std::int64_t fine_pixel = h * stride * (scatter ? y : x).width + w * stride;
@@ -50,19 +51,20 @@ struct ChannelCopy {
 };
 
 // y = the copies of all inputs over a background of zeros.
+template <class T>
 class CopyChannels final : public Kernel {
  public:
   CopyChannels(std::vector<ChannelCopy> copies, bool clear)
       : copies_(std::move(copies)), clear_(clear) {}
   void run(const KernelArgs& args) override {
-    auto* y = static_cast<float*>(args.out[0]);
+    auto* y = static_cast<T*>(args.out[0]);
     const BlockedShape& s = copies_[0].y;
     const std::int64_t picture = s.blocks * s.tile();
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < s.n; ++n) {
-      if (clear_) std::fill_n(y + n * picture, picture, 0.0F);
+      if (clear_) std::fill_n(y + n * picture, picture, T{0});
       for (std::size_t i = 0; i < copies_.size(); ++i) {
-        copies_[i].run(static_cast<const float*>(args.in[i]), y, n);
+        copies_[i].run(static_cast<const T*>(args.in[i]), y, n);
       }
     }
   }
@@ -73,8 +75,28 @@ class CopyChannels final : public Kernel {
 };
 
 // [n, c] tensors: as pictures of one pixel in blocks of one channel.
-BlockedShape view(const NodeView& v, const Shape& s) {
-  return s.size() == 4 ? BlockedShape(s, v.target.block()) : BlockedShape({s[0], s[1], 1, 1}, 1);
+BlockedShape view(const NodeView& v, const TensorType& t) {
+  const Shape& s = t.shape;
+  return s.size() == 4 ? v.target.blocked(t) : BlockedShape({s[0], s[1], 1, 1}, 1);
+}
+
+// Another type, rounded to nearest: f32 as it lies, bf16 channels last.
+KernelChoice make_cast(const NodeView& v) {
+  const auto layout = [&](const TensorType& t) {
+    return t.dtype == DType::kBF16 && t.shape.size() == 4 ? kChannelsLast : kPlainLayout;
+  };
+  Layout from = layout(v.in(0)), to = layout(v.out());
+  if (v.have[0] == kBlockedLayout && v.in(0).dtype == DType::kF32) from = kBlockedLayout;
+  const dnnl::memory::desc x = v.target.describe_memory(v.in(0), from);
+  const dnnl::memory::desc y = v.target.describe_memory(v.out(), to);
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const dnnl::reorder::primitive_desc pd(v.target.engine(), x, v.target.engine(), y, attr);
+  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::reorder(pd));
+  kernel->bind(DNNL_ARG_FROM, x, DnnlKernel::From::kIn);
+  kernel->bind(DNNL_ARG_TO, y, DnnlKernel::From::kOut);
+  kernel->bind(DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), DnnlKernel::From::kScratch);
+  return {std::move(kernel), pd.impl_info_str(), {from}, {to}, pd.scratchpad_desc().get_size(), {}};
 }
 
 }  // namespace
@@ -84,7 +106,8 @@ KernelChoice make_shape(const NodeView& v) {
     return plain_kernel(v, std::make_unique<Reshape>(v.target.bytes(v.out(), kPlainLayout)), 0,
                         {0});
   }
-  const BlockedShape x = view(v, v.in_shape(0)), y = view(v, v.out_shape());
+  if (v.node.op == Op::kCast) return make_cast(v);
+  const BlockedShape x = view(v, v.in(0)), y = view(v, v.out());
   std::vector<ChannelCopy> copies;
   bool clear = y.padded() != y.channels;
   if (v.node.op == Op::kPadShortcut) {
@@ -98,7 +121,7 @@ KernelChoice make_shape(const NodeView& v) {
   } else if (v.node.op == Op::kConcat) {
     std::int64_t at = 0;
     for (std::size_t i = 0; i < v.node.inputs.size(); ++i) {
-      const BlockedShape part = view(v, v.in_shape(i));
+      const BlockedShape part = view(v, v.in(i));
       copies.push_back({part, y, 0, at, part.channels});
       at += part.channels;
     }
@@ -106,7 +129,10 @@ KernelChoice make_shape(const NodeView& v) {
     const auto& a = v.attributes<SliceAttributes>();
     copies.push_back({x, y, a.begin, 0, a.end - a.begin});
   }
-  return own_kernel(v, std::make_unique<CopyChannels>(std::move(copies), clear));
+  if (v.out().dtype == DType::kBF16) {
+    return own_kernel(v, std::make_unique<CopyChannels<std::uint16_t>>(std::move(copies), clear));
+  }
+  return own_kernel(v, std::make_unique<CopyChannels<float>>(std::move(copies), clear));
 }
 
 }  // namespace resnet

@@ -19,54 +19,23 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 
-// Calls body(lane offset) for each vector of a block. With AVX-512 that is one call.
-template <class Body>
-HWY_INLINE void for_lanes(std::int64_t block, const Body& body) {
-  const D d;
-  for (std::int64_t lane = 0; lane < block; lane += static_cast<std::int64_t>(hn::Lanes(d))) {
-    body(lane);
-  }
+// --- Elements in memory: f32, or bf16, which every kernel computes with as f32.
+
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const float* p) {
+  return hn::LoadU(d, p);
 }
 
-// Sums of two series over pixels, four accumulators each so that additions overlap and errors grow
-// a quarter as fast. `term(p, a, b)` adds pixel p to a and b.
-template <class Term>
-HWY_INLINE void sum_pairs(std::int64_t pixels, float* first, float* second, const Term& term) {
-  const D d;
-  V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-  std::int64_t p = 0;
-  for (; p + 4 <= pixels; p += 4) {
-    term(p, a0, b0);
-    term(p + 1, a1, b1);
-    term(p + 2, a2, b2);
-    term(p + 3, a3, b3);
-  }
-  for (; p < pixels; ++p) term(p, a0, b0);
-  hn::StoreU(hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)), d, first);
-  hn::StoreU(hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)), d, second);
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const bf16* p) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::RebindToUnsigned<D> bits;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, p))));
 }
 
-void TileMoments(const float* x, const float* shift, std::int64_t pixels, std::int64_t block,
-                 float* sum, float* square) {
-  const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    const V k = hn::LoadU(d, shift + lane);
-    sum_pairs(pixels, sum + lane, square + lane, [&](std::int64_t p, V& a, V& b) HWY_ATTR {
-      const V v = hn::Sub(hn::LoadU(d, x + p * block + lane), k);
-      a = hn::Add(a, v);
-      b = hn::MulAdd(v, v, b);
-    });
-  });
-}
-
-// max(v, 0), and NaN for NaN: x86's maximum returns its second operand then, as Relu() below also
-// relies on. A ReLU that turned NaN into 0 would hide a broken layer from everyone behind it.
-HWY_INLINE V rectified(V v) { return hn::Max(hn::Zero(D()), v); }
-
-// Streaming wants vectors as wide as the alignment of tiles allows; every target has that.
-template <Store kStore>
-HWY_INLINE void put(V v, float* to) {
-  const D d;
+// Streaming wants whole cache lines in order; bf16 vectors are half of one.
+template <Store kStore = Store::kCached, class D>
+HWY_INLINE void put(hn::Vec<D> v, D d, float* to) {
   if (kStore == Store::kStream) {
     hn::Stream(v, d, to);
   } else {
@@ -74,100 +43,190 @@ HWY_INLINE void put(V v, float* to) {
   }
 }
 
-template <Store kStore>
-void NormalizeWith(const float* x, const float* residual, float* y, const float* mean,
-                   const float* scale, const float* beta, bool relu, std::int64_t pixels,
-                   std::int64_t block) {
+// To nearest even by integers; a NaN stays one.
+template <Store kStore = Store::kCached, class D>
+HWY_INLINE void put(hn::Vec<D> v, D /*d*/, bf16* to) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::RebindToUnsigned<D> bits;
+  const auto u = hn::BitCast(bits, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(bits, 1));
+  const auto rounded = hn::Add(u, hn::Add(odd, hn::Set(bits, 0x7fff)));
+  const auto quiet = hn::Or(u, hn::Set(bits, 0x400000));
+  const auto kept = hn::IfThenElse(hn::RebindMask(bits, hn::IsNaN(v)), quiet, rounded);
+  hn::StoreU(hn::TruncateTo(half, hn::ShiftRight<16>(kept)), half, to);
+}
+
+// Calls body(tag, lane) for each vector of a block: in nChw16c one with AVX-512, two with AVX2.
+// Channels last, a block is all channels, and single ones follow the last whole vector.
+template <class Body>
+HWY_INLINE void for_lanes(std::int64_t block, const Body& body) {
   const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    const V m = hn::LoadU(d, mean + lane), s = hn::LoadU(d, scale + lane),
-            b = hn::LoadU(d, beta + lane);
-    const auto value = [&](std::int64_t i)
-                           HWY_ATTR { return hn::MulAdd(hn::Sub(hn::LoadU(d, x + i), m), s, b); };
-    const std::int64_t end = pixels * block;
-    if (residual != nullptr && relu) {
-      for (std::int64_t i = lane; i < end; i += block) {
-        put<kStore>(rectified(hn::Add(value(i), hn::LoadU(d, residual + i))), y + i);
-      }
-    } else if (residual != nullptr) {
-      for (std::int64_t i = lane; i < end; i += block) {
-        put<kStore>(hn::Add(value(i), hn::LoadU(d, residual + i)), y + i);
-      }
-    } else if (relu) {
-      for (std::int64_t i = lane; i < end; i += block) {
-        put<kStore>(rectified(value(i)), y + i);
-      }
-    } else {
-      for (std::int64_t i = lane; i < end; i += block) put<kStore>(value(i), y + i);
-    }
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t lane = 0;
+  for (; lane + lanes <= block; lane += lanes) body(d, lane);
+  const hn::CappedTag<float, 1> one;
+  for (; lane < block; ++lane) body(one, lane);
+}
+
+// Calls body(first pixel, pixels) for pieces of a tile that stay in the first cache while one
+// vector of channels after the other goes over them.
+template <class T, class Body>
+HWY_INLINE void for_pieces(std::int64_t pixels, std::int64_t block, const Body& body) {
+  constexpr std::int64_t kElements = 16384 / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t piece =
+      block <= 16 ? pixels : (kElements / block > 16 ? kElements / block : 16);
+  for (std::int64_t p = 0; p < pixels; p += piece) {
+    body(p, pixels - p < piece ? pixels - p : piece);
+  }
+}
+
+// Adds the sums of two series over pixels to `first` and `second`, with four accumulators each, so
+// that additions overlap and errors grow a quarter as fast. `term(p, a, b)` adds pixel p to a and
+// b.
+template <class D1, class Term>
+HWY_INLINE void sum_pairs(D1 d, std::int64_t begin, std::int64_t pixels, float* first,
+                          float* second, const Term& term) {
+  auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+  std::int64_t p = begin;
+  const std::int64_t end = begin + pixels;
+  for (; p + 4 <= end; p += 4) {
+    term(p, a0, b0);
+    term(p + 1, a1, b1);
+    term(p + 2, a2, b2);
+    term(p + 3, a3, b3);
+  }
+  for (; p < end; ++p) term(p, a0, b0);
+  const auto a = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
+  const auto b = hn::Add(hn::Add(b0, b1), hn::Add(b2, b3));
+  hn::StoreU(hn::Add(hn::LoadU(d, first), a), d, first);
+  hn::StoreU(hn::Add(hn::LoadU(d, second), b), d, second);
+}
+
+HWY_INLINE void clear(float* first, float* second, std::int64_t block) {
+  for (std::int64_t i = 0; i < block; ++i) first[i] = second[i] = 0;
+}
+
+template <class T>
+void Moments(const T* x, const float* shift, std::int64_t pixels, std::int64_t block, float* sum,
+             float* square) {
+  clear(sum, square, block);
+  for_pieces<T>(pixels, block, [&](std::int64_t begin, std::int64_t count) HWY_ATTR {
+    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+      const auto k = hn::LoadU(d, shift + lane);
+      sum_pairs(d, begin, count, sum + lane, square + lane,
+                [&](std::int64_t p, auto& a, auto& b) HWY_ATTR {
+                  const auto v = hn::Sub(load(d, x + p * block + lane), k);
+                  a = hn::Add(a, v);
+                  b = hn::MulAdd(v, v, b);
+                });
+    });
   });
-  if (kStore == Store::kStream) hwy::FlushStream();
 }
 
-void TileNormalize(const float* x, const float* residual, float* y, const float* mean,
-                   const float* scale, const float* beta, bool relu, Store store,
-                   std::int64_t pixels, std::int64_t block) {
-  const auto run =
-      store == Store::kStream ? NormalizeWith<Store::kStream> : NormalizeWith<Store::kCached>;
-  run(x, residual, y, mean, scale, beta, relu, pixels, block);
+// max(v, 0), and NaN for NaN: x86's maximum returns its second operand then, as Relu() below also
+// relies on. A ReLU that turned NaN into 0 would hide a broken layer from everyone behind it.
+template <class D1>
+HWY_INLINE hn::Vec<D1> rectified(D1 d, hn::Vec<D1> v) {
+  return hn::Max(hn::Zero(d), v);
 }
 
-// The masked gradient at element i. The mask repeats the forward pass's arithmetic to the bit.
-template <Mask kMask, bool kSecond>
-HWY_INLINE V masked_gradient(const NormGradientTile& t, std::int64_t i, V centred, V scale,
-                             V beta) {
-  const D d;
-  V g = hn::LoadU(d, t.dy + i);
-  if (kSecond) g = hn::Add(g, hn::LoadU(d, t.dy2 + i));
-  if (kMask == Mask::kFromX) {
-    return hn::IfThenElseZero(hn::Gt(hn::MulAdd(centred, scale, beta), hn::Zero(d)), g);
-  }
-  if (kMask == Mask::kFromY) {
-    return hn::IfThenElseZero(hn::Gt(hn::LoadU(d, t.y + i), hn::Zero(d)), g);
-  }
-  return g;
-}
-
-template <Mask kMask, bool kSecond, Store kStore>
-void GradientSums(const NormGradientTile& t, float* out, std::int64_t pixels, std::int64_t block,
-                  float* sum, float* product) {
-  const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    const V mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
-            beta = hn::LoadU(d, t.beta + lane);
-    sum_pairs(pixels, sum + lane, product + lane, [&](std::int64_t p, V& a, V& b) HWY_ATTR {
-      const std::int64_t i = p * block + lane;
-      const V centred = hn::Sub(hn::LoadU(d, t.x + i), mean);
-      const V g = masked_gradient<kMask, kSecond>(t, i, centred, scale, beta);
-      if (out != nullptr) put<kStore>(g, out + i);
-      a = hn::Add(a, g);
-      b = hn::MulAdd(g, centred, b);
+template <Store kStore, class T>
+void NormalizeWith(const T* x, const T* residual, T* y, const float* mean, const float* scale,
+                   const float* beta, bool relu, std::int64_t pixels, std::int64_t block) {
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
+    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+      const auto m = hn::LoadU(d, mean + lane), s = hn::LoadU(d, scale + lane),
+                 b = hn::LoadU(d, beta + lane);
+      const auto value = [&](std::int64_t i)
+                             HWY_ATTR { return hn::MulAdd(hn::Sub(load(d, x + i), m), s, b); };
+      const std::int64_t begin = first * block + lane, end = (first + count) * block;
+      if (residual != nullptr && relu) {
+        for (std::int64_t i = begin; i < end; i += block) {
+          put<kStore>(rectified(d, hn::Add(value(i), load(d, residual + i))), d, y + i);
+        }
+      } else if (residual != nullptr) {
+        for (std::int64_t i = begin; i < end; i += block) {
+          put<kStore>(hn::Add(value(i), load(d, residual + i)), d, y + i);
+        }
+      } else if (relu) {
+        for (std::int64_t i = begin; i < end; i += block) {
+          put<kStore>(rectified(d, value(i)), d, y + i);
+        }
+      } else {
+        for (std::int64_t i = begin; i < end; i += block) put<kStore>(value(i), d, y + i);
+      }
     });
   });
   if (kStore == Store::kStream) hwy::FlushStream();
 }
 
-template <Mask kMask, bool kSecond, Store kStore>
-void Gradient(const NormGradientTile& t, float* dx, const float* slope, const float* offset,
+template <class T>
+void Normalize(const T* x, const T* residual, T* y, const float* mean, const float* scale,
+               const float* beta, bool relu, Store store, std::int64_t pixels, std::int64_t block) {
+  const auto run =
+      store == Store::kStream ? NormalizeWith<Store::kStream, T> : NormalizeWith<Store::kCached, T>;
+  run(x, residual, y, mean, scale, beta, relu, pixels, block);
+}
+
+// The masked gradient at element i. The mask repeats the forward pass's arithmetic to the bit.
+template <Mask kMask, bool kSecond, class T, class D1, class V1 = hn::Vec<D1>>
+HWY_INLINE V1 masked_gradient(D1 d, const NormGradientTile<T>& t, std::int64_t i, V1 centred,
+                              V1 scale, V1 beta) {
+  V1 g = load(d, t.dy + i);
+  if (kSecond) g = hn::Add(g, load(d, t.dy2 + i));
+  if (kMask == Mask::kFromX) {
+    return hn::IfThenElseZero(hn::Gt(hn::MulAdd(centred, scale, beta), hn::Zero(d)), g);
+  }
+  if (kMask == Mask::kFromY) {
+    return hn::IfThenElseZero(hn::Gt(load(d, t.y + i), hn::Zero(d)), g);
+  }
+  return g;
+}
+
+template <Mask kMask, bool kSecond, Store kStore, class T>
+void GradientSums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std::int64_t block,
+                  float* sum, float* product) {
+  clear(sum, product, block);
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
+    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+      const auto mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
+                 beta = hn::LoadU(d, t.beta + lane);
+      sum_pairs(d, first, count, sum + lane, product + lane,
+                [&](std::int64_t p, auto& a, auto& b) HWY_ATTR {
+                  const std::int64_t i = p * block + lane;
+                  const auto centred = hn::Sub(load(d, t.x + i), mean);
+                  const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred, scale, beta);
+                  if (out != nullptr) put<kStore>(g, d, out + i);
+                  a = hn::Add(a, g);
+                  b = hn::MulAdd(g, centred, b);
+                });
+    });
+  });
+  if (kStore == Store::kStream) hwy::FlushStream();
+}
+
+template <Mask kMask, bool kSecond, Store kStore, class T>
+void Gradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
               std::int64_t pixels, std::int64_t block) {
-  const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    const V mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
-            beta = hn::LoadU(d, t.beta + lane), k = hn::LoadU(d, slope + lane),
-            o = hn::LoadU(d, offset + lane);
-    const std::int64_t end = pixels * block;
-    for (std::int64_t i = lane; i < end; i += block) {
-      const V centred = hn::Sub(hn::LoadU(d, t.x + i), mean);
-      const V g = masked_gradient<kMask, kSecond>(t, i, centred, scale, beta);
-      put<kStore>(hn::MulAdd(g, scale, hn::MulAdd(centred, k, o)), dx + i);
-    }
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
+    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+      const auto mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
+                 beta = hn::LoadU(d, t.beta + lane), k = hn::LoadU(d, slope + lane),
+                 o = hn::LoadU(d, offset + lane);
+      const std::int64_t end = (first + count) * block;
+      for (std::int64_t i = first * block + lane; i < end; i += block) {
+        const auto centred = hn::Sub(load(d, t.x + i), mean);
+        const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred, scale, beta);
+        put<kStore>(hn::MulAdd(g, scale, hn::MulAdd(centred, k, o)), d, dx + i);
+      }
+    });
   });
   if (kStore == Store::kStream) hwy::FlushStream();
 }
 
 // Calls f with mask, second gradient and store as compile-time constants.
-template <class F>
-HWY_INLINE void specialise(const NormGradientTile& t, Store store, const F& f) {
+template <class T, class F>
+HWY_INLINE void specialise(const NormGradientTile<T>& t, Store store, const F& f) {
   const auto with_store = [&](auto mask, auto second) HWY_ATTR {
     if (store == Store::kStream) {
       f(mask, second, std::integral_constant<Store, Store::kStream>());
@@ -189,39 +248,41 @@ HWY_INLINE void specialise(const NormGradientTile& t, Store store, const F& f) {
   }
 }
 
-void TileNormGradientSums(const NormGradientTile& t, float* g, Store store, std::int64_t pixels,
-                          std::int64_t block, float* sum, float* product) {
+template <class T>
+void NormGradientSums(const NormGradientTile<T>& t, T* g, Store store, std::int64_t pixels,
+                      std::int64_t block, float* sum, float* product) {
   specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
     GradientSums<mask(), second(), kept()>(t, g, pixels, block, sum, product);
   });
 }
 
-void TileNormGradient(const NormGradientTile& t, float* dx, const float* slope, const float* offset,
-                      Store store, std::int64_t pixels, std::int64_t block) {
+template <class T>
+void NormGradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
+                  Store store, std::int64_t pixels, std::int64_t block) {
   specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
     Gradient<mask(), second(), kept()>(t, dx, slope, offset, pixels, block);
   });
 }
 
-void TileSum(const float* x, std::int64_t pixels, std::int64_t block, float* sum) {
-  const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    V a = hn::Zero(d), b = a;
+template <class T>
+void Sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
+  for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+    auto a = hn::Zero(d), b = a;
     std::int64_t p = 0;
     for (; p + 2 <= pixels; p += 2) {
-      a = hn::Add(a, hn::LoadU(d, x + p * block + lane));
-      b = hn::Add(b, hn::LoadU(d, x + (p + 1) * block + lane));
+      a = hn::Add(a, load(d, x + p * block + lane));
+      b = hn::Add(b, load(d, x + (p + 1) * block + lane));
     }
-    if (p < pixels) a = hn::Add(a, hn::LoadU(d, x + p * block + lane));
+    if (p < pixels) a = hn::Add(a, load(d, x + p * block + lane));
     hn::StoreU(hn::Add(a, b), d, sum + lane);
   });
 }
 
-void TileFill(float* y, const float* value, std::int64_t pixels, std::int64_t block) {
-  const D d;
-  for_lanes(block, [&](std::int64_t lane) HWY_ATTR {
-    const V v = hn::LoadU(d, value + lane);
-    for (std::int64_t p = 0; p < pixels; ++p) hn::StoreU(v, d, y + p * block + lane);
+template <class T>
+void Fill(T* y, const float* value, std::int64_t pixels, std::int64_t block) {
+  for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+    const auto v = hn::LoadU(d, value + lane);
+    for (std::int64_t p = 0; p < pixels; ++p) put(v, d, y + p * block + lane);
   });
 }
 
@@ -236,27 +297,29 @@ HWY_INLINE void for_range(std::int64_t n, const F& f) {
   for (; i < n; ++i) f(one, i);
 }
 
-void Add(const float* a, const float* b, float* y, std::int64_t n) {
+template <class T>
+void AddOf(const T* a, const T* b, T* y, std::int64_t n) {
+  for_range(n, [&](auto d, std::int64_t i)
+                   HWY_ATTR { put(hn::Add(load(d, a + i), load(d, b + i)), d, y + i); });
+}
+
+template <class T>
+void ReluOf(const T* x, T* y, std::int64_t n) {
+  for_range(n,
+            [&](auto d, std::int64_t i) HWY_ATTR { put(rectified(d, load(d, x + i)), d, y + i); });
+}
+
+template <class T>
+void ReluBackwardOf(const T* dy, const T* y, T* dx, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
+    const auto positive = hn::Gt(load(d, y + i), hn::Zero(d));
+    put(hn::IfThenElseZero(positive, load(d, dy + i)), d, dx + i);
   });
 }
 
 void Mul(const float* a, const float* b, float* y, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     hn::StoreU(hn::Mul(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
-  });
-}
-
-void Relu(const float* x, float* y, std::int64_t n) {
-  for_range(n, [&](auto d, std::int64_t i)
-                   HWY_ATTR { hn::StoreU(hn::Max(hn::Zero(d), hn::LoadU(d, x + i)), d, y + i); });
-}
-
-void ReluBackward(const float* dy, const float* y, float* dx, std::int64_t n) {
-  for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    const auto positive = hn::Gt(hn::LoadU(d, y + i), hn::Zero(d));
-    hn::StoreU(hn::IfThenElseZero(positive, hn::LoadU(d, dy + i)), d, dx + i);
   });
 }
 
@@ -308,6 +371,50 @@ void AdamW(float* w, float* m, float* v, const float* gradient, const AdamStep& 
   });
 }
 
+void PoolBackwardRow(const PoolGradient& p, const bf16* dy, const std::uint8_t* position,
+                     const float* share, std::int64_t row, bf16* dx) {
+  // The windows that cover a pixel: [first, last].
+  const auto first = [](std::int64_t at, std::int64_t kernel, std::int64_t stride) {
+    return at < kernel ? 0 : (at - kernel) / stride + 1;
+  };
+  const auto last = [](std::int64_t at, std::int64_t stride, std::int64_t windows) {
+    return at / stride < windows ? at / stride : windows - 1;
+  };
+  const std::int64_t h = row + p.pad_top;
+  for (std::int64_t column = 0; column < p.width; ++column) {
+    const std::int64_t w = column + p.pad_left;
+    for_lanes(p.channels, [&](auto d, std::int64_t lane) HWY_ATTR {
+      const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+      const hn::RebindToUnsigned<decltype(d)> bits;
+      auto sum = hn::Zero(d);
+      for (std::int64_t oh = first(h, p.kernel_h, p.stride_h);
+           oh <= last(h, p.stride_h, p.out_height); ++oh) {
+        for (std::int64_t ow = first(w, p.kernel_w, p.stride_w);
+             ow <= last(w, p.stride_w, p.out_width); ++ow) {
+          const std::int64_t window = oh * p.out_width + ow, at = window * p.channels + lane;
+          const auto g = load(d, dy + at);
+          if (position == nullptr) {
+            sum = hn::MulAdd(g, hn::Set(d, share[window]), sum);
+            continue;
+          }
+          const std::int64_t here = (h - oh * p.stride_h) * p.kernel_w + w - ow * p.stride_w;
+          const auto where = hn::PromoteTo(bits, hn::LoadU(bytes, position + at));
+          const auto is_here = hn::Eq(where, hn::Set(bits, static_cast<std::uint32_t>(here)));
+          sum = hn::Add(sum, hn::IfThenElseZero(hn::RebindMask(d, is_here), g));
+        }
+      }
+      put(sum, d, dx + column * p.channels + lane);
+    });
+  }
+}
+
+template <class T>
+constexpr Kernels<T> kKernels{Moments<T>,      Normalize<T>, NormGradientSums<T>,
+                              NormGradient<T>, Sum<T>,       Fill<T>,
+                              AddOf<T>,        ReluOf<T>,    ReluBackwardOf<T>};
+const Kernels<float>* KernelsF32() { return &kKernels<float>; }
+const Kernels<bf16>* KernelsBf16() { return &kKernels<bf16>; }
+
 std::int64_t VectorLanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
 
 double SquareSum(const float* x, std::int64_t n) {
@@ -336,16 +443,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace resnet::simd {
 
-HWY_EXPORT(TileMoments);
-HWY_EXPORT(TileNormalize);
-HWY_EXPORT(TileNormGradientSums);
-HWY_EXPORT(TileNormGradient);
-HWY_EXPORT(TileSum);
-HWY_EXPORT(TileFill);
-HWY_EXPORT(Add);
+HWY_EXPORT(KernelsF32);
+HWY_EXPORT(KernelsBf16);
 HWY_EXPORT(Mul);
-HWY_EXPORT(Relu);
-HWY_EXPORT(ReluBackward);
+HWY_EXPORT(PoolBackwardRow);
 HWY_EXPORT(Accumulate);
 HWY_EXPORT(Sgd);
 HWY_EXPORT(Lars);
@@ -359,39 +460,20 @@ bool limit_vectors(std::int64_t block) {
   return HWY_DYNAMIC_DISPATCH(VectorLanes)() <= block;
 }
 
-void tile_moments(const float* x, const float* shift, std::int64_t pixels, std::int64_t block,
-                  float* sum, float* square) {
-  HWY_DYNAMIC_DISPATCH(TileMoments)(x, shift, pixels, block, sum, square);
+template <>
+const Kernels<float>& kernels<float>() {
+  return *HWY_DYNAMIC_DISPATCH(KernelsF32)();
 }
-void tile_normalize(const float* x, const float* residual, float* y, const float* mean,
-                    const float* scale, const float* beta, bool relu, Store store,
-                    std::int64_t pixels, std::int64_t block) {
-  HWY_DYNAMIC_DISPATCH(TileNormalize)
-  (x, residual, y, mean, scale, beta, relu, store, pixels, block);
+template <>
+const Kernels<bf16>& kernels<bf16>() {
+  return *HWY_DYNAMIC_DISPATCH(KernelsBf16)();
 }
-void tile_norm_gradient_sums(const NormGradientTile& t, float* g, Store store, std::int64_t pixels,
-                             std::int64_t block, float* sum, float* product) {
-  HWY_DYNAMIC_DISPATCH(TileNormGradientSums)(t, g, store, pixels, block, sum, product);
-}
-void tile_norm_gradient(const NormGradientTile& t, float* dx, const float* slope,
-                        const float* offset, Store store, std::int64_t pixels, std::int64_t block) {
-  HWY_DYNAMIC_DISPATCH(TileNormGradient)(t, dx, slope, offset, store, pixels, block);
-}
-void tile_sum(const float* x, std::int64_t pixels, std::int64_t block, float* sum) {
-  HWY_DYNAMIC_DISPATCH(TileSum)(x, pixels, block, sum);
-}
-void tile_fill(float* y, const float* value, std::int64_t pixels, std::int64_t block) {
-  HWY_DYNAMIC_DISPATCH(TileFill)(y, value, pixels, block);
-}
-void add(const float* a, const float* b, float* y, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Add)(a, b, y, n);
+void pool_backward_row(const PoolGradient& p, const bf16* dy, const std::uint8_t* position,
+                       const float* share, std::int64_t row, bf16* dx) {
+  HWY_DYNAMIC_DISPATCH(PoolBackwardRow)(p, dy, position, share, row, dx);
 }
 void mul(const float* a, const float* b, float* y, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(Mul)(a, b, y, n);
-}
-void relu(const float* x, float* y, std::int64_t n) { HWY_DYNAMIC_DISPATCH(Relu)(x, y, n); }
-void relu_backward(const float* dy, const float* y, float* dx, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(ReluBackward)(dy, y, dx, n);
 }
 void accumulate(float* variable, const float* value, float keep, float scale, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(Accumulate)(variable, value, keep, scale, n);

@@ -1,5 +1,8 @@
 #include "backends/reference/reference.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "backends/reference/kernels.h"
 
 namespace resnet {
@@ -24,6 +27,7 @@ MakeCompute find_kernel(Op op) {
     case Op::kAvgPool: return avg_pool;
     case Op::kGlobalAvgPool: return global_avg_pool;
     case Op::kLinear: return linear;
+    case Op::kCast:  // what is written is rounded
     case Op::kReshape: return reshape;
     case Op::kDropout: return dropout;
     case Op::kPadShortcut: return pad_shortcut;
@@ -72,20 +76,59 @@ MakeCompute find_integer_kernel(Op op) {
   }
 }
 
+/// Rounded to bfloat16, to nearest even, with f32's range.
+double round_to_bf16(double v) {
+  if (v == 0 || !std::isfinite(v)) return v;
+  int exponent = 0;
+  std::frexp(v, &exponent);
+  const int quantum = std::max(exponent - 8, -133);
+  const double rounded = std::ldexp(std::nearbyint(std::ldexp(v, -quantum)), quantum);
+  return std::abs(rounded) < 0x1p128 ? rounded : std::copysign(HUGE_VAL, v);
+}
+
+/// Values of bf16 are f64 as all others, rounded as they are written. A convolution of bf16 reads
+/// its weights rounded.
 class ReferenceKernel final : public Kernel {
  public:
-  explicit ReferenceKernel(Compute compute) : compute_(std::move(compute)) {}
-  void run(const KernelArgs& args) override { compute_(args); }
+  ReferenceKernel(Compute compute, const Graph& graph, const Node& node)
+      : compute_(std::move(compute)) {
+    const bool reads_weights = node.op == Op::kConv2d || node.op == Op::kConv2dBackwardData;
+    if (reads_weights && graph.type(node.inputs[0]).dtype == DType::kBF16) {
+      weights_.resize(static_cast<std::size_t>(element_count(graph.shape(node.inputs[1]))));
+    }
+    for (const TensorType& t : node.outputs) {
+      rounded_.push_back(t.dtype == DType::kBF16 ? element_count(t.shape) : 0);
+    }
+  }
+  void run(const KernelArgs& args) override {
+    std::vector<void*> in(args.in.begin(), args.in.end());
+    if (!weights_.empty()) {
+      const double* w = input(args, 1);
+      std::transform(w, w + weights_.size(), weights_.begin(), round_to_bf16);
+      in[1] = weights_.data();
+    }
+    compute_({in, args.out, args.scratch, args.context});
+    for (std::size_t i = 0; i < rounded_.size(); ++i) {
+      double* y = output(args, i);
+      std::transform(y, y + rounded_[i], y, round_to_bf16);
+    }
+  }
 
  private:
   Compute compute_;
+  std::vector<double> weights_;        // empty: not rounded
+  std::vector<std::int64_t> rounded_;  // elements of each output that are rounded: all or none
 };
 
 class ReferenceTarget final : public Target {
  public:
   std::string_view name() const override { return "reference"; }
 
-  DType storage(DType dtype) const override { return dtype == DType::kF32 ? DType::kF64 : dtype; }
+  DType storage(DType dtype) const override { return computes(dtype) ? DType::kF64 : dtype; }
+
+  bool computes(DType dtype) const override {
+    return dtype == DType::kF32 || dtype == DType::kBF16;
+  }
 
   std::size_t bytes(const TensorType& type, Layout) const override {
     return static_cast<std::size_t>(element_count(type.shape)) * size_of(storage(type.dtype));
@@ -103,7 +146,7 @@ class ReferenceTarget final : public Target {
       site.dtypes.push_back(graph.type(v).dtype);
     }
     for (const TensorType& t : node.outputs) site.outputs.push_back(t.shape);
-    return {.kernel = std::make_unique<ReferenceKernel>(make(site)),
+    return {.kernel = std::make_unique<ReferenceKernel>(make(site), graph, node),
             .name = "reference",
             .inputs = std::vector<Layout>(node.inputs.size()),
             .outputs = std::vector<Layout>(node.outputs.size()),

@@ -10,7 +10,7 @@ namespace resnet::reference {
 Compute reshape(const Site& site) {
   const DType dtype = site.node.outputs[0].dtype;
   const std::size_t bytes = static_cast<std::size_t>(element_count(site.outputs[0])) *
-                            (dtype == DType::kF32 ? sizeof(double) : size_of(dtype));
+                            (is_floating(dtype) ? sizeof(double) : size_of(dtype));
   return [=](const KernelArgs& args) { std::memcpy(args.out[0], args.in[0], bytes); };
 }
 

@@ -1,0 +1,60 @@
+// Mixed precision: Micikevicius et al. 2018, "Mixed precision training"; bfloat16 as in Kalamkar et
+// al. 2019, "A study of BFLOAT16 for deep learning training", which needs no loss scaling.
+#include <map>
+
+#include "compile/passes.h"
+#include "graph/ops.h"
+
+namespace resnet {
+namespace {
+
+// Weights stay f32 variables: a convolution of bf16 rounds them as it reads them.
+bool is_weights(const Node& node, std::size_t input) {
+  return input == 1 && (node.op == Op::kConv2d || node.op == Op::kConv2dBackwardData);
+}
+
+bool is_float(const TensorType& t) { return t.dtype == DType::kF32 || t.dtype == DType::kBF16; }
+
+}  // namespace
+
+Graph lower_precision(const Graph& graph, DType dtype) {
+  Graph result(graph.mode());
+  std::vector<std::int32_t> moved;                  // node -> node of the result
+  std::map<std::pair<Value, DType>, Value> casted;  // so that each value is converted once
+  const auto as = [&](Value v, DType wanted) {
+    const Value there{moved[static_cast<std::size_t>(v.node)], v.output};
+    const TensorType& type = result.type(there);
+    if (type.shape.size() != 4 || !is_float(type) || type.dtype == wanted) return there;
+    auto [slot, is_new] = casted.try_emplace({there, wanted});
+    if (is_new) {
+      slot->second = result.append(Op::kCast, graph.node(v).name, {there}, CastAttributes{wanted});
+    }
+    return slot->second;
+  };
+  for (const Node& node : graph.nodes()) {
+    Value v;
+    if (node.op == Op::kInput) {
+      v = result.input(node.name, node.outputs[0].shape, node.outputs[0].dtype);
+    } else if (node.op == Op::kParameter) {
+      v = result.parameter(node.name, node.outputs[0].shape,
+                           std::get<ParameterAttributes>(node.attributes), node.outputs[0].dtype);
+    } else {
+      const bool low = takes_bf16(node.op);
+      std::vector<Value> inputs;
+      for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+        inputs.push_back(as(node.inputs[i], low && !is_weights(node, i) ? dtype : DType::kF32));
+      }
+      Attributes attributes = node.attributes;
+      if (node.op == Op::kGlobalAvgPoolBackward) {
+        std::get<ShapeAttributes>(attributes).dtype = dtype;
+      }
+      result.append(node.op, node.name, std::move(inputs), std::move(attributes));
+      v = {static_cast<std::int32_t>(result.nodes().size()) - 1, 0};
+    }
+    moved.push_back(v.node);
+  }
+  for (const auto& [name, v] : graph.outputs()) result.mark_output(name, as(v, DType::kF32));
+  return result;
+}
+
+}  // namespace resnet
