@@ -45,6 +45,12 @@ void save_model(const std::filesystem::path& path, const ModelFile& model);
 /// version of the format).
 ModelFile load_model(const std::filesystem::path& path);
 
+/// The same with weights that are read-only parts of the mapped file (`Tensor::mapped`): nothing is
+/// read before somebody needs it, and a compiled network that has weights in its kernels' own
+/// layout gives their memory back. For using a model, not for changing it. The file may be
+/// replaced, as save_model does, but must not be shortened.
+ModelFile map_model(const std::filesystem::path& path);
+
 /// The same without reading the weights, which stay empty.
 ModelFile load_model_description(const std::filesystem::path& path);
 

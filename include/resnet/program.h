@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "resnet/graph.h"
+#include "resnet/peaks.h"
 #include "resnet/tensor.h"
 #include "resnet/variables.h"
 
@@ -44,11 +45,15 @@ struct ProgramStats {
 struct StepProfile {
   std::string name;  ///< layer
   std::string op;
-  std::string kernel;  ///< the implementation chosen
+  std::string kernel;         ///< the implementation chosen
+  DType dtype = DType::kF32;  ///< of its first input
   double seconds = 0;
   double flops = 0;  ///< 2 x multiply-adds, by the textbook definition
-  double bytes = 0;  ///< inputs read and outputs written once
+  double bytes = 0;  ///< inputs read and outputs written once, as they lie in memory
 };
+
+/// What this machine does at most. Takes about two seconds and 256 MiB. 0 threads: all processors.
+MachinePeaks measure_peaks(int threads = 0);
 
 /// A graph ready to run on one device. `run()` does not allocate. Not thread-safe; programs that
 /// share Variables may run at the same time only if none of them updates.

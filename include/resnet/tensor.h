@@ -1,4 +1,5 @@
-// Host tensors: a dtype, a shape and a shared, 64-byte aligned buffer in row-major order.
+// Host tensors: a dtype, a shape and a shared buffer in row-major order, 64-byte aligned unless it
+// is part of a file.
 #pragma once
 
 #include <cstddef>
@@ -69,6 +70,9 @@ class Tensor {
 
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor full(Shape shape, float value);  ///< f32
+  /// Read-only elements in a mapped file, aligned for their type; `memory` keeps the mapping. They
+  /// come into memory when they are read. Writing to them ends the program: `clone()` first.
+  static Tensor mapped(DType dtype, Shape shape, std::shared_ptr<std::byte[]> memory);
   /// Throws `kInvalidArgument` when the number of values is not the shape's.
   template <class T>
   static Tensor from(Shape shape, std::span<const T> values);
@@ -79,6 +83,10 @@ class Tensor {
   std::int64_t size() const { return size_; }  ///< number of elements
   std::size_t bytes() const { return static_cast<std::size_t>(size_) * size_of(dtype_); }
   bool empty() const { return size_ == 0; }
+  bool is_mapped() const { return mapped_; }
+  /// Gives back the memory of elements in a mapped file; they are read from it again when somebody
+  /// needs them. Other tensors keep theirs.
+  void release_memory() const;
 
   std::byte* raw() { return storage_.get(); }
   const std::byte* raw() const { return storage_.get(); }
@@ -109,6 +117,7 @@ class Tensor {
   Shape shape_{0};
   std::int64_t size_ = 0;
   std::shared_ptr<std::byte[]> storage_;
+  bool mapped_ = false;
 };
 
 template <class T>

@@ -64,7 +64,7 @@ void fetch_weights(const std::string& name, ProgressLine& line,
 }
 
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache) {
-  if (!is_pretrained_name(name)) return load_model(name);
+  if (!is_pretrained_name(name)) return map_model(name);
   ModelFile model = load_pretrained(name, download_options(line, cache));
   line.clear();
   return model;

@@ -38,6 +38,7 @@ class Planner {
   std::int32_t in_layout(Value v, Layout layout);
   bool is_constant(std::int32_t buffer) const;
   void add_step(Step step);
+  std::size_t place_packing(bool plan_memory);
 
   Plan& plan_;
   Target& target_;
@@ -157,6 +158,39 @@ void Planner::select_kernels() {
   }
 }
 
+// Packing steps run before the first step, so what only they read, and their scratch, may sit in
+// the arena. Returns how much of it they take.
+std::size_t Planner::place_packing(bool plan_memory) {
+  std::set<std::int32_t> kept;
+  for (const Step& s : plan_.steps) kept.insert(s.in.begin(), s.in.end());
+  for (const auto& [name, b] : plan_.outputs) kept.insert(b);
+  std::map<std::int32_t, std::size_t> which;  // buffer -> interval
+  std::vector<Interval> intervals;
+  std::vector<std::size_t*> offsets;
+  for (std::size_t s = 0; s < plan_.packing.size(); ++s) {
+    Step& step = plan_.packing[s];
+    const auto at = static_cast<std::int32_t>(s);
+    for (const std::int32_t b : step.out) {
+      if (kept.contains(b)) continue;
+      Buffer& buffer = plan_.buffers[static_cast<std::size_t>(b)];
+      buffer.storage = Storage::kArena;
+      which[b] = intervals.size();
+      intervals.push_back({buffer.bytes, at, at, 0});
+      offsets.push_back(&buffer.offset);
+    }
+    for (const std::int32_t b : step.in) {
+      if (which.contains(b)) intervals[which[b]].last = at;
+    }
+    if (step.scratch_bytes > 0) {
+      intervals.push_back({step.scratch_bytes, at, at, 0});
+      offsets.push_back(&step.scratch_offset);
+    }
+  }
+  const std::size_t bytes = plan_memory ? plan_offsets(intervals) : plan_without_sharing(intervals);
+  for (std::size_t i = 0; i < intervals.size(); ++i) *offsets[i] = intervals[i].offset;
+  return bytes;
+}
+
 void Planner::share_memory(bool plan_memory) {
   const std::size_t count = plan_.buffers.size();
   const auto last_step = static_cast<std::int32_t>(plan_.steps.size());
@@ -200,6 +234,8 @@ void Planner::share_memory(bool plan_memory) {
     }
   }
 
+  const std::size_t packing_bytes = place_packing(plan_memory);
+
   std::vector<Interval> intervals;
   std::vector<std::pair<std::int32_t, bool>> what;  // buffer or step, is it scratch
   for (std::size_t b = 0; b < count; ++b) {
@@ -219,14 +255,10 @@ void Planner::share_memory(bool plan_memory) {
     intervals.push_back({plan_.steps[s].scratch_bytes, at, at, 0});
     what.emplace_back(at, true);
   }
-  // Packing steps run one after the other before the first step: their scratch may sit anywhere.
-  std::size_t packing_scratch = 0;
-  for (Step& s : plan_.packing) packing_scratch = std::max(packing_scratch, s.scratch_bytes);
-
   std::vector<Interval> unshared = intervals;
-  plan_.unplanned_bytes = std::max(plan_without_sharing(unshared), packing_scratch);
+  plan_.unplanned_bytes = std::max(plan_without_sharing(unshared), packing_bytes);
   if (plan_memory) {
-    plan_.arena_bytes = std::max(plan_offsets(intervals), packing_scratch);
+    plan_.arena_bytes = std::max(plan_offsets(intervals), packing_bytes);
   } else {
     intervals = unshared;
     plan_.arena_bytes = plan_.unplanned_bytes;

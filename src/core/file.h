@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <ostream>
 #include <span>
 #include <string>
@@ -31,6 +32,11 @@ class ByteSource {
 
   std::uint64_t size() const { return size_; }
   const std::string& name() const { return name_; }
+
+  /// A file's bytes without a copy, read-only: they come into memory when they are read first, and
+  /// stay the same when the file is replaced by another. Whoever shortens the file itself ends the
+  /// program at the next read. Throws `kIo`; null for an empty file or a source in memory.
+  std::shared_ptr<std::byte[]> map() const;
 
   /// Fills `out`. Throws `kBadData` when the bytes end before it is full, `kIo`.
   void read(std::uint64_t offset, std::span<std::byte> out) const;

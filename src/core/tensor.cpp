@@ -1,6 +1,8 @@
 #include "resnet/tensor.h"
 
 #include <fmt/ranges.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -129,6 +131,25 @@ Tensor Tensor::full(Shape shape, float value) {
   Tensor t(DType::kF32, std::move(shape));
   for (float& x : t.as<float>()) x = value;
   return t;
+}
+
+Tensor Tensor::mapped(DType dtype, Shape shape, std::shared_ptr<std::byte[]> memory) {
+  Tensor t;
+  t.dtype_ = dtype;
+  t.shape_ = std::move(shape);
+  t.size_ = element_count(t.shape_);
+  t.storage_ = std::move(memory);
+  t.mapped_ = true;
+  return t;
+}
+
+void Tensor::release_memory() const {
+  if (!mapped_ || empty()) return;
+  // Whole pages: a neighbour's part of one is read again, too.
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(raw()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(raw()) + bytes();
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 Tensor Tensor::clone() const {

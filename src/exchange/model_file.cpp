@@ -436,6 +436,11 @@ ModelFile load_model(const std::filesystem::path& path) {
   return to_model(read_safetensors(file), file);
 }
 
+ModelFile map_model(const std::filesystem::path& path) {
+  const std::filesystem::path file = resolve(path);
+  return to_model(map_safetensors(file), file);
+}
+
 std::shared_ptr<Variables> to_variables(const ModelFile& model) {
   auto variables = std::make_shared<Variables>();
   for (const auto& [name, tensor] : model.weights) variables->set(name, tensor);

@@ -244,6 +244,15 @@ class Drawing {
         top_ += kRow;
       }
       const double middle = top_ + kRow / 2;
+      if (plot_.series[i].points) {
+        out_ += fmt::format(
+            "<path d=\"M{:.1f} {:.1f}h0\" stroke=\"{}\" stroke-width=\"7\" "
+            "stroke-linecap=\"round\"/><text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
+            x + kSample / 2, middle, colour(i), x + kSample + 6, middle + 4.5, escaped(name));
+        x += width;
+        any = true;
+        continue;
+      }
       out_ += fmt::format(
           "<path d=\"M{:.1f} {:.1f}h{}\" stroke=\"{}\" stroke-width=\"2.5\"{}/>"
           "<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
@@ -333,7 +342,7 @@ class Drawing {
     const PlotSeries& s = plot_.series[i];
     RESNET_CHECK(s.x.size() == s.y.size());
     const auto shown = [&](std::size_t k) { return x_.shows(s.x[k]) && y_.shows(s.y[k]); };
-    const bool dots = s.x.size() <= kMostDots;
+    const bool dots = s.points || s.x.size() <= kMostDots;
     for_stretches(s.x.size(), shown, [&](std::size_t begin, std::size_t end) {
       std::string path, circles;
       for (std::size_t k = begin; k < end; ++k) {
@@ -341,10 +350,12 @@ class Drawing {
         // A line of no length and round ends is a dot.
         if (dots || end == begin + 1) circles += "M" + point(s.x[k], s.y[k]) + "h0";
       }
-      out_ += fmt::format(
-          "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\" "
-          "stroke-linejoin=\"round\"{}><title>{}</title></path>\n",
-          path, colour(i), dash(i), escaped(s.name));
+      if (!s.points) {
+        out_ += fmt::format(
+            "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\" "
+            "stroke-linejoin=\"round\"{}><title>{}</title></path>\n",
+            path, colour(i), dash(i), escaped(s.name));
+      }
       if (circles.empty()) return;
       out_ += fmt::format(
           "<path d=\"{}\" stroke=\"{}\" stroke-width=\"5.5\" "

@@ -21,6 +21,7 @@ struct PlotSeries {
   std::string name = {};  ///< In the legend; one without a name is not listed.
   std::vector<double> x, y;
   std::vector<double> low = {}, high = {};  ///< A band around the line, or both empty.
+  bool points = false;                      ///< Each by itself, without a line.
 };
 
 /// A point to be seen, with its name beside it.

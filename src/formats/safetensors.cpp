@@ -270,12 +270,18 @@ SafetensorsHeader read_header(const ByteSource& source) {
   return parse_header(json, source.size() - kLengthBytes - length, source.name());
 }
 
-Safetensors read_all(const ByteSource& source) {
+Safetensors read_all(const ByteSource& source, const std::shared_ptr<std::byte[]>& mapping) {
   SafetensorsHeader header = read_header(source);
   Safetensors out;
   for (SafetensorsEntry& e : header.entries) {
+    const std::uint64_t begin = header.data_begin + e.begin;
+    if (mapping != nullptr && begin % size_of(e.dtype) == 0) {
+      out.tensors.emplace(std::move(e.name), Tensor::mapped(e.dtype, std::move(e.shape),
+                                                            {mapping, mapping.get() + begin}));
+      continue;
+    }
     Tensor tensor(e.dtype, std::move(e.shape));
-    source.read(header.data_begin + e.begin, {tensor.raw(), tensor.bytes()});
+    source.read(begin, {tensor.raw(), tensor.bytes()});
     out.tensors.emplace(std::move(e.name), std::move(tensor));
   }
   out.metadata = std::move(header.metadata);
@@ -289,11 +295,16 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
 }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
-  return read_all(ByteSource(path));
+  return read_all(ByteSource(path), nullptr);
+}
+
+Safetensors map_safetensors(const std::filesystem::path& path) {
+  const ByteSource source(path);
+  return read_all(source, source.map());
 }
 
 Safetensors parse_safetensors(std::span<const std::byte> bytes, const std::string& name) {
-  return read_all(ByteSource(bytes, name));
+  return read_all(ByteSource(bytes, name), nullptr);
 }
 
 void write_safetensors(const std::filesystem::path& path,

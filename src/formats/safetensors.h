@@ -41,6 +41,10 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 /// All tensors and the metadata. Throws like `read_safetensors_header`.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
+/// The same with tensors that are parts of the mapped file (`Tensor::mapped`); those that are not
+/// aligned there are copies.
+Safetensors map_safetensors(const std::filesystem::path& path);
+
 /// The same from memory; `name` is only for messages.
 Safetensors parse_safetensors(std::span<const std::byte> bytes, const std::string& name);
 

@@ -32,14 +32,4 @@ std::int64_t multiply_adds(const Graph& graph, const Node& node) {
   }
 }
 
-std::int64_t bytes_moved(const Graph& graph, const Node& node) {
-  std::int64_t bytes = 0;
-  const auto add = [&](const TensorType& t) {
-    bytes += element_count(t.shape) * static_cast<std::int64_t>(size_of(t.dtype));
-  };
-  for (const Value v : node.inputs) add(graph.type(v));
-  for (const TensorType& t : node.outputs) add(t);
-  return bytes;
-}
-
 }  // namespace resnet

@@ -10,7 +10,4 @@ namespace resnet {
 /// Multiply-adds of convolutions and linear layers, forward and backward; 0 for all other ops.
 std::int64_t multiply_adds(const Graph& graph, const Node& node);
 
-/// Bytes that have to move at least: inputs read once and outputs written once, 4 bytes an f32.
-std::int64_t bytes_moved(const Graph& graph, const Node& node);
-
 }  // namespace resnet

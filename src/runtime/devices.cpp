@@ -1,6 +1,10 @@
 #include "runtime/devices.h"
 
+#include <algorithm>
+#include <thread>
+
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/peaks.h"
 #include "backends/reference/reference.h"
 #include "core/check.h"
 
@@ -13,6 +17,11 @@ std::unique_ptr<Target> make_target(const CompileOptions& options) {
     case Device::kReference: return make_reference_target();
   }
   fail(ErrorCode::kInvalidArgument, "unknown device");
+}
+
+MachinePeaks measure_peaks(int threads) {
+  const int all = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  return measure_cpu_peaks(threads > 0 ? threads : all);
 }
 
 }  // namespace resnet

@@ -78,7 +78,8 @@ struct Program::Impl {
   ProgramStats stats;
 
   void* address(std::int32_t id);
-  std::vector<BoundStep> bind(std::vector<Step>& from, bool packing_steps);
+  std::vector<BoundStep> bind(std::vector<Step>& from);
+  void pack();
   const Tensor& variable(const std::string& name, const TensorType& type) const;
   void bind_all();
   void prepare();
@@ -102,11 +103,11 @@ void* Program::Impl::address(std::int32_t id) {
   return nullptr;
 }
 
-std::vector<BoundStep> Program::Impl::bind(std::vector<Step>& from, bool packing_steps) {
+std::vector<BoundStep> Program::Impl::bind(std::vector<Step>& from) {
   std::vector<BoundStep> bound;
   bound.reserve(from.size());
   for (Step& s : from) {
-    BoundStep b{&s, {}, {}, arena.data() + (packing_steps ? 0 : s.scratch_offset)};
+    BoundStep b{&s, {}, {}, arena.data() + s.scratch_offset};
     for (const std::int32_t i : s.in) b.in.push_back(address(i));
     for (const std::int32_t i : s.out) b.out.push_back(address(i));
     bound.push_back(std::move(b));
@@ -135,8 +136,22 @@ void Program::Impl::bind_all() {
     const auto id = static_cast<std::int32_t>(i);
     bound_variables.emplace_back(id, address(id));
   }
-  packing = bind(plan.packing, true);
-  steps = bind(plan.steps, false);
+  packing = bind(plan.packing);
+  steps = bind(plan.steps);
+}
+
+// Weights into the kernels' own layouts. What they were made from is seldom needed again.
+void Program::Impl::pack() {
+  constexpr std::size_t kLarge = 1 << 16;
+  for (const BoundStep& s : packing) {
+    execute(s, context);
+    for (const std::int32_t id : s.step->in) {
+      const Buffer& b = plan.buffers[static_cast<std::size_t>(id)];
+      if (b.storage == Storage::kVariable && b.bytes >= kLarge) {
+        variable(b.name, b.type).release_memory();
+      }
+    }
+  }
 }
 
 // After a change of variables from outside: finds those that were replaced, packs weights again.
@@ -147,7 +162,7 @@ void Program::Impl::prepare() {
   const bool moved = std::any_of(bound_variables.begin(), bound_variables.end(),
                                  [&](const auto& b) { return address(b.first) != b.second; });
   if (moved) bind_all();
-  for (const BoundStep& s : packing) execute(s, context);
+  pack();
   seen_version = variables->version();
 }
 
@@ -180,6 +195,16 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
       p.inputs[b.name] = Tensor::zeros(p.target->storage(b.type.dtype), b.type.shape);
     }
     if (b.storage == Storage::kVariable) p.stats.variable_bytes += b.bytes;
+  }
+  for (const Step& s : p.plan.steps) {
+    for (int i = 0; i < updated_inputs(s.op); ++i) {
+      const Buffer& b = p.plan.buffers[static_cast<std::size_t>(s.in[static_cast<std::size_t>(i)])];
+      if (b.storage == Storage::kVariable && p.variable(b.name, b.type).is_mapped()) {
+        fail(ErrorCode::kInvalidArgument,
+             "parameter {} is read-only, a part of a mapped file; load the model with load_model",
+             b.name);
+      }
+    }
   }
   for (const auto& [name, buffer] : p.plan.outputs) p.outputs[name] = buffer;
   p.bind_all();
@@ -261,15 +286,19 @@ std::vector<StepProfile> Program::profile() {
     Impl::execute(s, p.context);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     const Node& node = p.plan.graph.nodes()[static_cast<std::size_t>(s.step->node)];
-    StepProfile profile{
-        s.step->name, std::string(name_of(s.step->op)), s.step->kernel_name, elapsed.count(), 0, 0};
-    if (s.step->reorder) {
-      profile.op = "reorder";
-      profile.bytes =
-          2.0 * static_cast<double>(p.plan.buffers[static_cast<std::size_t>(s.step->in[0])].bytes);
-    } else {
+    const auto buffer = [&](std::int32_t id) -> const Buffer& {
+      return p.plan.buffers[static_cast<std::size_t>(id)];
+    };
+    StepProfile profile{.name = s.step->name,
+                        .op = std::string(s.step->reorder ? "reorder" : name_of(s.step->op)),
+                        .kernel = s.step->kernel_name,
+                        .seconds = elapsed.count()};
+    if (!s.step->in.empty()) profile.dtype = buffer(s.step->in[0]).type.dtype;
+    for (const auto& operands : {s.step->in, s.step->out}) {
+      for (const std::int32_t b : operands) profile.bytes += static_cast<double>(buffer(b).bytes);
+    }
+    if (!s.step->reorder) {
       profile.flops = 2.0 * static_cast<double>(multiply_adds(p.plan.graph, node));
-      profile.bytes = static_cast<double>(bytes_moved(p.plan.graph, node));
     }
     profiles.push_back(std::move(profile));
   }

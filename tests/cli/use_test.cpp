@@ -249,6 +249,20 @@ TEST_F(Use, BenchMeasures) {
   }
 }
 
+TEST_F(Use, BenchComparesLayersWithTheMachine) {
+  const Json b = json({"bench", "resnet8", "--image-size", "16", "--batch-size", "1", "--steps",
+                       "2", "--mode", "infer", "--layers", "--json", "--roofline", "roofline.svg"});
+  EXPECT_GT(b.at("peaks").at("gflops").at("f32"), 0);
+  double floor = 0;
+  for (const Json& layer : b.at("layers")) {
+    EXPECT_GT(layer.at("floor_milliseconds"), 0) << layer;
+    floor += layer.at("floor_milliseconds").get<double>();
+  }
+  EXPECT_NEAR(b.at("floor_milliseconds").get<double>(), floor, 1e-9);
+  EXPECT_NE(read_file(home->path() / "roofline.svg").find("<svg"), std::string::npos);
+  EXPECT_EQ(resnet({"bench", "resnet8", "--roofline", "roofline.jpg"}).code, 2);
+}
+
 TEST_F(Use, ConfigRepeatsTheRun) {
   const fs::path run = home->path() / "run";
   const std::string before = read_file(run / "model.safetensors");

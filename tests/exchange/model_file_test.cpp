@@ -144,6 +144,21 @@ TEST_F(ModelFileTest, EverySettingComesBack) {
   expect_same(model, load_model(path_));
 }
 
+TEST_F(ModelFileTest, MappedWeightsAreTheFilesAndStayWhenItIsReplaced) {
+  const ModelFile model = small_model();
+  save_model(path_, model);
+  const ModelFile mapped = map_model(path_);
+  for (const auto& [name, tensor] : mapped.weights) EXPECT_TRUE(tensor.is_mapped()) << name;
+  ModelFile other = model;
+  for (auto& [name, tensor] : other.weights) tensor = Tensor::zeros(DType::kF32, tensor.shape());
+  save_model(path_, other);
+  for (const auto& [name, tensor] : mapped.weights) tensor.release_memory();  // reads again
+  expect_same(model, mapped);
+  EXPECT_FALSE(mapped.weights.begin()->second.clone().is_mapped());
+  fs::resize_file(path_, fs::file_size(path_) - 1);
+  EXPECT_THROW(map_model(path_), Error);
+}
+
 TEST_F(ModelFileTest, CutNetworksNeedVersionTwo) {
   ModelFile model = small_model();
   save_model(path_, model);

@@ -49,8 +49,9 @@ TEST(Safetensors, ReadsBackWhatItWrote) {
   EXPECT_EQ(back.metadata, metadata);
   ASSERT_EQ(back.tensors.size(), tensors.size());
   const Safetensors from_memory = parse_safetensors(read_file(path), "memory");
+  const Safetensors mapped = map_safetensors(path);
   for (const auto& [name, t] : tensors) {
-    for (const Safetensors* file : {&back, &from_memory}) {
+    for (const Safetensors* file : {&back, &from_memory, &mapped}) {
       const Tensor& b = file->tensors.at(name);
       EXPECT_EQ(b.dtype(), t.dtype()) << name;
       EXPECT_EQ(b.shape(), t.shape()) << name;

@@ -1,10 +1,14 @@
 #include "resnet/program.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <string>
 
+#include "core/file.h"
 #include "core/random.h"
 #include "resnet/error.h"
 #include "resnet/models.h"
@@ -176,6 +180,66 @@ TEST(Program, SharesMemory) {
   const Program planned(g, variables);
   EXPECT_LT(planned.stats().arena_bytes, planned.stats().unplanned_bytes / 3);
   EXPECT_NE(planned.describe().find("arena"), std::string::npos);
+}
+
+// Folded weights are there once: what packing makes on the way lies in the arena.
+TEST(Program, KeepsOneCopyOfWeights) {
+  const Graph g = inference_graph({.architecture = "resnet18", .image_size = 64}, 1);
+  auto variables = std::make_shared<Variables>();
+  initialise(g, *variables, 1);
+  const Program p(g, variables, {.winograd = false});
+  EXPECT_GT(p.stats().packed_bytes, p.stats().variable_bytes * 9 / 10);
+  EXPECT_LT(p.stats().packed_bytes, p.stats().variable_bytes * 11 / 10);
+}
+
+TEST(Program, PacksTheSameFromMappedWeightsAndRefusesToTrainThem) {
+  const Graph g = inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 2);
+  auto variables = std::make_shared<Variables>();
+  initialise(g, *variables, 1);
+  const auto path =
+      std::filesystem::temp_directory_path() / ("resnet-mapped-" + std::to_string(::getpid()));
+  write_file_atomic(path, [&](const ByteSink& sink) {
+    for (const auto& [name, t] : variables->all()) sink({t.raw(), t.bytes()});
+  });
+  const auto file = ByteSource(path).map();
+  std::filesystem::remove(path);
+  auto mapped = std::make_shared<Variables>();
+  std::size_t offset = 0;
+  for (const auto& [name, t] : variables->all()) {
+    mapped->set(name, Tensor::mapped(t.dtype(), t.shape(), {file, file.get() + offset}));
+    offset += t.bytes();
+  }
+  const Tensor x = random_tensor({2, 3, 16, 16}, 3);
+  const auto logits = [&](const auto& weights) {
+    Program p(g, weights);
+    p.set_input("image", x);
+    p.run();
+    return p.output("logits");
+  };
+  const Tensor a = logits(variables), b = logits(mapped);
+  EXPECT_EQ(std::memcmp(a.raw(), b.raw(), a.bytes()), 0);
+
+  Graph train(Mode::kTraining);
+  const Value w = train.parameter("fc.bias", {10}, {});
+  train.append(Op::kAccumulate, "fc.bias", {w, train.input("gradient", {10})}, UpdateAttributes{});
+  EXPECT_THROW(Program(train, mapped), Error);
+  EXPECT_NO_THROW(Program(train, variables));
+}
+
+TEST(Peaks, AreThoseOfAMachine) {
+  MachinePeaks p = measure_peaks(1);
+  EXPECT_GT(p.f32, 1e8);
+  EXPECT_GE(p.bf16, p.f32);
+  EXPECT_GE(p.int8, p.f32);
+  for (const Bandwidth& b : p.bandwidth) EXPECT_GT(std::min(b.read, b.triad), 1e7) << b.bytes;
+
+  p.f32 = 100, p.bf16 = 200, p.int8 = 400;
+  p.bandwidth = {{1024, 40, 10}, {4096, 10, 20}};
+  EXPECT_EQ(p.bytes_per_second(10), 40);
+  EXPECT_DOUBLE_EQ(p.bytes_per_second(2048), 30);
+  EXPECT_EQ(p.bytes_per_second(1e9), 20);
+  EXPECT_EQ(p.floor_seconds(DType::kF32, 1000, 40), 10);
+  EXPECT_EQ(p.floor_seconds(DType::kU8, 1000, 1024), 25.6);
 }
 
 TEST(Program, SaysWhatIsWrongWithItsInputs) {
