@@ -8,6 +8,8 @@
 #include "resnet/image.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
+#include "resnet/peaks.h"
+#include "resnet/predictor.h"
 #include "resnet/pretrained.h"
 #include "resnet/program.h"
 #include "resnet/tensor.h"

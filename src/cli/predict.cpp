@@ -7,7 +7,7 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "core/check.h"
-#include "resnet/train.h"
+#include "resnet/predictor.h"
 
 namespace resnet::cli {
 namespace {
@@ -45,14 +45,13 @@ void print_json(const Prediction& p) {
   fmt::print("{}\n", object.dump());
 }
 
-// Paths from standard input, as many at a time as have arrived: the model is compiled once for
-// each lot, and a slow sender still sees every answer.
-void predict_stream(const ModelFile& model, const Flags& f,
+// Paths from standard input, as many at a time as have arrived: a slow sender sees every answer.
+void predict_stream(Predictor& predictor, int top,
                     const std::function<void(const Prediction&)>& each) {
   constexpr std::size_t kLot = 1024;
   std::vector<std::filesystem::path> lot;
   const auto flush = [&] {
-    if (!lot.empty()) predict(model, lot, f.top, f.options, each);
+    if (!lot.empty()) predictor.predict(lot, top, each);
     lot.clear();
   };
   for (std::string line; !stop_requested() && std::getline(std::cin, line);) {
@@ -74,8 +73,8 @@ int run(Flags& f) {
   catch_signals();
   f.options.views = evaluation_views(f.crops, f.flip);
   ProgressLine line;
-  const ModelFile model = open_model(f.model, line);
   f.options.stop = &stop_requested();
+  Predictor predictor(open_model(f.model, line), f.options);
   bool bad = false;
   const auto each = [&](const Prediction& p) {
     bad = bad || !p.error.empty();
@@ -96,8 +95,8 @@ int run(Flags& f) {
       paths.emplace_back(p);
     }
   }
-  if (!paths.empty()) predict(model, paths, f.top, f.options, each);
-  if (stream) predict_stream(model, f, each);
+  if (!paths.empty()) predictor.predict(paths, f.top, each);
+  if (stream) predict_stream(predictor, f.top, each);
   if (stop_requested()) return kInterrupted;
   return bad ? kBadData : kSuccess;
 }

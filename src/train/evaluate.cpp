@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -141,42 +142,62 @@ Preprocessing at_scale(const Preprocessing& own, int side) {
 
 }  // namespace
 
+ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
+    : compile_{.device = options.device, .threads = options.threads, .dtype = options.dtype},
+      variables_(variables_of(model, options.device)),
+      most_(std::max<std::int64_t>(
+          1, options.batch_size / std::max<std::int64_t>(1, std::ssize(options.views)))) {
+  std::vector<int> sides = options.scales;
+  if (sides.empty()) sides.push_back(0);
+  for (const int side : sides) {
+    scales_.push_back({model.config, model.preprocessing});
+    if (side == 0) continue;
+    scales_.back().preprocessing = at_scale(model.preprocessing, side);
+    check_preprocessing(scales_.back().preprocessing);
+    scales_.back().config.image_size = side;
+  }
+}
+
+std::int64_t ModelPrograms::batch_for(std::int64_t pictures) {
+  const std::int64_t n = std::clamp<std::int64_t>(pictures, 1, most_);
+  const auto found = sizes_.lower_bound(n);
+  if (found != sizes_.end() && *found < 2 * n) return *found;
+  const auto power = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n)));
+  const std::int64_t size = sizes_.empty() ? n : std::min(power, most_);
+  sizes_.insert(size);
+  return size;
+}
+
+Evaluator& ModelPrograms::evaluator(std::size_t scale, std::int64_t rows) {
+  Scale& s = scales_[scale];
+  const auto found = s.by_rows.find(rows);
+  if (found != s.by_rows.end()) return found->second;
+  const DataLayout layout = LoaderOptions{}.layout;
+  return s.by_rows.emplace(rows, Evaluator(s.config, variables_, rows, compile_, layout))
+      .first->second;
+}
+
 struct ViewEvaluator::Scale {
   Loader loader;
-  Evaluator evaluator;
+  Evaluator& evaluator;
   Batch batch;
 };
 
 ViewEvaluator::~ViewEvaluator() = default;
 
-ViewEvaluator::ViewEvaluator(const ModelFile& model, DatasetPtr data, const EvalOptions& options,
+ViewEvaluator::ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const EvalOptions& options,
                              double max_bad_fraction)
     : views_(options.views.size()) {
-  const auto batch = std::clamp<std::int64_t>(
-      options.batch_size / static_cast<std::int64_t>(std::max<std::size_t>(1, views_)), 1,
-      std::max<std::int64_t>(1, data->size()));
+  const std::int64_t batch = programs.batch_for(data->size());
   LoaderOptions load =
       evaluation_options(static_cast<int>(batch), loader_threads(options.loader_threads));
   load.max_bad_fraction = max_bad_fraction;
   load.views = options.views;
-  const auto variables = variables_of(model, options.device);
-  std::vector<int> sides = options.scales;
-  if (sides.empty()) sides.push_back(0);
-  for (const int side : sides) {
-    Preprocessing prep = model.preprocessing;
-    ModelConfig config = model.config;
-    if (side != 0) {
-      prep = at_scale(prep, side);
-      check_preprocessing(prep);
-      config.image_size = side;
-    }
-    scales_.push_back(std::unique_ptr<Scale>(new Scale{
-        {data, prep, Augmentation{}, load},
-        {config, variables, batch * static_cast<std::int64_t>(views_),
-         CompileOptions{
-             .device = options.device, .threads = options.threads, .dtype = options.dtype},
-         load.layout},
-        {}}));
+  for (std::size_t i = 0; i < programs.scales(); ++i) {
+    scales_.push_back(std::unique_ptr<Scale>(
+        new Scale{{data, programs.preprocessing(i), Augmentation{}, load},
+                  programs.evaluator(i, batch * static_cast<std::int64_t>(views_)),
+                  {}}));
     scales_.back()->loader.start_epoch(0);
   }
 }
@@ -230,7 +251,8 @@ void report_answers(const ViewEvaluator& evaluator,
 
 }  // namespace
 
-EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOptions& options) {
+EvalResult Predictor::evaluate(const DatasetPtr& data) {
+  auto& [model, options, programs] = *impl_;
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no pictures to evaluate on");
   }
@@ -242,7 +264,7 @@ EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOp
         data->class_names().size(), model.class_names.size());
   }
   const auto start = Clock::now();
-  ViewEvaluator evaluator(model, data, options, options.max_bad_fraction);
+  ViewEvaluator evaluator(programs, data, options, options.max_bad_fraction);
   Metrics metrics(model.config.classes);
   while (evaluator.next()) {
     metrics.add(evaluator.logits(), evaluator.labels());
@@ -259,6 +281,10 @@ EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOp
          data->size(), result.skipped.front().name, result.skipped.front().reason);
   }
   return result;
+}
+
+EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOptions& options) {
+  return Predictor(model, options).evaluate(data);
 }
 
 EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOptions& options) {

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
+#include <vector>
 
 #include "resnet/model_file.h"
+#include "resnet/predictor.h"
 #include "resnet/train.h"
 
 namespace resnet {
@@ -39,11 +43,48 @@ class Evaluator {
   Program program_;
 };
 
+/// The programs that a model's answers need, compiled when they are first wanted and kept.
+class ModelPrograms {
+ public:
+  /// Throws kInvalidArgument on scales that make no sense.
+  ModelPrograms(const ModelFile& model, const EvalOptions& options);
+
+  struct Scale {
+    ModelConfig config;
+    Preprocessing preprocessing;
+    std::map<std::int64_t, Evaluator> by_rows = {};
+  };
+  std::size_t scales() const { return scales_.size(); }
+  const Preprocessing& preprocessing(std::size_t scale) const {
+    return scales_[scale].preprocessing;
+  }
+  /// How many pictures a program shall take at a time when that many are to be answered: the first
+  /// time exactly these, later such numbers that a few programs serve all and none works in vain
+  /// for as many rows as it has pictures. At most the batch size.
+  std::int64_t batch_for(std::int64_t pictures);
+  /// With an input of that many rows.
+  Evaluator& evaluator(std::size_t scale, std::int64_t rows);
+
+ private:
+  CompileOptions compile_;
+  std::shared_ptr<Variables> variables_;
+  std::vector<Scale> scales_;
+  std::int64_t most_;  // pictures at a time
+  std::set<std::int64_t> sizes_;
+};
+
+struct Predictor::Impl {
+  ModelFile model;
+  EvalOptions options;
+  ModelPrograms programs;
+};
+
 /// A model's answers to all pictures of a data set, in order, over all views and scales.
 class ViewEvaluator {
  public:
-  /// Throws kInvalidArgument on views or scales that make no sense.
-  ViewEvaluator(const ModelFile& model, DatasetPtr data, const EvalOptions& options,
+  /// `programs` of the same options; they must outlive this. Throws kInvalidArgument on views that
+  /// make no sense.
+  ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const EvalOptions& options,
                 double max_bad_fraction);
   ~ViewEvaluator();
 

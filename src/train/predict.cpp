@@ -1,5 +1,8 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "core/check.h"
 #include "resnet/model_file.h"
@@ -23,15 +26,51 @@ std::vector<ClassScore> best_classes(const std::vector<double>& probabilities, i
 
 }  // namespace
 
-std::vector<Prediction> predict(const ModelFile& model,
-                                const std::vector<std::filesystem::path>& paths, int top,
-                                const EvalOptions& options,
-                                const std::function<void(const Prediction&)>& each) {
+Predictor::Predictor(ModelFile model, EvalOptions options) {
+  ModelPrograms programs(model, options);
+  impl_ = std::make_unique<Impl>(Impl{std::move(model), std::move(options), std::move(programs)});
+}
+Predictor::~Predictor() = default;
+Predictor::Predictor(Predictor&&) noexcept = default;
+Predictor& Predictor::operator=(Predictor&&) noexcept = default;
+
+const ModelFile& Predictor::model() const { return impl_->model; }
+
+Tensor Predictor::logits(const Tensor& images) {
+  const Preprocessing& p = impl_->model.preprocessing;
+  const Shape own{p.channels, p.height, p.width};
+  const Shape& given = images.shape();
+  if (given.size() != 4 || given[0] < 1 || !std::equal(own.begin(), own.end(), given.begin() + 1)) {
+    fail(ErrorCode::kInvalidArgument, "pictures must have the shape [n, {}], found {}",
+         fmt::join(own, ", "), to_string(given));
+  }
+  const std::int64_t n = given[0], classes = impl_->model.config.classes;
+  const std::span<const float> pixels = images.as<float>();
+  const std::size_t picture = pixels.size() / static_cast<std::size_t>(n);
+  Tensor result(DType::kF32, {n, classes});
+  for (std::int64_t done = 0; done < n;) {
+    const std::int64_t rows = impl_->programs.batch_for(n - done);
+    const std::int64_t count = std::min(rows, n - done);
+    Tensor batch = Tensor::zeros(DType::kF32, {rows, own[0], own[1], own[2]});
+    std::ranges::copy(pixels.subspan(static_cast<std::size_t>(done) * picture,
+                                     static_cast<std::size_t>(count) * picture),
+                      batch.as<float>().begin());
+    const Tensor answers = impl_->programs.evaluator(0, rows).logits(batch).cast(DType::kF32);
+    std::ranges::copy(answers.as<float>().first(static_cast<std::size_t>(count * classes)),
+                      result.as<float>().begin() + done * classes);
+    done += count;
+  }
+  return result;
+}
+
+std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::path>& paths, int top,
+                                           const std::function<void(const Prediction&)>& each) {
+  auto& [model, options, programs] = *impl_;
   const DatasetPtr data = picture_files(paths);
   if (data->size() == 0) return {};
 
   // Each unreadable one is reported in its place.
-  ViewEvaluator evaluator(model, data, options, /*max_bad_fraction=*/1);
+  ViewEvaluator evaluator(programs, data, options, /*max_bad_fraction=*/1);
   std::vector<Prediction> predictions;
   while (evaluator.next()) {
     for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
@@ -57,6 +96,13 @@ std::vector<Prediction> predict(const ModelFile& model,
     }
   }
   return predictions;
+}
+
+std::vector<Prediction> predict(const ModelFile& model,
+                                const std::vector<std::filesystem::path>& paths, int top,
+                                const EvalOptions& options,
+                                const std::function<void(const Prediction&)>& each) {
+  return Predictor(model, options).predict(paths, top, each);
 }
 
 }  // namespace resnet

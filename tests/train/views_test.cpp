@@ -2,9 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
+#include <span>
 
 #include "data/support.h"
 #include "resnet/models.h"
+#include "resnet/predictor.h"
 #include "train/evaluator.h"
 
 namespace resnet {
@@ -44,6 +47,47 @@ std::vector<double> look(const ModelFile& model, const Image& picture, const Vie
   return p;
 }
 
+TEST(Predictor, AnswersAnyNumberOfPicturesAsOneByOne) {
+  const ModelFile model = small_model();
+  EvalOptions options;
+  options.device = Device::kReference;
+  options.batch_size = 4;
+  Predictor predictor(model, options);
+  Predictor single(model, options);
+  for (const std::int64_t n : {3, 1, 9, 4, 2}) {
+    Tensor images(DType::kF32, {n, 3, 16, 16});
+    float value = static_cast<float>(n);
+    for (float& x : images.as<float>()) x = std::sin(value += 0.37F);
+    const Tensor all = predictor.logits(images);
+    ASSERT_EQ(all.shape(), (Shape{n, 3}));
+    const std::size_t picture = 3 * 16 * 16;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      const std::span<const float> own = images.as<float>().subspan(i * picture, picture);
+      const Tensor one = single.logits(Tensor::from<float>({1, 3, 16, 16}, own));
+      for (std::size_t c = 0; c < 3; ++c) {
+        EXPECT_FLOAT_EQ(all.as<float>()[i * 3 + c], one.as<float>()[c]) << n << " " << i;
+      }
+    }
+  }
+  EXPECT_THROW(predictor.logits(Tensor::zeros(DType::kF32, {1, 3, 16, 15})), Error);
+  EXPECT_THROW(predictor.logits(Tensor::zeros(DType::kF32, {0, 3, 16, 16})), Error);
+}
+
+TEST(Predictor, CompilesFewPrograms) {
+  EvalOptions options;
+  options.batch_size = 32;
+  ModelPrograms programs(small_model(), options);
+  EXPECT_EQ(programs.batch_for(5), 5);  // a single call wastes nothing
+  std::set<std::int64_t> sizes;
+  for (std::int64_t n = 1; n <= 100; ++n) {
+    const std::int64_t size = programs.batch_for(n);
+    EXPECT_GE(size, std::min<std::int64_t>(n, 32));
+    EXPECT_LT(size, 2 * std::min<std::int64_t>(n, 32));
+    sizes.insert(size);
+  }
+  EXPECT_LE(sizes.size(), 7U);
+}
+
 TEST(Views, AreAveragedAsByHand) {
   const ModelFile model = small_model();
   std::vector<Image> pictures;
@@ -59,7 +103,8 @@ TEST(Views, AreAveragedAsByHand) {
     options.scales = scales;
     const std::vector<int> sides = scales.empty() ? std::vector<int>{16} : scales;
     double loss = 0;
-    ViewEvaluator evaluator(model, data, options, 0);
+    ModelPrograms programs(model, options);
+    ViewEvaluator evaluator(programs, data, options, 0);
     std::int64_t seen = 0;
     while (evaluator.next()) {
       for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
@@ -90,7 +135,8 @@ TEST(Views, OfOneLookAreTheNetworksOwnLogits) {
   const DatasetPtr data = test_dataset(3, 16);
   EvalOptions options;
   options.device = Device::kReference;
-  ViewEvaluator evaluator(model, data, options, 0);
+  ModelPrograms programs(model, options);
+  ViewEvaluator evaluator(programs, data, options, 0);
   ASSERT_TRUE(evaluator.next());
   const auto p = look(model, data->image(1), {}, 16);
   const auto ours = softmax(evaluator.logits(), 1);
