@@ -942,10 +942,31 @@ const std::vector<OpCase>& network_cases() {
   return cases;
 }
 
+// Gradients of weights alone, of sizes at which kernels work in pieces: too many places for the
+// finite differences of the other tables.
+void weight_gradients(Table& t) {
+  const auto add = [&](const std::string& name, const Shape& x, const Shape& w, ConvAttributes a) {
+    Graph shapes(Mode::kTraining);
+    const Value y =
+        shapes.append(Op::kConv2d, "y", {shapes.input("x", x), shapes.input("w", w)}, a);
+    Case c(t, "conv_weights_" + name);
+    a.weight_shape = w;
+    c.op(Op::kConv2dBackwardWeights, {c.input("x", x), c.input("dy", shapes.shape(y))}, a);
+    c.done();
+  };
+  add("3x3_many_places", {2, 16, 96, 100}, {16, 16, 3, 3}, pad(1));
+  add("3x3_stride2_channels_40_24", {3, 40, 33, 29}, {24, 40, 3, 3}, strided(2, 1));
+  add("5x5_channels_32_48", {2, 32, 17, 19}, {48, 32, 5, 5}, pad(2));
+  add("3x3_channels_17_80", {2, 17, 9, 7}, {80, 17, 3, 3}, {.pad_top = 1, .pad_right = 2});
+  add("1x1_stride2_many_places", {2, 64, 57, 55}, {32, 64, 1, 1}, strided(2, 0));
+}
+
 const std::vector<OpCase>& bf16_cases() {
   static const std::vector<OpCase> cases = [] {
-    Table t;
-    for (const auto* table : {&op_cases(), &network_cases()}) {
+    Table t, large;
+    weight_gradients(large);
+    for (const auto* table :
+         std::initializer_list<const Table*>{&op_cases(), &network_cases(), &large}) {
       for (const OpCase& c : *table) {
         OpCase low;
         low.name = c.name;

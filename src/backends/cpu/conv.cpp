@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 
+#include "backends/cpu/amx.h"
 #include "backends/cpu/cpu_target.h"
 #include "core/check.h"
 
@@ -205,6 +206,12 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
   };
   const auto direct = dnnl::algorithm::convolution_direct;
   if (p.dtype == DType::kBF16) {
+    // Fewer channels than a tile's are mostly padding.
+    if (p.op == Op::kConv2dBackwardWeights && has_amx() && p.a.groups == 1 &&
+        p.a.stride_h == p.a.stride_w && p.a.dilation_h == 1 && p.a.dilation_w == 1 &&
+        p.x[1] >= 16 && p.y[1] >= 16) {
+      list.push_back({"amx", [&v] { return make_amx_backward_weights(v); }});
+    }
     dnnl("channels-last", direct, kChannelsLast, kChannelsLast);
     return list;
   }
