@@ -212,6 +212,8 @@ void write_seeds(const fs::path& root) {
 
   write(root / "table", "metrics", bytes_of("epoch,val_top1,lr\r\n1,0.5,1e-3\r\n2,nan,-inf\r\n"));
   write(root / "table", "empty", bytes_of("epoch"));
+  write(root / "kernel_table", "two",
+        bytes_of("resnet kernels 1\nconv2d x [1, 16, 8, 8]\twinograd-4\nconv2d y\tblocked\n"));
 
   write(root / "timm_config", "resnet50d",
         bytes_of(R"({"architecture":"resnet50d","num_classes":2,"pretrained_cfg":{"input_size":)"

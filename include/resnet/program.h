@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,10 @@ struct CompileOptions {
   /// sums, the head and the loss stay f32. Throws kUnsupported on a processor without AVX-512.
   DType dtype = DType::kF32;
   bool winograd = true;  ///< allow Winograd kernels for 3x3 convolutions where they are faster
+  /// Autotuning: the kernel of each convolution is looked up in this file, and what it lacks is
+  /// measured while compiling (0.1 s or so a kernel) and added. A missing or damaged file counts as
+  /// empty. Empty path: kernels are chosen by shapes alone. Results differ by rounding only.
+  std::filesystem::path kernels = {};
 };
 
 /// What a compiled program costs.

@@ -17,6 +17,7 @@
 #include "core/file.h"
 #include "core/random.h"
 #include "formats/plot.h"
+#include "resnet/download.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
 
@@ -30,7 +31,8 @@ struct Flags {
   int steps = 0;  // 0: as many as it takes
   int warmup = 3;
   CompileOptions compile;
-  bool no_winograd = false, no_recompute = false, no_passes = false, layers = false, json = false;
+  bool tune = false, no_winograd = false, no_recompute = false, no_passes = false, layers = false,
+       json = false;
 };
 
 Tensor normal_tensor(Shape shape) {
@@ -326,6 +328,7 @@ int run(Flags& f) {
   check_flags(f);
   catch_signals();
   f.compile.winograd = !f.no_winograd;
+  if (f.tune) f.compile.kernels = cache_folder() / "kernels.txt";
   f.compile.recompute = !f.no_recompute;
   f.compile.passes = !f.no_passes;
   if (f.dtype == "bf16") f.compile.dtype = DType::kBF16;
@@ -424,6 +427,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->check(at_least(0));
   command->add_option("--threads", f->compile.threads, "Default: all processors")
       ->check(at_least(0));
+  command->add_flag("--tune", f->tune, "Measure which kernels are the fastest, and remember it");
   command->add_flag("--no-winograd", f->no_winograd, "Direct convolutions only");
   command->add_flag("--no-recompute", f->no_recompute, "Keep every activation");
   command->add_flag("--no-passes", f->no_passes, "No fusion and folding");

@@ -13,7 +13,8 @@ namespace resnet {
 std::unique_ptr<Target> make_target(const CompileOptions& options) {
   switch (options.device) {
     case Device::kCpu:
-      return make_cpu_target({.threads = options.threads, .winograd = options.winograd});
+      return make_cpu_target(
+          {.threads = options.threads, .winograd = options.winograd, .kernels = options.kernels});
     case Device::kReference: return make_reference_target();
   }
   fail(ErrorCode::kInvalidArgument, "unknown device");

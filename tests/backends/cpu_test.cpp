@@ -65,6 +65,38 @@ TEST_P(CpuBf16, IsRepeatable) { expect_repeatable(*direct(), GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CpuBf16, ::testing::ValuesIn(bf16_cases()), kName);
 
+// Kernels that shapes alone do not choose, but a table of measurements may.
+class CpuKernel : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(CpuKernel, StaysWithinTheErrorBounds) {
+  for (const OpCase& c : op_cases()) {
+    if (c.name.rfind("conv_", 0) != 0) continue;
+    SCOPED_TRACE(c.name);
+    for (const int threads : {1, 2, 5}) {
+      const auto target = make_cpu_target({.threads = threads, .prefer = GetParam()});
+      expect_matches_reference(*target, c, Numbers::kReals, true);
+    }
+  }
+}
+
+TEST_P(CpuKernel, IsRepeatable) {
+  for (const OpCase& c : op_cases()) {
+    if (c.name.rfind("conv_3x3", 0) != 0) continue;
+    SCOPED_TRACE(c.name);
+    expect_repeatable(*make_cpu_target({.threads = 2, .prefer = GetParam()}), c);
+  }
+}
+
+const auto kKernelName = [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+};
+
+INSTANTIATE_TEST_SUITE_P(Candidates, CpuKernel,
+                         ::testing::Values("winograd-4", "winograd-2", "dnnl-winograd", "plain"),
+                         kKernelName);
+
 // Programs with different numbers of threads live side by side: each must keep to its own, when it
 // is compiled too, because kernels are shaped for it.
 TEST(CpuThreads, OfAnotherTargetDoNotMatter) {

@@ -1,8 +1,10 @@
 // Convolutions by oneDNN, or by our own Winograd kernels (winograd.cpp). What is ours here besides
 // is the choice among them (measured in bench/, docs/PERFORMANCE.md).
+#include <omp.h>
+
+#include <algorithm>
 #include <array>
 #include <cstring>
-#include <functional>
 #include <optional>
 
 #include "backends/cpu/amx.h"
@@ -191,11 +193,15 @@ KernelChoice dnnl_conv(const NodeView& v, const Problem& p, const DnnlConv& c) {
   }
 }
 
-// One way to compute a convolution.
-struct Candidate {
-  std::string_view name;               // in the tuner's table; never reused for another kernel
-  std::function<KernelChoice()> make;  // throws dnnl::error where the library has no such kernel
-};
+// F(m x m, 3 x 3) of our own that is best where nothing is measured; 0 for none. With few tiles the
+// transformed weights, 4 (m = 4) or 16/9 (m = 2) times as many, take longer to read than is saved.
+int preferred_winograd(const Problem& p) {
+  const Shape& out = p.op == Op::kConv2dBackwardData ? p.x : p.y;
+  const auto tiles = [&](std::int64_t m) {
+    return out[0] * ((out[2] + m - 1) / m) * ((out[3] + m - 1) / m);
+  };
+  return tiles(4) >= 32 ? 4 : tiles(2) >= 32 ? 2 : 0;
+}
 
 // Everything that could compute this node, in the order of preference where nothing is measured:
 // the first that can be made. A new kernel is one more line here.
@@ -215,39 +221,66 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
     dnnl("channels-last", direct, kChannelsLast, kChannelsLast);
     return list;
   }
-  const bool filters_3x3 = p.w[2] == 3 && p.w[3] == 3 && p.a.stride_h == 1 && p.a.stride_w == 1 &&
-                           p.a.dilation_h == 1 && p.a.dilation_w == 1 && p.a.groups == 1 &&
-                           p.x[1] % v.target.block() == 0 && p.y[1] % v.target.block() == 0;
-  if (v.target.options().winograd && filters_3x3) {
-    // With few tiles the transformed weights, 4 (m = 4) or 16/9 (m = 2) times as many, take longer
-    // to read than is saved.
-    const Shape& out = p.op == Op::kConv2dBackwardData ? p.x : p.y;
-    const auto tiles = [&](std::int64_t m) {
-      return out[0] * ((out[2] + m - 1) / m) * ((out[3] + m - 1) / m);
-    };
-    if (p.op != Op::kConv2dBackwardWeights && winograd_fits(v.target.block())) {
-      if (tiles(4) >= 32) list.push_back({"winograd-4", [&v] { return make_winograd(v, 4); }});
-      if (tiles(2) >= 32) list.push_back({"winograd-2", [&v] { return make_winograd(v, 2); }});
-    }
-    // With 16 channels oneDNN's transforms cost more than they save.
-    if (v.target.block() == 16 && p.x[1] >= 32 && p.y[1] >= 32) {
-      dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
-    }
-  }
+  const std::int64_t block = v.target.block();
+  const bool winograd = v.target.options().winograd && p.w[2] == 3 && p.w[3] == 3 &&
+                        p.a.stride_h == 1 && p.a.stride_w == 1 && p.a.dilation_h == 1 &&
+                        p.a.dilation_w == 1 && p.a.groups == 1 && p.x[1] % block == 0 &&
+                        p.y[1] % block == 0;
+  const bool own = winograd && winograd_fits(block);
+  const bool gradient = p.op == Op::kConv2dBackwardWeights;
+  const auto own_winograd = [&](int m) {
+    if (gradient && m == 4)
+      list.push_back({"winograd-4", [&v] { return make_winograd_gradient(v); }});
+    if (gradient) return;
+    list.push_back({m == 4 ? "winograd-4" : "winograd-2", [&v, m] { return make_winograd(v, m); }});
+  };
+  // With 16 channels oneDNN's transforms cost more than they save.
+  const bool dnnls = winograd && block == 16 && p.x[1] >= 32 && p.y[1] >= 32;
+  const auto dnnl_winograd = [&] {
+    dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
+  };
+  const int preferred = own && !gradient ? preferred_winograd(p) : 0;
+  if (preferred != 0) own_winograd(preferred);
+  if (dnnls && (gradient || !own)) dnnl_winograd();
   // The first convolution reads the few channels of a picture as they come.
   const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
   if (x_is_plain && p.x[1] < 4) dnnl("plain-to-blocked", direct, kPlainLayout, kBlockedLayout);
   dnnl("blocked", direct, kBlockedLayout, kBlockedLayout);
   dnnl("plain", dnnl::algorithm::convolution_auto, kPlainLayout, kPlainLayout);
+  if (own && preferred != 4) own_winograd(4);
+  if (own && preferred != 2) own_winograd(2);
+  if (dnnls && own && !gradient) dnnl_winograd();
   return list;
+}
+
+// What the tuner's table calls this node.
+std::string tuning_key(const NodeView& v, const Problem& p) {
+  const ConvAttributes& a = p.a;
+  const bool folded = p.op == Op::kConv2d && v.graph.node(v.node.inputs[1]).op == Op::kFoldWeights;
+  return fmt::format(
+      "{}, {} threads | {} {} x {} w {} y {} stride {}x{} dilation {}x{} padding {},{},{},{} "
+      "groups "
+      "{}{}{}{} weights {} input {}{}",
+      machine_key(), omp_get_max_threads(), name_of(p.op), name_of(p.dtype), to_string(p.x),
+      to_string(p.w), to_string(p.y), a.stride_h, a.stride_w, a.dilation_h, a.dilation_w, a.pad_top,
+      a.pad_left, a.pad_bottom, a.pad_right, a.groups, a.bias ? " bias" : "",
+      a.residual ? " residual" : "", a.relu ? " relu" : "",
+      folded || v.graph.mode() == Mode::kInference ? "fixed" : "change",
+      v.have[0] == kPlainLayout ? "plain" : "blocked",
+      v.target.options().winograd ? "" : ", no winograd");
 }
 
 }  // namespace
 
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);
+  std::vector<Candidate> list = candidates(v, p);
+  const std::string fastest = v.target.tuner().fastest(
+      v, [&] { return tuning_key(v, p); }, list);
+  std::stable_partition(list.begin(), list.end(),
+                        [&](const Candidate& c) { return c.name == fastest; });
   std::optional<KernelChoice> slow;  // oneDNN's own naive loops, if nothing else fits
-  for (const Candidate& c : candidates(v, p)) {
+  for (const Candidate& c : list) {
     try {
       KernelChoice choice = c.make();
       if (choice.name.rfind("ref", 0) != 0) return choice;

@@ -41,7 +41,8 @@ memory::data_type data_type(DType dtype) {
   }
 }
 
-CpuTarget::CpuTarget(const CpuOptions& options) : options_(options), block_(has_avx512() ? 16 : 8) {
+CpuTarget::CpuTarget(const CpuOptions& options)
+    : options_(options), block_(has_avx512() ? 16 : 8), tuner_(options.kernels) {
   if (!simd::limit_vectors(block_)) {
     fail(ErrorCode::kUnsupported,
          "this build needs AVX-512, which oneDNN may not use here; unset ONEDNN_MAX_CPU_ISA or "

@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/tuner.h"
 #include "backends/cpu/winograd.h"
 #include "compile/target.h"
 
@@ -57,6 +58,7 @@ class CpuTarget final : public Target {
   const CpuOptions& options() const { return options_; }
   const dnnl::engine& engine() const { return engine_; }
   dnnl::stream& stream() { return stream_; }
+  Tuner& tuner() { return tuner_; }
   /// Channels per block: 16 with AVX-512, else 8.
   std::int64_t block() const { return block_; }
   BlockedShape blocked(const TensorType& t) const {
@@ -72,6 +74,7 @@ class CpuTarget final : public Target {
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   std::int64_t block_;
+  Tuner tuner_;
   const WinogradWeights* winograd_weights(Layout layout) const;
 
   std::deque<Format> formats_;  // layout id - kFirstFormat

@@ -102,6 +102,71 @@ class Convolve final : public Kernel {
   std::int64_t scratch_;  // floats of one thread
 };
 
+// The gradient of the weights. Each part of the grid's threads sums its own tiles for its own
+// output channels; what several threads have for the same channels is added up at the end.
+class Correlate final : public Kernel {
+ public:
+  Correlate(const Geometry& g, int threads) : geometry_(g) {
+    // Sums are read and written once for each group of tiles, so groups are large.
+    const std::int64_t channels = std::max(g.x_blocks, g.y_blocks) * g.block;
+    const std::int64_t best = std::max<std::int64_t>(56, channels / 2);
+    pairs_ = divide_up(g.y_blocks, 2);
+    // Channels are split among threads while the sums, 4 times the weights, are large.
+    y_groups_ = channels >= 256 ? std::min<std::int64_t>(threads, pairs_) : 1;
+    copies_ = std::clamp<std::int64_t>(threads / y_groups_, 1, g.tiles());
+    steps_ = divide_up(divide_up(g.tiles(), copies_), best);
+    const std::int64_t tiles = divide_up(g.tiles(), copies_ * steps_);
+    const std::int64_t y_blocks = std::min(g.y_blocks, 2 * divide_up(pairs_, y_groups_));
+    sums_ = divide_up(winograd::sums_floats(g, y_blocks), 16) * 16;
+    scratch_ = sums_ + divide_up(winograd::scratch_floats(g, tiles, y_blocks), 16) * 16;
+  }
+
+  std::size_t scratch_bytes() const {
+    return static_cast<std::size_t>(y_groups_ * copies_ * scratch_) * sizeof(float);
+  }
+
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const float*>(args.in[0]);
+    const auto* dy = static_cast<const float*>(args.in[1]);
+    auto* dw = static_cast<float*>(args.out[0]);
+    auto* scratch = static_cast<float*>(args.scratch);
+    const std::int64_t groups = y_groups_ * copies_;
+#pragma omp parallel for schedule(static, 1)
+    for (std::int64_t i = 0; i < groups; ++i) {
+      float* sums = scratch + i * scratch_;
+      winograd::Part part = channels(i / copies_);
+      std::fill_n(sums, winograd::sums_floats(geometry_, part.y_blocks), 0.0F);
+      const std::int64_t parts = copies_ * steps_, first = i % copies_ * steps_;
+      for (std::int64_t t = first; t < first + steps_; ++t) {
+        part.tile = geometry_.tiles() * t / parts;
+        part.tiles = geometry_.tiles() * (t + 1) / parts - part.tile;
+        winograd::correlate(geometry_, part, x, dy, sums, sums + sums_);
+      }
+    }
+#pragma omp parallel for schedule(static)
+    for (std::int64_t k = 0; k < geometry_.y_blocks; ++k) {
+      std::int64_t group = 0;
+      while (channels(group).y_block + channels(group).y_blocks <= k) ++group;
+      const winograd::Part part = channels(group);
+      winograd::gradient_of_weights(geometry_, part, k - part.y_block,
+                                    scratch + group * copies_ * scratch_, copies_, scratch_, dw);
+    }
+  }
+
+ private:
+  winograd::Part channels(std::int64_t group) const {
+    winograd::Part part;
+    part.y_block = pairs_ * group / y_groups_ * 2;
+    part.y_blocks =
+        std::min(geometry_.y_blocks, pairs_ * (group + 1) / y_groups_ * 2) - part.y_block;
+    return part;
+  }
+
+  Geometry geometry_;
+  std::int64_t pairs_ = 0, y_groups_ = 0, copies_ = 0, steps_ = 0;
+  std::int64_t sums_ = 0, scratch_ = 0;  // floats of one group's sums; of all that it needs
+};
+
 }  // namespace
 
 std::size_t WinogradWeights::bytes() const {
@@ -112,6 +177,24 @@ bool winograd_fits(std::int64_t block) { return winograd::lanes() == block; }
 
 std::unique_ptr<Kernel> make_winograd_weights(const WinogradWeights& format) {
   return std::make_unique<TransformWeights>(format);
+}
+
+KernelChoice make_winograd_gradient(const NodeView& v) {
+  const auto& a = v.attributes<ConvAttributes>();
+  const Shape &x = v.in_shape(0), &y = v.in_shape(1);
+  const std::int64_t block = v.target.block();
+  RESNET_CHECK(x[1] % block == 0 && y[1] % block == 0);
+  Geometry g = geometry_of({4, false, block, x[1] / block, y[1] / block});
+  g.n = x[0];
+  g.x_height = x[2], g.x_width = x[3];
+  g.y_height = y[2], g.y_width = y[3];
+  g.pad_top = a.pad_top, g.pad_left = a.pad_left;
+  auto kernel = std::make_unique<Correlate>(g, omp_get_max_threads());
+  const std::size_t scratch = kernel->scratch_bytes();
+  KernelChoice choice = own_kernel(v, std::move(kernel), scratch);
+  choice.name = "own:winograd4";
+  choice.outputs[0] = kPlainLayout;
+  return choice;
 }
 
 KernelChoice make_winograd(const NodeView& v, int m) {

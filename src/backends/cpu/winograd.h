@@ -1,7 +1,7 @@
 // Our own Winograd convolutions (3x3, stride 1), as kernels of graph nodes: forward with bias,
-// residual and ReLU, backward with respect to the input. Transformed weights are a layout of their
-// own, so that the compiler transforms them as it would reorder them: once where they do not
-// change, else in every run.
+// residual and ReLU, backward with respect to the input and to the weights. Transformed weights are
+// a layout of their own, so that the compiler transforms them as it would reorder them: once where
+// they do not change, else in every run.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,8 @@ struct WinogradWeights {
 bool winograd_fits(std::int64_t block);
 /// For kConv2d and kConv2dBackwardData of 3x3 filters, stride 1, whole channel blocks; m is 2 or 4.
 KernelChoice make_winograd(const NodeView& v, int m);
+/// For kConv2dBackwardWeights of such filters, by F(4 x 4, 3 x 3).
+KernelChoice make_winograd_gradient(const NodeView& v);
 std::unique_ptr<Kernel> make_winograd_weights(const WinogradWeights& format);
 
 }  // namespace resnet

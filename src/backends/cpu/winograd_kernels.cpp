@@ -59,6 +59,24 @@ struct Transform<4> {
     y[2] = times_add(a2, sum_a, times(b2, sum_b));
     y[3] = times_add(a * a2, difference_a, times_add(b * b2, difference_b, t[5]));
   }
+  static HWY_INLINE void gradient(const V* y, V* t) {  // A y
+    const V even_a = times_add(a2, y[2], y[0]), odd_a = times_add(a * a2, y[3], times(a, y[1]));
+    const V even_b = times_add(b2, y[2], y[0]), odd_b = times_add(b * b2, y[3], times(b, y[1]));
+    t[0] = y[0];
+    t[1] = hn::Add(even_a, odd_a);
+    t[2] = hn::Sub(even_a, odd_a);
+    t[3] = hn::Add(even_b, odd_b);
+    t[4] = hn::Sub(even_b, odd_b);
+    t[5] = y[3];
+  }
+  static HWY_INLINE void filter(const V* t, V* g) {  // G' t
+    const V sum_a = times(1 / fa, hn::Add(t[1], t[2])), sum_b = times(1 / fb, hn::Add(t[3], t[4]));
+    const V difference_a = times(a / fa, hn::Sub(t[1], t[2]));
+    const V difference_b = times(b / fb, hn::Sub(t[3], t[4]));
+    g[0] = times_add(1 / f0, t[0], hn::Add(sum_a, sum_b));
+    g[1] = hn::Add(difference_a, difference_b);
+    g[2] = times_add(a2, sum_a, times_add(b2, sum_b, t[5]));
+  }
   static HWY_INLINE void weights(const V* g, V* t) {  // G g
     t[0] = times(1 / f0, g[0]);
     const V even_a = times_add(a2, g[2], g[0]), odd_a = times(a, g[1]);
@@ -371,6 +389,147 @@ void TransformWeights(const Geometry& g, const float* w, bool backward, std::int
   }
 }
 
+// --- Gradient of the weights, F(4 x 4) only: the transpose of the algorithm with respect to g.
+constexpr int kGradientM = 4, kGradientSide = 6;
+
+// A dy A' of the part's tiles and output blocks: [point][block][tile][lane].
+void transform_gradients(const Geometry& g, const Part& part, const float* dy, float* to) {
+  constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
+  const std::int64_t stride = point_stride(part.y_blocks, part.tiles, kLanes);
+  const std::int64_t row_stride = g.y_width * kLanes, plane = g.y_height * row_stride;
+  for (std::int64_t k = 0; k < part.y_blocks; ++k) {
+    Tile tile = tile_at(g, part.tile);
+    for (std::int64_t t = 0; t < part.tiles; ++t, to += kLanes, next(g, tile)) {
+      const float* from = dy + (tile.n * g.y_blocks + part.y_block + k) * plane +
+                          tile.row * row_stride + tile.column * kLanes;
+      const std::int64_t rows = g.y_height - tile.row, columns = g.y_width - tile.column;
+      V half[kGradientM][kGradientSide];  // [column][point]
+#pragma GCC unroll 4
+      for (int j = 0; j < kGradientM; ++j) {
+        V d[kGradientM];
+#pragma GCC unroll 4
+        for (int i = 0; i < kGradientM; ++i) {
+          d[i] = i < rows && j < columns ? load(from + i * row_stride + j * kLanes) : hn::Zero(D());
+        }
+        Transform<kGradientM>::gradient(d, half[j]);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kGradientSide; ++i) {
+        V d[kGradientM], transformed[kGradientSide];
+#pragma GCC unroll 4
+        for (int j = 0; j < kGradientM; ++j) d[j] = half[j][i];
+        Transform<kGradientM>::gradient(d, transformed);
+#pragma GCC unroll 8
+        for (int j = 0; j < kGradientSide; ++j) {
+          store(transformed[j], to + (i * kGradientSide + j) * stride);
+        }
+      }
+    }
+  }
+}
+
+// sums [x lane][kC y blocks of lanes] += x[tile][x lane] * dy[tile][y lane], half the x lanes.
+template <int kC>
+void correlate_tiles(const float* HWY_RESTRICT x, const float* HWY_RESTRICT dy,
+                     std::int64_t dy_stride, std::int64_t tiles, float* HWY_RESTRICT sums) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  constexpr int kHalf = kLanes > 1 ? kLanes / 2 : 1;
+  const D d;
+  V sum[kHalf][kC];
+#pragma GCC unroll 8
+  for (int r = 0; r < kHalf; ++r) {
+#pragma GCC unroll 2
+    for (int c = 0; c < kC; ++c) sum[r][c] = load(sums + (r * kC + c) * kLanes);
+  }
+  for (std::int64_t t = 0; t < tiles; ++t, x += kLanes, dy += kLanes) {
+    V gradient[kC];
+#pragma GCC unroll 2
+    for (int c = 0; c < kC; ++c) gradient[c] = load(dy + c * dy_stride);
+#pragma GCC unroll 8
+    for (int r = 0; r < kHalf; ++r) {
+      const V value = hn::Set(d, x[r]);
+#pragma GCC unroll 2
+      for (int c = 0; c < kC; ++c) sum[r][c] = hn::MulAdd(value, gradient[c], sum[r][c]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kHalf; ++r) {
+#pragma GCC unroll 2
+    for (int c = 0; c < kC; ++c) store(sum[r][c], sums + (r * kC + c) * kLanes);
+  }
+}
+
+// Sums: [point][pair of y blocks][x channel][2 x lane].
+HWY_INLINE std::int64_t sums_stride(const Geometry& g, std::int64_t y_blocks, std::int64_t block) {
+  return (g.x_blocks * y_blocks * block + 1) * block;
+}
+
+void Correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
+               float* scratch) {
+  constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
+  constexpr std::int64_t kHalf = kLanes > 1 ? kLanes / 2 : 1;
+  const std::int64_t x_stride = point_stride(g.x_blocks, part.tiles, kLanes);
+  const std::int64_t y_stride = point_stride(part.y_blocks, part.tiles, kLanes);
+  const std::int64_t plane = part.tiles * kLanes;
+  float* gradients = scratch + g.points() * x_stride;
+  transform_inputs<kGradientM>(g, part, x, scratch);
+  transform_gradients(g, part, dy, gradients);
+  for (std::int64_t p = 0; p < g.points(); ++p) {
+    float* to = sums + p * sums_stride(g, part.y_blocks, kLanes);
+    for (std::int64_t k = 0; k < part.y_blocks; k += 2) {
+      const std::int64_t width = std::min<std::int64_t>(2, part.y_blocks - k);
+      const float* from_y = gradients + p * y_stride + k * plane;
+      for (std::int64_t c = 0; c < g.x_blocks; ++c) {
+        for (std::int64_t half = 0; half < kLanes; half += kHalf, to += kHalf * width * kLanes) {
+          const float* from_x = scratch + p * x_stride + c * plane + half;
+          if (width == 2) {
+            correlate_tiles<2>(from_x, from_y, plane, part.tiles, to);
+          } else {
+            correlate_tiles<1>(from_x, from_y, plane, part.tiles, to);
+          }
+        }
+      }
+    }
+  }
+}
+
+void GradientOfWeights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
+                       std::int64_t copies, std::int64_t distance, float* dw) {
+  constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
+  const std::int64_t x_channels = g.x_blocks * kLanes;
+  const std::int64_t stride = sums_stride(g, part.y_blocks, kLanes);
+  const std::int64_t width = (k | 1) < part.y_blocks ? 2 : 1;
+  HWY_ALIGN float filter[9 * kLanes];
+  for (std::int64_t c = 0; c < x_channels; ++c) {
+    const float* at =
+        sums + (k & ~std::int64_t{1}) * kLanes * x_channels + (c * width + (k & 1)) * kLanes;
+    V half[kGradientSide][3];  // [column][tap]
+    for (int j = 0; j < kGradientSide; ++j) {
+      V t[kGradientSide];
+      for (int i = 0; i < kGradientSide; ++i) {
+        const float* from = at + (i * kGradientSide + j) * stride;
+        t[i] = load(from);
+        for (std::int64_t n = 1; n < copies; ++n) t[i] = hn::Add(t[i], load(from + n * distance));
+      }
+      Transform<kGradientM>::filter(t, half[j]);
+    }
+    for (int i = 0; i < 3; ++i) {
+      V t[kGradientSide], out[3];
+      for (int j = 0; j < kGradientSide; ++j) t[j] = half[j][i];
+      Transform<kGradientM>::filter(t, out);
+      for (int j = 0; j < 3; ++j) store(out[j], filter + (i * 3 + j) * kLanes);
+    }
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      float* to = dw + (((part.y_block + k) * kLanes + lane) * x_channels + c) * 9;
+      for (std::int64_t tap = 0; tap < 9; ++tap) to[tap] = filter[tap * kLanes + lane];
+    }
+  }
+}
+
+std::int64_t SumsFloats(const Geometry& g, std::int64_t y_blocks) {
+  return g.points() * sums_stride(g, y_blocks, g.block);
+}
+
 std::int64_t ScratchFloats(const Geometry& g, std::int64_t tiles, std::int64_t y_blocks) {
   return g.points() *
          (point_stride(g.x_blocks, tiles, g.block) + point_stride(y_blocks, tiles, g.block));
@@ -389,6 +548,21 @@ HWY_EXPORT(Convolve);
 HWY_EXPORT(TransformWeights);
 HWY_EXPORT(ScratchFloats);
 HWY_EXPORT(Lanes);
+HWY_EXPORT(Correlate);
+HWY_EXPORT(GradientOfWeights);
+HWY_EXPORT(SumsFloats);
+
+std::int64_t sums_floats(const Geometry& g, std::int64_t y_blocks) {
+  return HWY_DYNAMIC_DISPATCH(SumsFloats)(g, y_blocks);
+}
+void correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
+               float* scratch) {
+  HWY_DYNAMIC_DISPATCH(Correlate)(g, part, x, dy, sums, scratch);
+}
+void gradient_of_weights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
+                         std::int64_t copies, std::int64_t distance, float* dw) {
+  HWY_DYNAMIC_DISPATCH(GradientOfWeights)(g, part, k, sums, copies, distance, dw);
+}
 
 std::int64_t scratch_floats(const Geometry& g, std::int64_t tiles, std::int64_t y_blocks) {
   return HWY_DYNAMIC_DISPATCH(ScratchFloats)(g, tiles, y_blocks);

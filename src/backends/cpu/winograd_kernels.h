@@ -58,6 +58,18 @@ void convolve(const Geometry& g, const Part& part, const float* x, const float* 
 void transform_weights(const Geometry& g, const float* w, bool backward, std::int64_t begin,
                        std::int64_t end, float* transformed);
 
+/// Floats of the sums that `correlate` adds to; its scratch is that of `convolve`.
+std::int64_t sums_floats(const Geometry& g, std::int64_t y_blocks);
+
+/// The gradient of the weights, transformed: sums += (B' x B) * (A dy A') over the part's tiles.
+void correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
+               float* scratch);
+
+/// dw = G' (sums) G for output channel block `part.y_block + k` of the part, all input channels,
+/// adding up `copies` sums that lie `distance` floats apart.
+void gradient_of_weights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
+                         std::int64_t copies, std::int64_t distance, float* dw);
+
 /// Lanes of the vectors that these loops use: they need blocks of exactly that many channels.
 std::int64_t lanes();
 
