@@ -20,6 +20,7 @@
 #include "core/random.h"
 #include "formats/picture.h"
 #include "formats/safetensors.h"
+#include "resnet/program.h"
 #include "resnet/train.h"
 #include "train/checkpoint.h"
 #include "train/support.h"
@@ -188,11 +189,23 @@ struct Variant {
   void (*change)(TrainOptions&);
 };
 
+bool has_bf16() {
+  Graph g;
+  g.mark_output("y", g.relu(g.input("x", {1, 1, 1, 1})));
+  try {
+    const Program p(g, std::make_shared<Variables>(), {.dtype = DType::kBF16});
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 class Resume : public Run, public testing::WithParamInterface<Variant> {};
 
 TEST_P(Resume, IsBitwiseWhereverItWasStopped) {
   TrainOptions o = busy_options(folder_ / "whole");
   GetParam().change(o);
+  if (o.dtype == DType::kBF16 && !has_bf16()) GTEST_SKIP() << "this processor has no AVX-512";
   const TrainResult whole = train(o);
   EXPECT_FALSE(whole.interrupted);
   const int last = 2 * 6 / o.accumulate;
@@ -212,24 +225,25 @@ TEST_P(Resume, IsBitwiseWhereverItWasStopped) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Resume,
-                         testing::Values(Variant{"SgdTwoThreads",
-                                                 [](TrainOptions& o) { o.threads = 2; }},
-                                         Variant{"AdamWAccumulating",
-                                                 [](TrainOptions& o) {
-                                                   o.optimizer.kind = Optimizer::kAdamW;
-                                                   o.optimizer.lr = 1e-3;
-                                                   o.accumulate = 2;
-                                                   o.clip_norm = 1;
-                                                 }},
-                                         Variant{"LarsNhwc",
-                                                 [](TrainOptions& o) {
-                                                   o.optimizer.kind = Optimizer::kLars;
-                                                   o.layout = DataLayout::kNHWC;
-                                                   o.ema_decay = 0;
-                                                   o.class_weighting = ClassWeighting::kBalanced;
-                                                 }}),
-                         [](const auto& variant) { return std::string(variant.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    All, Resume,
+    testing::Values(Variant{"SgdTwoThreads", [](TrainOptions& o) { o.threads = 2; }},
+                    Variant{"AdamWAccumulating",
+                            [](TrainOptions& o) {
+                              o.optimizer.kind = Optimizer::kAdamW;
+                              o.optimizer.lr = 1e-3;
+                              o.accumulate = 2;
+                              o.clip_norm = 1;
+                            }},
+                    Variant{"Bf16", [](TrainOptions& o) { o.dtype = DType::kBF16; }},
+                    Variant{"LarsNhwc",
+                            [](TrainOptions& o) {
+                              o.optimizer.kind = Optimizer::kLars;
+                              o.layout = DataLayout::kNHWC;
+                              o.ema_decay = 0;
+                              o.class_weighting = ClassWeighting::kBalanced;
+                            }}),
+    [](const auto& variant) { return std::string(variant.param.name); });
 
 // The child of the next test: a run that somebody kills.
 TEST(RunChild, DISABLED_Train) {
