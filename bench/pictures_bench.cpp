@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/augment.h"
 #include "formats/picture.h"
 #include "resnet/data.h"
 
@@ -40,4 +41,22 @@ int main(int argc, char** argv) {
   time("decode+resize+crop", [&](std::size_t i) { preprocess_pixels(decode(i), {}); });
   time("decode+resize+crop bicubic", [&](std::size_t i) { preprocess_pixels(decode(i), bicubic); });
   time("all to tensor", [&](std::size_t i) { preprocess(decode(i), {}, input.data()); });
+
+  // Training: random resized crops, of pictures that are decoded as a whole and as far as need be.
+  const Augmenter augmenter({}, augmentation_preset("imagenet"));
+  Augmenter::Scratch scratch;
+  std::uint64_t n = 0;
+  time("random crop, decoded whole", [&](std::size_t i) {
+    augmenter(decode(i), Random(1, 2, n++), false, input.data(), DataLayout::kNCHW, scratch);
+  });
+  n = 0;
+  time("random crop, decoded in part", [&](std::size_t i) {
+    Random random(1, 2, n++);
+    PictureOptions options;
+    options.pick = [&](int width, int height, int orientation) {
+      return augmenter.pick(width, height, orientation, random);
+    };
+    augmenter.finish(decode_picture(files[i], "", ColorMode::kRgb, options), random, false,
+                     input.data(), DataLayout::kNCHW, scratch);
+  });
 }

@@ -44,5 +44,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       fuzz::require(image.pixels.size() == pixels * static_cast<std::size_t>(image.channels));
     });
   }
+  // A part is a piece of the whole, and can be read where that can.
+  Image whole;
+  bool sound = false;
+  fuzz::expect_no_other_error([&] {
+    whole = decode_picture(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
+    sound = true;
+  });
+  if (!sound) return 0;
+  const int seed = size > 0 ? data[size - 1] : 0;
+  Rect part;
+  options.pick = [&](int width, int height, int) {
+    part = {seed % width, seed / 2 % height, 0, 0};
+    part.width = 1 + seed / 3 % (width - part.left);
+    part.height = 1 + seed / 5 % (height - part.top);
+    return part;
+  };
+  const Image image = decode_picture(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
+  fuzz::require(image.pixels == part_of_picture(whole, part).pixels);
   return 0;
 }

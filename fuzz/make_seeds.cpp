@@ -14,6 +14,7 @@
 #include "formats/onnx_file.h"
 #include "formats/pack.h"
 #include "formats/pickles.h"
+#include "formats/picture.h"
 #include "formats/safetensors.h"
 
 namespace resnet {
@@ -67,6 +68,41 @@ void write_torch_seeds(const fs::path& root) {
                  "collections\x8c\x0bOrderedDict\x93)\x81]K\1a}b."));
   write(root / "pickle", "numbers", bytes_of("(I01\nL5L\nF1.5\nM\1\2J\1\2\3\4\x8a\1\x80\x88Nl."));
   write(root / "pickle", "cycle", bytes_of("]q\1h\1a."));
+}
+
+/// Two pictures of 2 x 1 pixels, raw and as JPEG; as src/data/pack.cpp lays them out.
+void write_pack_seeds(const fs::path& root) {
+  fs::create_directories(root / "pack");
+  for (const bool jpeg : {false, true}) {
+    Image image(2, 1, 3);
+    const ByteVector coded = encode_jpeg(image, 90);
+    const auto length = static_cast<std::int64_t>(jpeg ? coded.size() : image.pixels.size());
+    Tensor pictures = Tensor::zeros(DType::kU8, {2 * length});
+    if (jpeg) {
+      std::copy(coded.begin(), coded.end(), pictures.raw());
+      std::copy(coded.begin(), coded.end(), pictures.raw() + length);
+    }
+    const auto integers = [](DType dtype, const Shape& shape, std::vector<std::int64_t> values) {
+      Tensor tensor(dtype, shape);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (dtype == DType::kI64) tensor.as<std::int64_t>()[i] = values[i];
+        if (dtype == DType::kI32) tensor.as<std::int32_t>()[i] = static_cast<int>(values[i]);
+      }
+      return tensor;
+    };
+    write_safetensors(root / "pack" / (jpeg ? "jpeg" : "raw"),
+                      {{"train.pictures", pictures},
+                       {"train.offsets", integers(DType::kI64, {3}, {0, length, 2 * length})},
+                       {"train.sizes", integers(DType::kI32, {2, 3}, {1, 2, 3, 1, 2, 3})},
+                       {"train.labels", integers(DType::kI32, {2}, {0, 1})},
+                       {"train.names", Tensor::zeros(DType::kU8, {2})},
+                       {"train.name_offsets", integers(DType::kI64, {3}, {0, 1, 2})}},
+                      {{"format", "resnet pack"},
+                       {"version", "1"},
+                       {"pictures", jpeg ? "jpeg" : "raw"},
+                       {"classes", R"(["a","b"])"},
+                       {"title", "seed"}});
+  }
 }
 
 /// By the libraries that will read them.
@@ -221,6 +257,7 @@ void write_seeds(const fs::path& root) {
                  R"(0.406],"std":[0.229,0.224,0.225],"label_names":["a","b"]}})"));
   write(root / "csv", "quoted", bytes_of("path,label\r\n\"a,1.png\",\"say \"\"cat\"\"\"\n\nb,c"));
 
+  write_pack_seeds(root);
   write_science_seeds(root);
 
   const ByteVector text = bytes_of("hello, hello, hello, hello");

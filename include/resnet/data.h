@@ -46,8 +46,11 @@ class Dataset {
   /// Decodes picture `i` into `out`, whose memory is reused. Throws `kBadData` (or `kIo`,
   /// `kNotFound`) naming the file when it cannot be read.
   virtual void read(std::int64_t i, Image& out) const = 0;
-  /// May decode at a reduced size that is cheaper, whose shorter side is at least `shorter`.
-  virtual void read_reduced(std::int64_t i, int /*shorter*/, Image& out) const { read(i, out); }
+  /// The part of picture `i` that `pick` chooses, which may take less time than all of it: the same
+  /// pixels as in all of it. Above 0, `shorter` allows a reduced size that is cheaper, whose
+  /// shorter side is at least this; `pick` is asked about that size then. Without `pick` it is the
+  /// whole.
+  virtual void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const;
   /// The size that all pictures share; {0, 0} when they differ or nobody knows.
   virtual PictureSize picture_size() const { return {}; }
   /// All pictures have one channel.
@@ -87,6 +90,7 @@ struct DataSpec {
   ///  - MedMNIST's .npz: `train_images`, `train_labels`, `val_…`, `test_…`;
   ///  - HDF5 with one array of pictures (`images`, `data` or `x`) and one of labels (`ans`,
   ///    `labels`, `label`, `targets` or `y`), such as Galaxy10 DECaLS;
+  ///  - a file that `pack_data` wrote (`resnet data pack`);
   ///  - `galaxies[:key=value,...]`: pictures drawn by the program; keys `train`, `val` (numbers of
   ///    pictures, 6000 and 1200), `size` (pixels, 64), `seed`;
   ///  - the name of one of `known_data()`, e.g. `cifar10`, if there is no such file.

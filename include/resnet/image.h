@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace resnet {
@@ -29,5 +30,18 @@ struct Image {
     return pixels.data() + static_cast<std::size_t>(y) * static_cast<std::size_t>(width * channels);
   }
 };
+
+/// A part of a picture, in pixels.
+struct Rect {
+  int left = 0;
+  int top = 0;
+  int width = 0;
+  int height = 0;
+  bool operator==(const Rect&) const = default;
+};
+
+/// Chooses a part of a picture of which only the size and the EXIF orientation are known yet; both
+/// the size and the part as the pixels are stored.
+using PartPicker = std::function<Rect(int width, int height, int orientation)>;
 
 }  // namespace resnet

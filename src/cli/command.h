@@ -4,9 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <string>
+#include <string_view>
 
+#include "resnet/data.h"
 #include "resnet/tensor.h"
 
 namespace resnet::cli {
@@ -45,8 +48,17 @@ void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scal
 /// --dtype: f32 or bf16.
 void add_dtype(CLI::App& command, DType& dtype);
 
+/// Says on standard error that several crops are all the same: pictures of this size are as large
+/// as what the network sees of them.
+void note_equal_crops(int crops, const Preprocessing& preprocessing, PictureSize pictures);
+
 /// A check of a flag's number, with a message that says what is expected.
 CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());
+
+/// Refuses a file to write whose name ends otherwise, so that it is not taken for another format:
+/// `flag` is the one that names it. An empty extension stands for none at all.
+void require_extension(const std::string& flag, const std::string& path,
+                       std::initializer_list<std::string_view> extensions);
 
 /// Exit codes; docs/CLI.md lists them.
 enum Exit : int {

@@ -1,4 +1,4 @@
-// resnet data list | get | galaxies | stats | check | tensor
+// resnet data list | get | galaxies | pack | stats | check | tensor
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -14,6 +14,7 @@
 #include "formats/picture.h"
 #include "resnet/data.h"
 #include "resnet/model_file.h"
+#include "resnet/pack.h"
 
 namespace resnet::cli {
 namespace {
@@ -34,6 +35,8 @@ struct Flags {
   int crops = 1;
   bool flip = false;
   DataFetchFlags fetch;
+  PackOptions pack;
+  std::string pack_format = "raw";
 };
 
 int draw_galaxies(const Flags& f) {
@@ -68,6 +71,7 @@ int draw_galaxies(const Flags& f) {
 
 // What a network sees of pictures, for other programs.
 int write_tensor(const Flags& f) {
+  require_extension("--out", f.out, {".npy"});
   Preprocessing prep = f.preprocessing;
   if (!f.model.empty()) {
     prep = load_model(f.model).preprocessing;
@@ -122,6 +126,43 @@ DataSplits open(const Flags& f) {
   ProgressLine line;
   fetch_data(spec, line);
   return open_data(spec);
+}
+
+int pack(const Flags& f) {
+  // Other endings are asked first what kind of data they are.
+  require_extension("-o", f.out, {".pack", ".safetensors", ""});
+  PackOptions options = f.pack;
+  options.interpolation = parse_interpolation(f.interpolation);
+  options.upright = !f.as_stored;
+  options.format = parse_pack_format(f.pack_format);
+  options.threads = f.threads;
+  options.stop = &stop_requested();
+  catch_signals();
+  ProgressLine line;
+  DataSpec spec{.source = f.source, .seed = f.seed};
+  apply(f.fetch, spec);
+  fetch_data(spec, line);
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    line.show(static_cast<double>(done) / static_cast<double>(total),
+              fmt::format("{}/{} pictures", done, total));
+  };
+  const PackReport r = pack_data(spec, f.out, options);
+  line.clear();
+  for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  if (f.json) {
+    nlohmann::json skipped = nlohmann::json::array();
+    for (const BadPicture& b : r.skipped) {
+      skipped.push_back({{"name", b.name}, {"reason", b.reason}});
+    }
+    const nlohmann::json object{
+        {"out", f.out}, {"pictures", r.pictures}, {"bytes", r.bytes}, {"skipped", skipped}};
+    fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return kSuccess;
+  }
+  fmt::print("{}\n{}: {} pictures, {}{}\n", r.description, f.out, r.pictures,
+             format_bytes(static_cast<double>(r.bytes)),
+             r.skipped.empty() ? "" : fmt::format("; {} skipped", r.skipped.size()));
+  return kSuccess;
 }
 
 std::uint64_t size_of(const KnownData& data) {
@@ -234,13 +275,14 @@ int check(const Flags& f) {
 }  // namespace
 
 void add_data(CLI::App& app, Action& action) {
-  CLI::App* data =
-      add_command(app, "data", "Fetch, draw, measure and check data sets, preprocess pictures",
-                  "  resnet data list\n"
-                  "  resnet data get cifar10\n"
-                  "  resnet data galaxies --out galaxies/ --count 700\n"
-                  "  resnet data stats flowers/\n"
-                  "  resnet data check flowers/");
+  CLI::App* data = add_command(
+      app, "data", "Fetch, draw, pack, measure and check data sets, preprocess pictures",
+      "  resnet data list\n"
+      "  resnet data get cifar10\n"
+      "  resnet data galaxies --out galaxies/ --count 700\n"
+      "  resnet data pack photos/ -o photos.pack\n"
+      "  resnet data stats flowers/\n"
+      "  resnet data check flowers/");
   data->require_subcommand(1);
   auto f = std::make_shared<Flags>();
   const auto on = [&](CLI::App* command, int (*work)(const Flags&)) {
@@ -270,6 +312,43 @@ void add_data(CLI::App& app, Action& action) {
       ->capture_default_str();
   galaxies->add_option("--seed", f->seed, "Other galaxies")->capture_default_str();
   on(galaxies, draw_galaxies);
+
+  CLI::App* packs = add_command(
+      *data, "pack", "Put a data set into one file of resized pictures that is fast to read",
+      "  resnet data pack photos/ -o photos.pack\n"
+      "  resnet train photos.pack --arch resnet50\n"
+      "  resnet data pack imagenet/ -o imagenet.pack --shorter-side 320 --format jpeg --threads 8\n"
+      "Raw pixels evaluate to the same bits as the pictures themselves if the network resizes to "
+      "the\nsame length. Unreadable pictures are left out and go to standard error. The file has "
+      "its name\nwhen it is complete.");
+  packs->add_option("DATA", f->source, "As for train; all its parts are packed")->required();
+  packs->add_option("-o,--out", f->out, "The file to write")->required();
+  CLI::Option* shorter = packs
+                             ->add_option("--shorter-side", f->pack.shorter_side,
+                                          "Shrink pictures whose shorter side is longer; 0: none")
+                             ->capture_default_str()
+                             ->check(at_least(0, 32768));
+  packs->add_option("--size", f->pack.size, "Squares of this side, resized and cut from the centre")
+      ->check(at_least(1, 32768))
+      ->excludes(shorter);
+  packs
+      ->add_option("--format", f->pack_format,
+                   "raw: exact; jpeg: a tenth of the room, to be decoded again")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"raw", "jpeg"}));
+  packs->add_option("--quality", f->pack.quality, "Of jpeg")
+      ->capture_default_str()
+      ->check(at_least(1, 100));
+  packs->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic")
+      ->capture_default_str();
+  packs->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation");
+  packs->add_option("--threads", f->threads, "Pictures that are worked on at once")
+      ->capture_default_str()
+      ->check(at_least(1, 1024));
+  packs->add_option("--seed", f->seed, "Of galaxies")->capture_default_str();
+  add_data_fetch_flags(packs, f->fetch);
+  packs->add_flag("--json", f->json, "One JSON object: out, pictures, bytes, skipped");
+  on(packs, pack);
 
   CLI::App* stats = add_command(*data, "stats", "Measure mean and standard deviation",
                                 "  resnet data stats flowers/ --json");

@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "formats/csv.h"
 #include "formats/npy.h"
 #include "resnet/train.h"
@@ -75,11 +76,8 @@ std::vector<fs::path> paths_of(const Flags& f, std::vector<BadPicture>& skipped)
 }
 
 int run(Flags& f) {
-  const std::string extension = fs::path(f.out).extension().string();
-  if (extension != ".npy" && extension != ".csv") {
-    fail(ErrorCode::kInvalidArgument, "-o: expected a name that ends in .npy or .csv, got {}",
-         f.out);
-  }
+  require_extension("-o", f.out, {".npy", ".csv"});
+  const std::string extension = lower(fs::path(f.out).extension().string());
   if (f.paths.empty() == f.data.source.empty()) {
     fail(ErrorCode::kInvalidArgument,
          "expected pictures or --data DATA, {} (see resnet embed --help)",

@@ -61,6 +61,7 @@ void print_classes(const EvalResult& r) {
 
 int run(Flags& f) {
   catch_signals();
+  if (!f.predictions.empty()) require_extension("--predictions", f.predictions, {".csv"});
   f.options.views = evaluation_views(f.crops, f.flip);
   ProgressLine line;
   const ModelFile model = open_model(f.model, line, f.fetch.cache);
@@ -74,6 +75,9 @@ int run(Flags& f) {
   fetch_data(data, line);
   if (data.image_size == 0) data.image_size = model.preprocessing.height;
   const DatasetPtr pictures = open_test_data(data, model.class_names);
+  if (f.options.scales.empty()) {
+    note_equal_crops(f.crops, model.preprocessing, pictures->picture_size());
+  }
   std::string table = "name,label,answer,probability\n";
   if (!f.predictions.empty()) {
     f.options.each = [&](const Answer& a) {

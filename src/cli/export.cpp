@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
+#include "cli/progress.h"
 #include "resnet/model_file.h"
 #include "resnet/weights.h"
 
@@ -14,7 +16,13 @@ struct Flags {
 };
 
 int run(const Flags& f) {
-  const ModelFile model = load_model(f.model);
+  if (f.to == "torch") {
+    require_extension("-o", f.out, {".pth", ".pt", ".th"});
+  } else {
+    require_extension("-o", f.out, {f.to == "onnx" ? ".onnx" : ".safetensors"});
+  }
+  ProgressLine line;
+  const ModelFile model = open_model(f.model, line);
   if (f.to == "torch") {
     export_torch(f.out, model);
   } else if (f.to == "safetensors") {
@@ -36,7 +44,10 @@ void add_export(CLI::App& app, Action& action) {
                   "  resnet export resnet50.safetensors --to torch -o resnet50.pth\n"
                   "In Python: torchvision.models.resnet50().load_state_dict(\n"
                   "               torch.load(\"resnet50.pth\", weights_only=True))");
-  command->add_option("MODEL", f->model, "A model file or the folder of a run")->required();
+  command
+      ->add_option("MODEL", f->model,
+                   "A model file, the folder of a run, or weights by name (resnet weights list)")
+      ->required();
   command->add_option("--to", f->to, "onnx, torch or safetensors")
       ->required()
       ->check(CLI::IsMember({"onnx", "torch", "safetensors"}));

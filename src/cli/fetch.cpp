@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/command.h"
+#include "core/check.h"
 #include "resnet/pretrained.h"
 
 namespace resnet::cli {
@@ -61,6 +62,14 @@ void fetch_weights(const std::string& name, ProgressLine& line,
   if (!is_pretrained_name(name)) return;
   get_pretrained(name, download_options(line, cache));
   line.clear();
+}
+
+void require_no_name(const std::string& path) {
+  if (!is_pretrained_name(path)) return;
+  fail(ErrorCode::kNotFound,
+       "{0}: no such file; these are published weights, which `resnet weights get {0}` fetches: it "
+       "prints the path to give here",
+       path);
 }
 
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache) {

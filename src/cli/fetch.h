@@ -35,4 +35,7 @@ void fetch_weights(const std::string& name, ProgressLine& line, const std::files
 /// converted.
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache = "");
 
+/// For commands that read files only: the published weights of that name have to be fetched first.
+void require_no_name(const std::string& path);
+
 }  // namespace resnet::cli

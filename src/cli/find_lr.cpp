@@ -99,9 +99,7 @@ int run(const Flags& f) {
          "(see resnet find-lr --help)");
   }
   const fs::path out = f.out;
-  if (out.extension() != ".svg") {
-    fail(ErrorCode::kInvalidArgument, "-o: expected a name that ends in .svg, got {}", f.out);
-  }
+  require_extension("-o", f.out, {".svg"});
   catch_signals();
   ProgressLine line;
   fetch_data(options.data, line);

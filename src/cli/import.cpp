@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "resnet/weights.h"
@@ -85,6 +86,8 @@ void print_json(const ImportedModel& m, const std::string& out) {
 }
 
 int run(const Flags& f) {
+  require_extension("-o", f.out, {".safetensors"});
+  require_no_name(f.file);
   const ImportedModel m = import_model(f.file, options_of(f));
   save_model(f.out, m.model);
   if (f.json) {

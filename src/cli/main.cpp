@@ -7,7 +7,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <new>
 #include <system_error>
 
@@ -208,6 +210,18 @@ void add_dtype(CLI::App& command, DType& dtype) {
       ->check(CLI::IsMember({"f32", "bf16"}));
 }
 
+void note_equal_crops(int crops, const Preprocessing& p, PictureSize pictures) {
+  const bool as_large = p.resize == 0 ? pictures == PictureSize{p.width, p.height}
+                                      : p.width == p.resize && p.height == p.resize &&
+                                            pictures.width > 0 && pictures.width == pictures.height;
+  if (crops == 1 || !as_large) return;
+  std::fputs(fmt::format("note: --crops {}: pictures are as large as the network's input, {} x {}, "
+                         "so that all crops are the same; --flip looks at them twice\n",
+                         crops, p.width, p.height)
+                 .c_str(),
+             stderr);
+}
+
 CLI::Validator at_least(double least, double most) {
   return {[=](const std::string& text) {
             double value = 0;
@@ -218,6 +232,16 @@ CLI::Validator at_least(double least, double most) {
                                least, std::isinf(most) ? "" : fmt::format(" to {:g}", most), text);
           },
           ""};
+}
+
+void require_extension(const std::string& flag, const std::string& path,
+                       std::initializer_list<std::string_view> extensions) {
+  const std::string found = lower(std::filesystem::path(path).extension().string());
+  if (std::ranges::find(extensions, found) != extensions.end()) return;
+  std::vector<std::string_view> named;
+  std::ranges::copy_if(extensions, std::back_inserter(named), [](auto e) { return !e.empty(); });
+  fail(ErrorCode::kInvalidArgument, "{}: expected a name that ends in {}, got {}", flag,
+       fmt::join(named, " or "), path);
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,

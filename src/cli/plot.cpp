@@ -71,6 +71,7 @@ CurveAxis parse_x(const std::string& name) {
 }
 
 int run(const Flags& f) {
+  require_extension("-o", f.out, {".svg"});
   const std::vector<std::string> metrics = CLI::detail::split(f.metrics, ',');
   const Curves curves = curves_of(groups_of(f.runs), metrics, parse_x(f.x));
   for (const std::string& note : curves.notes) std::fputs((note + "\n").c_str(), stderr);

@@ -7,6 +7,8 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "core/check.h"
+#include "core/file.h"
+#include "formats/picture.h"
 #include "resnet/predictor.h"
 
 namespace resnet::cli {
@@ -69,12 +71,28 @@ void predict_stream(Predictor& predictor, int top,
   flush();
 }
 
+// Of the picture that stands for the others; {0, 0} when it cannot be read.
+PictureSize size_of_first(const std::vector<std::filesystem::path>& paths) {
+  try {
+    for (const auto& path : paths) {
+      const auto files = list_pictures(path);
+      if (files.empty()) continue;
+      const Image picture = decode_picture(read_file(files[0]), files[0].string(), ColorMode::kRgb);
+      return {picture.width, picture.height};
+    }
+  } catch (const Error&) {  // said where it is predicted
+  }
+  return {};
+}
+
 int run(Flags& f) {
   catch_signals();
   f.options.views = evaluation_views(f.crops, f.flip);
   ProgressLine line;
   f.options.stop = &stop_requested();
-  Predictor predictor(open_model(f.model, line), f.options);
+  ModelFile model = open_model(f.model, line);
+  const Preprocessing preprocessing = model.preprocessing;
+  Predictor predictor(std::move(model), f.options);
   bool bad = false;
   const auto each = [&](const Prediction& p) {
     bad = bad || !p.error.empty();
@@ -94,6 +112,9 @@ int run(Flags& f) {
     } else {
       paths.emplace_back(p);
     }
+  }
+  if (f.crops > 1 && f.options.scales.empty() && !paths.empty()) {
+    note_equal_crops(f.crops, preprocessing, size_of_first(paths));
   }
   if (!paths.empty()) predictor.predict(paths, f.top, each);
   if (stream) predict_stream(predictor, f.top, each);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/fetch.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/text.h"
@@ -33,6 +34,7 @@ struct ShowFlags {
 std::string size_text(std::int64_t elements) { return format_count(static_cast<double>(elements)); }
 
 int show(const ShowFlags& f) {
+  require_no_name(f.path);
   const WeightsFile file = describe_weights(file_of(f.path));
   std::int64_t elements = 0;
   std::uint64_t bytes = 0;
@@ -82,12 +84,9 @@ struct ConvertFlags {
 
 int convert(const ConvertFlags& f) {
   const std::filesystem::path out = f.out;
-  const std::string extension = out.extension().string();
-  const bool torch = extension == ".pth" || extension == ".pt" || extension == ".th";
-  if (!torch && extension != ".safetensors") {
-    fail(ErrorCode::kInvalidArgument,
-         "--out: expected a name that ends in .pth, .pt, .th or .safetensors, got {}", f.out);
-  }
+  require_extension("--out", f.out, {".safetensors", ".pth", ".pt", ".th"});
+  const bool torch = lower(out.extension().string()) != ".safetensors";
+  require_no_name(f.path);
   const WeightsFile file = read_weights(file_of(f.path));
   if (torch) {
     write_torch_file(out, file.tensors);

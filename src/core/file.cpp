@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/atomic_file.h"
 #include "core/check.h"
 
 namespace resnet {
@@ -133,24 +134,48 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void write_file_atomic(const std::filesystem::path& path,
-                       const std::function<void(const ByteSink&)>& write) {
-  std::string temporary = path.string() + ".XXXXXX";
-  FileDescriptor fd(::mkstemp(temporary.data()));
-  if (fd.get() < 0) fail_io("create", path, errno);
-  try {
-    write([&](std::span<const std::byte> bytes) { write_all(fd.get(), bytes, path); });
-    if (::fchmod(fd.get(), 0644) != 0 || ::fsync(fd.get()) != 0 || fd.close() != 0) {
-      fail_io("write", path, errno);
-    }
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("write", path, errno);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), temporary_(path_.string() + ".XXXXXX") {
+  descriptor_ = ::mkstemp(temporary_.data());
+  if (descriptor_ < 0) fail_io("create", path_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::append(std::span<const std::byte> bytes) {
+  write_all(descriptor_, bytes, path_);
+  size_ += bytes.size();
+}
+
+void AtomicFile::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+  RESNET_CHECK(offset <= size_ && bytes.size() <= size_ - offset);
+  if (::lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) {
+    fail_io("write", path_, errno);
   }
-  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  write_all(descriptor_, bytes, path_);
+  if (::lseek(descriptor_, 0, SEEK_END) < 0) fail_io("write", path_, errno);
+}
+
+void AtomicFile::commit() {
+  if (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0 ||
+      ::close(std::exchange(descriptor_, -1)) != 0) {
+    fail_io("write", path_, errno);
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("write", path_, errno);
+  temporary_.clear();
+  const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   const FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+void write_file_atomic(const std::filesystem::path& path,
+                       const std::function<void(const ByteSink&)>& write) {
+  AtomicFile file(path);
+  write([&](std::span<const std::byte> bytes) { file.append(bytes); });
+  file.commit();
 }
 
 void write_file_atomic(const std::filesystem::path& path, std::span<const std::byte> bytes) {

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "data/picture_ops.h"
+#include "formats/picture.h"
 
 namespace resnet {
 namespace {
@@ -179,12 +180,20 @@ Augmenter::Augmenter(const Preprocessing& preprocessing, const Augmentation& aug
   check_augmentation(augmentation, preprocessing);
 }
 
-PictureView Augmenter::crop(const PictureView& source, Random& random, Scratch& scratch) const {
-  if (!augmentation_.random_resized_crop) return fit(source, preprocessing_, {}, scratch.fit);
-  const Rect part = random_part(source.width, source.height, augmentation_, random);
-  resample(source.crop(part.left, part.top, part.width, part.height), preprocessing_.width,
-           preprocessing_.height, {0, 0, preprocessing_.width, preprocessing_.height},
-           preprocessing_.interpolation, scratch.fit.resample, scratch.fit.part);
+Rect Augmenter::pick(int width, int height, int orientation, Random& random) const {
+  if (!augmentation_.random_resized_crop) return {0, 0, width, height};
+  if (!preprocessing_.upright) orientation = 1;
+  const bool swaps = orientation >= 5;
+  return stored_part(
+      random_part(swaps ? height : width, swaps ? width : height, augmentation_, random), width,
+      height, orientation);
+}
+
+PictureView Augmenter::fit_part(const PictureView& part, Scratch& scratch) const {
+  const Preprocessing& p = preprocessing_;
+  if (!augmentation_.random_resized_crop) return fit(part, p, {}, scratch.fit);
+  resample(part, p.width, p.height, {0, 0, p.width, p.height}, p.interpolation,
+           scratch.fit.resample, scratch.fit.part);
   return PictureView(scratch.fit.part);
 }
 
@@ -261,9 +270,16 @@ void Augmenter::erase(Random& random, float* out, DataLayout layout) const {
 
 void Augmenter::operator()(const Image& picture, Random random, bool mirrored, float* out,
                            DataLayout layout, Scratch& scratch) const {
+  const Rect part = pick(picture.width, picture.height, picture.orientation, random);
+  const bool whole = part == Rect{0, 0, picture.width, picture.height};
+  finish(whole ? picture : part_of_picture(picture, part), random, mirrored, out, layout, scratch);
+}
+
+void Augmenter::finish(const Image& part, Random random, bool mirrored, float* out,
+                       DataLayout layout, Scratch& scratch) const {
   const Augmentation& a = augmentation_;
-  const Image& source = prepared(picture, preprocessing_, scratch.converted);
-  PictureView view = crop(PictureView(source), random, scratch);
+  const Image& source = prepared(part, preprocessing_, scratch.converted);
+  PictureView view = fit_part(PictureView(source), scratch);
   if (a.pad > 0) view = shift(view, random, scratch);
   if (mirrored != random.bernoulli(a.horizontal_flip)) view = view.flipped_horizontally();
   if (random.bernoulli(a.vertical_flip)) view = view.flipped_vertically();

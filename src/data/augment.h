@@ -25,12 +25,17 @@ class Augmenter {
   /// Writes one network input, of the picture or of its mirror image.
   void operator()(const Image& picture, Random random, bool mirrored, float* out, DataLayout layout,
                   Scratch& scratch) const;
+  /// The same in two steps, for pictures of which no more need be decoded than is seen: the part as
+  /// it is stored, of a picture with this size and orientation, and what becomes of that part.
+  Rect pick(int width, int height, int orientation, Random& random) const;
+  void finish(const Image& part, Random random, bool mirrored, float* out, DataLayout layout,
+              Scratch& scratch) const;
   /// Without augmentation: one view after another.
   void look(const Image& picture, const std::vector<View>& views, float* out, DataLayout layout,
             Scratch& scratch) const;
 
  private:
-  PictureView crop(const PictureView& source, Random& random, Scratch& scratch) const;
+  PictureView fit_part(const PictureView& part, Scratch& scratch) const;
   PictureView shift(const PictureView& view, Random& random, Scratch& scratch) const;
   void change_pixels(Random& random, Scratch& scratch) const;
   void erase(Random& random, float* out, DataLayout layout) const;

@@ -29,8 +29,8 @@ class Subset final : public Dataset {
   int label(std::int64_t i) const override { return base_->label(at(i)); }
   std::string name(std::int64_t i) const override { return base_->name(at(i)); }
   void read(std::int64_t i, Image& out) const override { base_->read(at(i), out); }
-  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
-    base_->read_reduced(at(i), shorter, out);
+  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
+    base_->read_part(at(i), shorter, pick, out);
   }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
@@ -61,8 +61,8 @@ class Relabelled final : public Dataset {
   }
   std::string name(std::int64_t i) const override { return base_->name(i); }
   void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
-  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
-    base_->read_reduced(i, shorter, out);
+  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
+    base_->read_part(i, shorter, pick, out);
   }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
@@ -207,11 +207,11 @@ class Folder final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return at(i).label; }
   std::string name(std::int64_t i) const override { return (root_ / at(i).path).string(); }
-  void read(std::int64_t i, Image& out) const override { read_reduced(i, 0, out); }
-  void read_reduced(std::int64_t i, int shorter, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_part(i, 0, {}, out); }
+  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
     const std::string path = name(i);
     out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb,
-                         {.shorter_side = shorter});
+                         {.shorter_side = shorter, .pick = pick});
   }
 
  private:
@@ -222,6 +222,11 @@ class Folder final : public Dataset {
 };
 
 }  // namespace
+
+void Dataset::read_part(std::int64_t i, int /*shorter*/, const PartPicker& pick, Image& out) const {
+  read(i, out);
+  if (pick) out = part_of_picture(out, pick(out.width, out.height, out.orientation));
+}
 
 DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) {
   for (const std::int64_t i : indices) {

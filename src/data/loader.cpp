@@ -357,18 +357,27 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
   }
   if (!known) {
     const bool ok = try_picture(reason, [&] {
-      if (augmentation.fast_decode) {
-        const Preprocessing& p = preprocessing;
-        dataset->read_reduced(index, p.resize > 0 ? p.resize : std::max(p.width, p.height),
-                              scratch.picture);
+      const Preprocessing& p = preprocessing;
+      const int reduced = !augmentation.fast_decode ? 0
+                          : p.resize > 0            ? p.resize
+                                                    : std::max(p.width, p.height);
+      Image& picture = scratch.picture;
+      Random stream = random;
+      PartPicker pick;
+      if (augmentation.random_resized_crop) {
+        pick = [&](int width, int height, int orientation) {
+          return augmenter.pick(width, height, orientation, stream);
+        };
+      }
+      if (reduced > 0 || pick) {
+        dataset->read_part(index, reduced, pick, picture);
       } else {
-        dataset->read(index, scratch.picture);
+        dataset->read(index, picture);
       }
       if (augmentation == Augmentation{}) {
-        augmenter.look(scratch.picture, options.views, out, options.layout, scratch.augment);
+        augmenter.look(picture, options.views, out, options.layout, scratch.augment);
       } else {
-        augmenter(scratch.picture, random, is_mirrored(index), out, options.layout,
-                  scratch.augment);
+        augmenter.finish(picture, stream, is_mirrored(index), out, options.layout, scratch.augment);
       }
     });
     if (ok) return true;

@@ -251,7 +251,10 @@ Opened open_folder(const fs::path& root, Purpose purpose) {
 
 constexpr std::string_view kSources =
     "expected a folder of pictures, CIFAR or IDX files, a .csv of paths and labels, WebDataset "
-    ".tar shards, MedMNIST's .npz, HDF5, the word \"galaxies\", or a data set known by name";
+    ".tar shards, MedMNIST's .npz, HDF5, a pack of `resnet data pack`, the word \"galaxies\", or a "
+    "data set known by name";
+
+}  // namespace
 
 Opened open_source(const DataSpec& spec, Purpose purpose) {
   const std::string& source = spec.source;
@@ -264,6 +267,7 @@ Opened open_source(const DataSpec& spec, Purpose purpose) {
   if (is_table(path)) return open_table(path);
   if (is_npz(path)) return open_npz(path, purpose);
   if (is_hdf5(path)) return open_hdf5(path);
+  if (is_pack(path)) return open_pack(std::make_shared<const ByteSource>(path));
   if (!is_picture_path(path) && is_cifar(path)) return open_cifar(path);
   if (is_webdataset(path.string())) return open_webdataset(path.string(), purpose);
   std::error_code ignored;
@@ -276,8 +280,6 @@ Opened open_source(const DataSpec& spec, Purpose purpose) {
   }
   return open_folder(path, purpose);
 }
-
-}  // namespace
 
 DataSplits open_data(const DataSpec& spec) {
   if (!(spec.val_fraction > 0 && spec.val_fraction < 1)) {

@@ -41,13 +41,6 @@ struct PictureView {
   PictureView turned() const;  ///< by 90 degrees, counter-clockwise
 };
 
-struct Rect {
-  int left = 0;
-  int top = 0;
-  int width = 0;
-  int height = 0;
-};
-
 /// One axis of a resampling: output i is the sum of count[i] inputs from first[i] on, weighted with
 /// 22-bit fixed-point numbers at weights[i · stride].
 struct FilterAxis {

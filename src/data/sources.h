@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/file.h"
 #include "resnet/data.h"
 
 namespace resnet {
@@ -37,6 +38,14 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose);
 
 bool is_hdf5(const std::filesystem::path& path);
 Opened open_hdf5(const std::filesystem::path& path);
+
+bool is_pack(const std::filesystem::path& path);
+Opened open_pack(std::shared_ptr<const ByteSource> file);
+
+// All.
+
+/// Whatever the source is; a part that does not serve the purpose may be left out.
+Opened open_source(const DataSpec& spec, Purpose purpose);
 
 // What they share.
 

@@ -11,6 +11,7 @@
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/csv.h"
+#include "formats/picture.h"
 
 namespace fs = std::filesystem;
 
@@ -52,6 +53,19 @@ Columns find_columns(const std::vector<std::string>& first) {
   return {};
 }
 
+/// A first line that names columns in other words must not become a picture and a class.
+void check_first_row(const CsvRow& row, const fs::path& table) {
+  const std::string file = trimmed(row.fields.front());
+  std::error_code ignored;
+  if (is_picture_path(file) || fs::exists(table.parent_path() / file, ignored)) return;
+  fail(ErrorCode::kBadData,
+       "{}: line {}: \"{}\" is neither a picture nor a line that names the columns; expected "
+       "path,label as in cat/1.jpg,cat, or the names: {} for the path, {} for the label and, if "
+       "wanted, {} for the split",
+       table.string(), row.line, fmt::join(row.fields, ","), fmt::join(kPathWords, ", "),
+       fmt::join(kLabelWords, ", "), fmt::join(kSplitWords, ", "));
+}
+
 }  // namespace
 
 bool is_table(const fs::path& path) {
@@ -67,6 +81,7 @@ Opened open_table(const fs::path& path) {
     fail(ErrorCode::kBadData, "{}: the table is empty; expected lines such as cat/1.jpg,cat", name);
   }
   const Columns columns = find_columns(rows.front().fields);
+  if (!columns.header) check_first_row(rows.front(), path);
   const std::size_t needed = std::max(columns.path, columns.label) + 1;
 
   std::array<std::vector<std::pair<std::string, std::string>>, 4> parts;  // path, label; by Part

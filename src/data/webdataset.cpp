@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -111,6 +113,32 @@ std::vector<Shard> find_shards(const std::string& source) {
   return shards;
 }
 
+/// The shards of a part, of which few are open at a time: there may be more than a process may
+/// open.
+class ShardFiles {
+ public:
+  explicit ShardFiles(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
+  std::string name(std::size_t i) const { return paths_[i].string(); }
+  std::shared_ptr<const ByteSource> open(std::size_t i) const {
+    const std::lock_guard lock(mutex_);
+    Place& place = places_[i % places_.size()];
+    if (place.file == nullptr || place.shard != i) {
+      place = {};  // closed first
+      place = {i, std::make_shared<const ByteSource>(paths_[i])};
+    }
+    return place.file;
+  }
+
+ private:
+  struct Place {
+    std::size_t shard = 0;
+    std::shared_ptr<const ByteSource> file;
+  };
+  std::vector<fs::path> paths_;
+  mutable std::mutex mutex_;
+  mutable std::array<Place, 64> places_;
+};
+
 // ----------------------------------------------------------------------------------------- samples
 
 struct Sample {
@@ -123,7 +151,7 @@ struct Sample {
 
 /// What is known of the samples of one part before labels have numbers.
 struct Index {
-  std::vector<std::unique_ptr<ByteSource>> shards;
+  std::vector<fs::path> shards;
   std::vector<std::int64_t> starts;  // first sample of each shard
   std::vector<Sample> samples;       // their labels are positions in `labels`
 };
@@ -193,10 +221,10 @@ void add_sample(const Gathered& g, const ByteSource& tar, Index& index, Labels& 
 }
 
 void index_shard(const fs::path& path, Index& index, Labels& labels) {
-  auto tar = std::make_unique<ByteSource>(path);
+  const ByteSource tar(path);
   index.starts.push_back(static_cast<std::int64_t>(index.samples.size()));
   Gathered gathered;
-  index_tar(*tar, [&](const TarFile& file) {
+  index_tar(tar, [&](const TarFile& file) {
     const std::size_t slash = file.name.rfind('/');
     const std::size_t base = slash == file.name.npos ? 0 : slash + 1;
     const std::size_t dot = file.name.find('.', base);
@@ -204,7 +232,7 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
     const std::string_view stem = std::string_view(file.name).substr(0, dot);
     const std::string kind = lower(file.name.substr(dot));
     if (stem != gathered.stem) {
-      add_sample(gathered, *tar, index, labels);
+      add_sample(gathered, tar, index, labels);
       gathered = {};
       gathered.stem = stem;
     }
@@ -221,31 +249,35 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
       gathered.picture = file;
     }
   });
-  add_sample(gathered, *tar, index, labels);
-  index.shards.push_back(std::move(tar));
+  add_sample(gathered, tar, index, labels);
+  index.shards.push_back(path);
 }
 
 class WebDataset final : public Dataset {
  public:
   WebDataset(Index index, std::vector<std::string> class_names)
-      : index_(std::move(index)), class_names_(std::move(class_names)) {}
+      : index_(std::move(index)),
+        shards_(std::move(index_.shards)),
+        class_names_(std::move(class_names)) {}
   std::int64_t size() const override { return static_cast<std::int64_t>(index_.samples.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return at(i).label; }
   std::string name(std::int64_t i) const override {
-    return fmt::format("{}/{}", index_.shards[at(i).shard]->name(), at(i).stem);
+    return fmt::format("{}/{}", shards_.name(at(i).shard), at(i).stem);
   }
-  void read(std::int64_t i, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_part(i, 0, {}, out); }
+  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
     const Sample& sample = at(i);
     std::vector<std::byte> bytes(sample.size);
-    index_.shards[sample.shard]->read(sample.offset, bytes);
-    out = decode_picture(bytes, name(i), ColorMode::kRgb);
+    shards_.open(sample.shard)->read(sample.offset, bytes);
+    out = decode_picture(bytes, name(i), ColorMode::kRgb, {.shorter_side = shorter, .pick = pick});
   }
   std::vector<std::int64_t> shard_starts() const override { return index_.starts; }
 
  private:
   const Sample& at(std::int64_t i) const { return index_.samples.at(static_cast<std::size_t>(i)); }
   Index index_;
+  ShardFiles shards_;
   std::vector<std::string> class_names_;
 };
 

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <span>
 #include <thread>
+#include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -82,7 +83,7 @@ class Part {
     }
   }
   ~Part() {
-    if (size_ == 0 && !renamed_) discard();  // an empty one helps nobody
+    if (size_ == 0) discard();  // an empty one helps nobody
     ::close(file_);
   }
   Part(const Part&) = delete;
@@ -116,6 +117,7 @@ class Part {
     }
   }
   void discard() {
+    if (!std::exchange(named_, false)) return;  // by now the name may be another process's
     std::error_code ignored;
     fs::remove(tag_path(), ignored);
     fs::remove(path_, ignored);
@@ -123,7 +125,7 @@ class Part {
   void become(const fs::path& destination) {
     if (::fsync(file_) != 0) fail_io("write");
     if (::rename(path_.c_str(), destination.c_str()) != 0) fail_io("rename");
-    renamed_ = true;
+    named_ = false;
     std::error_code ignored;
     fs::remove(tag_path(), ignored);
     const int folder =
@@ -163,7 +165,7 @@ class Part {
   fs::path path_;
   int file_ = -1;
   std::uint64_t size_ = 0;
-  bool renamed_ = false;
+  bool named_ = true;  // path_ is this file
 };
 
 // -------------------------------------------------------------------------------------- verifying

@@ -34,6 +34,21 @@ int exif_orientation(Bytes tiff) {
   return 1;
 }
 
+namespace {
+
+/// What makes a picture upright: mirroring it as it is stored, then swapping rows and columns.
+struct Turn {
+  bool mirror_x = false;
+  bool mirror_y = false;
+  bool swaps = false;
+};
+
+Turn turn_of(int o) {
+  if (o <= 1 || o > 8) return {};
+  return {o == 2 || o == 3 || o == 7 || o == 8, o == 3 || o == 4 || o == 6 || o == 7, o >= 5};
+}
+
+}  // namespace
 }  // namespace picture
 
 Image upright(Image image) {
@@ -41,11 +56,7 @@ Image upright(Image image) {
   if (orientation <= 1 || orientation > 8) return image;
   const int w = image.width;
   const int h = image.height;
-  const bool swaps = orientation >= 5;
-  const bool mirror_x =
-      orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool mirror_y =
-      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const auto [mirror_x, mirror_y, swaps] = picture::turn_of(orientation);
   Image out(swaps ? h : w, swaps ? w : h, image.channels);
   const auto channels = static_cast<std::size_t>(image.channels);
   for (int y = 0; y < out.height; ++y) {
@@ -59,6 +70,15 @@ Image upright(Image image) {
     }
   }
   return out;
+}
+
+Rect stored_part(const Rect& part, int width, int height, int orientation) {
+  const picture::Turn turn = picture::turn_of(orientation);
+  Rect stored = part;
+  if (turn.swaps) stored = {part.top, part.left, part.height, part.width};
+  if (turn.mirror_x) stored.left = width - stored.left - stored.width;
+  if (turn.mirror_y) stored.top = height - stored.top - stored.height;
+  return stored;
 }
 
 }  // namespace resnet

@@ -3,9 +3,11 @@
 // The trap: libjpeg reports errors by longjmp, which skips destructors. So every function here that
 // calls libjpeg after setjmp holds only trivial locals; buffers belong to its callers, and the
 // failure comes back as `false`, to become an exception where it is safe.
+#include <algorithm>
 #include <climits>
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 // jpeglib.h needs stdio's FILE and size_t declared before it.
 #include <jerror.h>
@@ -76,8 +78,8 @@ class Decoder {
     return true;
   }
 
-  /// `out`: [height, width, channels]; `cmyk_row`: [width, 4], used for four components only.
-  bool read_pixels(std::uint8_t* out, std::uint8_t* cmyk_row) {
+  /// `out`: [part.height, part.width, channels]; `row`: [output_width, 4], for one line.
+  bool read_pixels(const Rect& part, std::uint8_t* out, std::uint8_t* row) {
     if (setjmp(errors_.jump) != 0) return false;
     info_.out_color_space = info_.num_components == 1   ? JCS_GRAYSCALE
                             : info_.num_components == 3 ? JCS_RGB
@@ -85,14 +87,52 @@ class Decoder {
     info_.dct_method = JDCT_ISLOW;
     info_.do_fancy_upsampling = TRUE;
     jpeg_start_decompress(&info_);
+    const auto left = static_cast<JDIMENSION>(part.left);
+    const auto top = static_cast<JDIMENSION>(part.top);
+    const auto width = static_cast<JDIMENSION>(part.width);
+    const JDIMENSION end = top + static_cast<JDIMENSION>(part.height);
+    // A progressive file's coefficients are all there by now; what could still be left out is less
+    // than the risk: libjpeg smooths over blocks when some are missing.
+    const bool partly = !jpeg_has_multiple_scans(&info_);
+    JDIMENSION first = 0;  // column that libjpeg begins with
+    if (partly) {
+      // Upsampling looks at neighbours, so a block (of the largest component) on each side is
+      // decoded, too. libjpeg moves `first` to the left until it is the first column of a block.
+      const auto block =
+          static_cast<JDIMENSION>(info_.max_h_samp_factor * info_.min_DCT_scaled_size);
+      first = left > block ? left - block : 0;
+      const JDIMENSION last = std::min(info_.output_width, left + width + block);
+      if (last - first < info_.output_width && columns_can_be_left_out()) {
+        JDIMENSION columns = last - first;
+        jpeg_crop_scanline(&info_, &first, &columns);
+      } else {
+        first = 0;
+      }
+      const auto rows =
+          static_cast<JDIMENSION>(info_.max_v_samp_factor * info_.min_DCT_scaled_size);
+      if (top > rows) jpeg_skip_scanlines(&info_, (top - rows) / rows * rows);
+    }
     const bool cmyk = info_.num_components == 4;
-    const std::size_t stride =
-        std::size_t{info_.output_width} * (info_.num_components == 1 ? 1 : 3);
+    const std::size_t channels = info_.num_components == 1 ? 1 : 3;
+    const std::size_t stride = width * channels;
+    const bool direct = !cmyk && first == left && width == info_.output_width;
     while (info_.output_scanline < info_.output_height) {
-      JSAMPROW row = cmyk ? cmyk_row : out + info_.output_scanline * stride;
-      std::uint8_t* target = out + info_.output_scanline * stride;
-      jpeg_read_scanlines(&info_, &row, 1);
-      if (cmyk) convert_cmyk(cmyk_row, target, info_.output_width);
+      const JDIMENSION y = info_.output_scanline;
+      const bool wanted = y >= top && y < end;
+      std::uint8_t* target = out + (y - top) * stride;
+      JSAMPROW line = wanted && direct ? target : row;
+      // Rows below the part are gone over for damage, the last one by reading it.
+      if (partly && y >= end && info_.output_height - y > 1) {
+        jpeg_skip_scanlines(&info_, info_.output_height - y - 1);
+        continue;
+      }
+      jpeg_read_scanlines(&info_, &line, 1);
+      if (!wanted || direct) continue;
+      if (cmyk) {
+        convert_cmyk(row + (left - first) * 4, target, width);
+      } else {
+        std::memcpy(target, row + (left - first) * channels, stride);
+      }
     }
     jpeg_finish_decompress(&info_);  // reads on to the end marker, so that a missing one is noticed
     return true;
@@ -106,6 +146,16 @@ class Decoder {
     auto* errors = static_cast<ErrorManager*>(info->err);
     errors->format_message(info, errors->message);
     std::longjmp(errors->jump, 1);
+  }
+
+  /// jpeg_crop_scanline (of libjpeg-turbo 2.1) takes components to be reduced alike: wrong where
+  /// one is reduced by less than the others and widened for the rest.
+  bool columns_can_be_left_out() const {
+    return std::all_of(info_.comp_info, info_.comp_info + info_.num_components, [&](const auto& c) {
+      return c.DCT_scaled_size == info_.min_DCT_scaled_size ||
+             c.h_samp_factor * c.DCT_scaled_size ==
+                 info_.max_h_samp_factor * info_.min_DCT_scaled_size;
+    });
   }
 
   /// Four components are stored inverted, as Adobe does and Pillow assumes of every such file; the
@@ -124,6 +174,55 @@ class Decoder {
   jpeg_decompress_struct info_;
   ErrorManager errors_{};
   jpeg_progress_mgr progress_{};
+};
+
+class Encoder {
+ public:
+  Encoder() {
+    std::memset(&info_, 0, sizeof info_);
+    info_.err = jpeg_std_error(&errors_);
+    errors_.error_exit = [](j_common_ptr info) {
+      auto* errors = static_cast<ErrorManager*>(info->err);
+      errors->format_message(info, errors->message);
+      std::longjmp(errors->jump, 1);
+    };
+    errors_.output_message = [](j_common_ptr) {};
+  }
+  ~Encoder() {
+    jpeg_destroy_compress(&info_);
+    std::free(buffer_);
+  }
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
+  bool write(const Image& image, int quality) {
+    if (setjmp(errors_.jump) != 0) return false;
+    jpeg_create_compress(&info_);
+    jpeg_mem_dest(&info_, &buffer_, &size_);
+    info_.image_width = static_cast<JDIMENSION>(image.width);
+    info_.image_height = static_cast<JDIMENSION>(image.height);
+    info_.input_components = image.channels;
+    info_.in_color_space = image.channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&info_);
+    info_.optimize_coding = TRUE;  // the same picture in fewer bytes
+    jpeg_set_quality(&info_, quality, TRUE);
+    jpeg_start_compress(&info_, TRUE);
+    while (info_.next_scanline < info_.image_height) {
+      auto* row = const_cast<JSAMPROW>(image.row(static_cast<int>(info_.next_scanline)));
+      jpeg_write_scanlines(&info_, &row, 1);
+    }
+    jpeg_finish_compress(&info_);
+    return true;
+  }
+
+  Bytes bytes() const { return {reinterpret_cast<const std::byte*>(buffer_), size_}; }
+  const char* message() const { return errors_.message; }
+
+ private:
+  jpeg_compress_struct info_;
+  ErrorManager errors_{};
+  unsigned char* buffer_ = nullptr;
+  unsigned long size_ = 0;
 };
 
 int orientation_of(const jpeg_decompress_struct& info) {
@@ -157,12 +256,40 @@ Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& op
 
   const int shorter = options.shorter_side;
   if (!decoder.scale(shorter > 0 ? static_cast<unsigned>(shorter) : UINT_MAX)) damaged();
-  Image image(static_cast<int>(info.output_width), static_cast<int>(info.output_height),
-              info.num_components == 1 ? 1 : 3);
-  image.orientation = orientation_of(info);
-  std::vector<std::uint8_t> cmyk_row(info.num_components == 4 ? info.output_width * 4 : 0);
-  if (!decoder.read_pixels(image.pixels.data(), cmyk_row.data())) damaged();
+  const int orientation = orientation_of(info);
+  const Rect part = wanted_part(options, static_cast<int>(info.output_width),
+                                static_cast<int>(info.output_height), orientation);
+  Image image(part.width, part.height, info.num_components == 1 ? 1 : 3);
+  image.orientation = orientation;
+  std::vector<std::uint8_t> row(std::size_t{info.output_width} * 4);
+  if (!decoder.read_pixels(part, image.pixels.data(), row.data())) damaged();
   return image;
 }
 
 }  // namespace resnet::picture
+
+namespace resnet {
+
+std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
+  constexpr int kMaxSide = 65500;  // JPEG_MAX_DIMENSION
+  const auto pixels = static_cast<std::size_t>(image.width) *
+                      static_cast<std::size_t>(image.height) *
+                      static_cast<std::size_t>(image.channels);
+  if (image.width < 1 || image.height < 1 || image.width > kMaxSide || image.height > kMaxSide ||
+      (image.channels != 1 && image.channels != 3) || image.pixels.size() != pixels) {
+    fail(ErrorCode::kInvalidArgument,
+         "cannot write {} x {} pixels of {} channels in {} bytes as JPEG; expected 1 or 3 channels "
+         "and sides of 1 to {}",
+         image.width, image.height, image.channels, image.pixels.size(), kMaxSide);
+  }
+  if (quality < 1 || quality > 100) {
+    fail(ErrorCode::kInvalidArgument, "a JPEG of quality {}; expected 1 to 100", quality);
+  }
+  picture::Encoder encoder;
+  if (!encoder.write(image, quality)) {
+    fail(ErrorCode::kInternal, "cannot write a JPEG: {}", encoder.message());
+  }
+  return {encoder.bytes().begin(), encoder.bytes().end()};
+}
+
+}  // namespace resnet

@@ -34,7 +34,32 @@ void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_by
 
 namespace {
 
+void check_part(const Rect& part, int width, int height) {
+  if (part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 ||
+      part.width > width - part.left || part.height > height - part.top) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} x {} pixels from ({}, {}) on of a picture of {} x {}; expected a part inside it",
+         part.width, part.height, part.left, part.top, width, height);
+  }
+}
+
+}  // namespace
+
+Rect wanted_part(const PictureOptions& options, int width, int height, int orientation) {
+  if (!options.pick) return {0, 0, width, height};
+  const Rect part = options.pick(width, height, orientation);
+  check_part(part, width, height);
+  return part;
+}
+
+namespace {
+
 using namespace std::string_view_literals;
+
+Image take_part(Image image, const PictureOptions& options) {
+  if (!options.pick) return image;
+  return part_of_picture(image, wanted_part(options, image.width, image.height, image.orientation));
+}
 
 bool starts_with(Bytes bytes, std::string_view magic, std::size_t offset = 0) {
   if (bytes.size() < offset + magic.size()) return false;
@@ -82,12 +107,15 @@ std::string_view recognise(Bytes bytes) {
 Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
   if (bytes.empty()) fail(ErrorCode::kBadData, "{}: the file is empty", name);
   if (starts_with(bytes, "\xff\xd8\xff"sv)) return decode_jpeg(bytes, name, options);
-  if (starts_with(bytes, "\x89PNG\r\n\x1a\n"sv)) return decode_png(bytes, name, options);
+  if (starts_with(bytes, "\x89PNG\r\n\x1a\n"sv))
+    return take_part(decode_png(bytes, name, options), options);
   if (starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8)) {
-    return decode_webp(bytes, name, options);
+    return take_part(decode_webp(bytes, name, options), options);
   }
-  if (is_fits(bytes)) return decode_fits(bytes, name, options);
-  if (starts_with(bytes, "\x1f\x8b"sv)) return decode_fits_gzip(bytes, name, options);
+  if (is_fits(bytes)) return take_part(decode_fits(bytes, name, options), options);
+  if (starts_with(bytes, "\x1f\x8b"sv)) {
+    return take_part(decode_fits_gzip(bytes, name, options), options);
+  }
   const std::string_view kind = recognise(bytes);
   if (kind.empty()) {
     fail(ErrorCode::kBadData,
@@ -125,6 +153,17 @@ Image to_mode(Image image, ColorMode mode) {
 Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
                      const PictureOptions& options) {
   return picture::to_mode(picture::decode_any(bytes, name, options), mode);
+}
+
+Image part_of_picture(const Image& image, const Rect& part) {
+  picture::check_part(part, image.width, image.height);
+  Image out(part.width, part.height, image.channels);
+  out.orientation = image.orientation;
+  const auto bytes = static_cast<std::size_t>(part.width * image.channels);
+  for (int y = 0; y < part.height; ++y) {
+    std::copy_n(image.row(part.top + y) + part.left * image.channels, bytes, out.row(y));
+  }
+  return out;
 }
 
 bool is_picture_path(const std::filesystem::path& path) {

@@ -1,6 +1,6 @@
-// Pictures from bytes: JPEG, PNG, WebP and FITS in, PNG out. The format is told by the first bytes,
-// never by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or "L")` to the
-// bit; FITS, which Pillow leaves linear, is stretched as fits.cpp says.
+// Pictures from bytes: JPEG, PNG, WebP and FITS in, PNG and JPEG out. The format is told by the
+// first bytes, never by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or
+// "L")` to the bit; FITS, which Pillow leaves linear, is stretched as fits.cpp says.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,10 @@ struct PictureOptions {
   /// Above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, the smallest whose shorter side
   /// is at least this: libjpeg's scaled inverse DCT, a mean over 2×2, 4×4 or 8×8 pixels, roughly.
   int shorter_side = 0;
+  /// Asked, once the size is known, for the part that is wanted; what it gives is to lie inside. Of
+  /// a JPEG that is not progressive little more than that part is decoded. Damage anywhere in the
+  /// file is found nevertheless: whether a picture can be read does not depend on the part.
+  PartPicker pick = {};
   std::uint64_t max_pixels = 178'956'970;  ///< refuse larger declared sizes (Pillow's limit)
 };
 
@@ -34,8 +38,13 @@ struct PictureOptions {
 Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
                      const PictureOptions& options = {});
 
+/// Throws `kInvalidArgument` for a part that is empty or does not lie inside.
+Image part_of_picture(const Image& image, const Rect& part);
+
 /// Turned and mirrored by its orientation, which becomes 1.
 Image upright(Image image);
+/// Where `part` of the picture turned upright lies in the picture of this size as it is stored.
+Rect stored_part(const Rect& part, int width, int height, int orientation);
 
 /// By extension alone, any case: jpg jpeg png webp fits (also .gz), and also the kinds that
 /// `decode_picture` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported
@@ -45,5 +54,8 @@ bool is_picture_path(const std::filesystem::path& path);
 /// 8-bit PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels. The same picture gives the same bytes.
 /// Throws `kInvalidArgument` when sizes and pixels disagree.
 std::vector<std::byte> encode_png(const Image& image);
+/// Baseline JPEG of 1 (grey) or 3 (RGB) channels, colour at half the resolution. Throws
+/// `kInvalidArgument` when sizes and pixels disagree, or for a quality outside of 1 … 100.
+std::vector<std::byte> encode_jpeg(const Image& image, int quality);
 
 }  // namespace resnet

@@ -27,6 +27,10 @@ void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_by
                 std::uint64_t max_pixels_per_byte, const std::string& name,
                 const PictureOptions& options);
 
+/// What `options.pick` wants of a picture of this size; all of it if there is no such function.
+/// Throws `kInvalidArgument` for a part that is empty or does not lie inside.
+Rect wanted_part(const PictureOptions& options, int width, int height, int orientation);
+
 /// For codings in which a byte may stand for any number of pixels: a picture that is both large and
 /// very dense is an attack; small ones are allowed whatever their length.
 constexpr std::uint64_t max_pixels_per_byte(std::uint64_t pixels) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/text.h"
 
 namespace resnet {
 namespace {
@@ -386,5 +387,73 @@ class Drawing {
 }  // namespace
 
 std::string draw_svg(const Plot& plot) { return Drawing(plot).draw(); }
+
+std::string draw_svg(const MatrixPlot& plot) {
+  constexpr std::size_t kWritten = 30;
+  constexpr std::size_t kLongestName = 24;
+  constexpr double kAxis = 26;  // room for the name of an axis
+  const std::size_t n = plot.names.size();
+  RESNET_CHECK(n > 0 && plot.counts.size() == n * n);
+  const double cell = std::clamp(640.0 / static_cast<double>(n), 8.0, 40.0);
+  const double text = std::min(kTextHeight, cell - 1);
+  std::vector<std::string> names;
+  double longest = 0;
+  for (const std::string& name : plot.names) {
+    names.push_back(printable(name, kLongestName));
+    longest = std::max(longest, text_width(names.back()) * text / kTextHeight);
+  }
+  const double left = kAxis + longest + 8;
+  const double top = (plot.title.empty() ? 0 : 24) + kAxis + longest + 8;
+  const double side = cell * static_cast<double>(n);
+  const double width = left + side + kRight;
+  const double height = top + side + kTop;
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
+      "height=\"{1:.0f}\" font-family=\"sans-serif\" font-size=\"{2:.1f}\" fill=\"#222\">\n"
+      "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+      width, height, text);
+  const auto label = [&](double x, double y, double size, std::string_view extra,
+                         std::string_view words) {
+    out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{:.1f}\"{}>{}</text>\n", x, y,
+                       size, extra, escaped(words));
+  };
+  const auto turned = [](double x, double y) {
+    return fmt::format(" transform=\"rotate(-90 {:.1f} {:.1f})\"", x, y);
+  };
+  constexpr std::string_view kMiddle = " text-anchor=\"middle\"";
+  if (!plot.title.empty()) label(width / 2, 18, 15, kMiddle, plot.title);
+  label(left + side / 2, top - longest - 16, kTextHeight, kMiddle, plot.columns);
+  label(16, top + side / 2, kTextHeight, turned(16, top + side / 2) + std::string(kMiddle),
+        plot.rows);
+  for (std::size_t r = 0; r < n; ++r) {
+    const double at = cell * static_cast<double>(r);
+    const double middle = at + cell / 2 + text * 0.35;
+    label(left - 6, top + middle, text, " text-anchor=\"end\"", names[r]);
+    label(left + middle, top - 6, text, turned(left + middle, top - 6), names[r]);
+    double total = 0;
+    for (std::size_t c = 0; c < n; ++c) total += static_cast<double>(plot.counts[r * n + c]);
+    for (std::size_t c = 0; c < n; ++c) {
+      const std::int64_t count = plot.counts[r * n + c];
+      if (count == 0) continue;
+      // The square root lets rare ones show.
+      const double shade = std::sqrt(static_cast<double>(count) / total);
+      const double x = left + cell * static_cast<double>(c);
+      out += fmt::format(
+          "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"#08306b\" "
+          "fill-opacity=\"{:.3f}\"/>\n",
+          x, top + at, cell, cell, shade);
+      if (n > kWritten) continue;
+      const std::string number = std::to_string(count);
+      const double fitting = (cell - 2) / (0.58 * static_cast<double>(number.size()));
+      label(x + cell / 2, top + middle, std::min(text, fitting),
+            fmt::format("{} fill=\"{}\"", kMiddle, shade > 0.6 ? "#fff" : "#222"), number);
+    }
+  }
+  out += fmt::format(
+      "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
+      "stroke=\"#222\"/>\n</svg>\n",
+      left, top, side, side);
+  return out;
+}
 
 }  // namespace resnet

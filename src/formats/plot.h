@@ -4,6 +4,7 @@
 // a series beyond them repeats a colour with dashes.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,5 +41,15 @@ struct Plot {
 
 /// Texts may be anything: what XML cannot hold is replaced.
 std::string draw_svg(const Plot& plot);
+
+/// How often rows met columns, as a square chart: the darker, the larger the share of its row.
+struct MatrixPlot {
+  std::string title = {}, rows = {}, columns = {};  ///< `rows` and `columns` name the axes
+  std::vector<std::string> names;                   ///< Of the n rows and the n columns.
+  std::vector<std::int64_t> counts;                 ///< [n, n]
+};
+
+/// Counts are written into the cells of up to 30 rows.
+std::string draw_svg(const MatrixPlot& plot);
 
 }  // namespace resnet

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
 
@@ -288,11 +289,40 @@ Safetensors read_all(const ByteSource& source, const std::shared_ptr<std::byte[]
   return out;
 }
 
+/// At least `room` bytes, so many that the data are aligned.
+std::string header_text(const std::vector<SafetensorsEntry>& entries,
+                        const std::map<std::string, std::string>& metadata, std::size_t room,
+                        const std::string& file) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  for (const SafetensorsEntry& e : entries) {
+    header.push_back({e.name,
+                      {{"dtype", kTypes[rank_of(e.dtype)].name},
+                       {"shape", e.shape},
+                       {"data_offsets", {e.begin, e.end}}}});
+  }
+  std::string json;
+  try {
+    json = header.dump();
+  } catch (const nlohmann::json::type_error&) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: a tensor's name or a metadata string is not UTF-8; rename it", file);
+  }
+  json.resize((std::max(json.size(), room) + 7) / 8 * 8, ' ');
+  if (json.size() > kMaxHeader) {
+    fail(ErrorCode::kInvalidArgument, "{}: names and metadata take {} bytes, above the limit of {}",
+         file, json.size(), kMaxHeader);
+  }
+  return json;
+}
+
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
   return read_header(ByteSource(path));
 }
+
+SafetensorsHeader read_safetensors_header(const ByteSource& source) { return read_header(source); }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
   return read_all(ByteSource(path), nullptr);
@@ -324,35 +354,66 @@ void write_safetensors(const std::filesystem::path& path,
     return rank_of(a->second.dtype()) > rank_of(b->second.dtype());
   });
 
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::vector<SafetensorsEntry> entries;
   std::uint64_t position = 0;
   for (const Item item : order) {
     const Tensor& t = item->second;
-    header.push_back({item->first,
-                      {{"dtype", kTypes[rank_of(t.dtype())].name},
-                       {"shape", t.shape()},
-                       {"data_offsets", {position, position + t.bytes()}}}});
+    entries.push_back({item->first, t.dtype(), t.shape(), position, position + t.bytes()});
     position += t.bytes();
   }
-  std::string json;
-  try {
-    json = header.dump();
-  } catch (const nlohmann::json::type_error&) {
-    fail(ErrorCode::kInvalidArgument,
-         "{}: a tensor's name or a metadata string is not UTF-8; rename it", path.string());
-  }
-  json.resize((json.size() + 7) / 8 * 8, ' ');  // so that the data are aligned
-  if (json.size() > kMaxHeader) {
-    fail(ErrorCode::kInvalidArgument, "{}: names and metadata take {} bytes, above the limit of {}",
-         path.string(), json.size(), kMaxHeader);
-  }
+  const std::string json = header_text(entries, metadata, 0, path.string());
   const std::uint64_t length = json.size();
   write_file_atomic(path, [&](const ByteSink& sink) {
     sink(std::as_bytes(std::span(&length, 1)));
     sink(std::as_bytes(std::span(json)));
     for (const Item item : order) sink({item->second.raw(), item->second.bytes()});
   });
+}
+
+// The header comes first and says where everything ends: room is left for it.
+struct SafetensorsWriter::State {
+  static constexpr std::size_t kEntryRoom = 256;
+  static constexpr std::size_t kMaxEntries = 32;
+
+  AtomicFile file;
+  std::string name;
+  std::map<std::string, std::string> metadata;
+  std::vector<SafetensorsEntry> entries = {};
+  std::size_t room = 0;
+  std::uint64_t begin = 0;  // of the tensor being written
+};
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
+                                     std::map<std::string, std::string> metadata)
+    : state_(new State{AtomicFile(path), path.string(), std::move(metadata)}) {
+  State& s = *state_;
+  s.room = header_text({}, s.metadata, 0, s.name).size() + State::kMaxEntries * State::kEntryRoom;
+  s.file.append(std::vector<std::byte>(kLengthBytes + s.room));
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::append(std::span<const std::byte> bytes) { state_->file.append(bytes); }
+
+std::uint64_t SafetensorsWriter::bytes() const { return state_->file.size(); }
+
+void SafetensorsWriter::end_tensor(const std::string& name, DType dtype, const Shape& shape) {
+  State& s = *state_;
+  const std::uint64_t end = s.file.size() - kLengthBytes - s.room;
+  s.entries.push_back({name, dtype, shape, s.begin, end});
+  RESNET_CHECK(s.entries.size() <= State::kMaxEntries && name.size() <= 64 && shape.size() <= 4 &&
+               byte_count(s.entries.back()) == end - s.begin);
+  s.begin = end;
+}
+
+void SafetensorsWriter::commit() {
+  State& s = *state_;
+  const std::string json = header_text(s.entries, s.metadata, s.room, s.name);
+  RESNET_CHECK(json.size() == s.room);
+  const std::uint64_t length = s.room;
+  s.file.overwrite(0, std::as_bytes(std::span(&length, 1)));
+  s.file.overwrite(kLengthBytes, std::as_bytes(std::span(json)));
+  s.file.commit();
 }
 
 }  // namespace resnet

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/file.h"
 #include "resnet/tensor.h"
 
 namespace resnet {
@@ -37,6 +39,7 @@ struct SafetensorsHeader {
 /// Throws `kNotFound`, `kIo`, `kBadData` (not one byte is allocated for a header that lies), or
 /// `kUnsupported` for an element type that the library has no `DType` for, naming the tensor.
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
+SafetensorsHeader read_safetensors_header(const ByteSource& source);
 
 /// All tensors and the metadata. Throws like `read_safetensors_header`.
 Safetensors read_safetensors(const std::filesystem::path& path);
@@ -54,5 +57,24 @@ Safetensors parse_safetensors(std::span<const std::byte> bytes, const std::strin
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
+
+/// Writes a file whose tensors are larger than memory, or of lengths that show only in the end. The
+/// file has its name when `commit` returns; until then there is a temporary one. Throws as
+/// `write_safetensors` does.
+class SafetensorsWriter {
+ public:
+  SafetensorsWriter(const std::filesystem::path& path, std::map<std::string, std::string> metadata);
+  ~SafetensorsWriter();
+  /// The next bytes of the tensor that the next `end_tensor` names.
+  void append(std::span<const std::byte> bytes);
+  /// At most 32 tensors with names of at most 64 bytes, which the shape must fit.
+  void end_tensor(const std::string& name, DType dtype, const Shape& shape);
+  std::uint64_t bytes() const;  ///< written so far
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace resnet

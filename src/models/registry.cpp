@@ -88,6 +88,13 @@ Value build_body(Graph& graph, const ModelConfig& config, Value image) {
 
 Value build_features(Graph& graph, const ModelConfig& config, Value image) {
   if (config.splice.empty()) return graph.global_avg_pool(build_body(graph, config, image));
+  if (is_head(config.splice)) {
+    fail(
+        ErrorCode::kInvalidArgument,
+        "cannot cut after '{}': it is the head, which a cut replaces; name a layer before it, e.g. "
+        "layer3, or leave the cut out to replace the head alone",
+        config.splice);
+  }
   // The whole network is built beside the graph, which gets what lies before the cut.
   Graph whole(graph.mode());
   const Value whole_image = whole.input("image", graph.shape(image));

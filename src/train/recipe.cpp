@@ -210,7 +210,13 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
   if (o.model.channels == 0) o.model.channels = train.grey() ? 1 : 3;
   require(o.model.channels == 1 || o.model.channels == 3, "model.channels", "1 or 3");
   o.data.image_size = sized_data(o).image_size;
-  phases_of(o.transfer, o.model);  // names of layers, epochs
+  const auto phases = phases_of(o.transfer, o.model);  // names of layers, epochs
+  if (phases.back().first_epoch > o.epochs) {
+    fail(ErrorCode::kInvalidArgument,
+         "--unfreeze-at {}: training ends after epoch {}, before that; unfreeze earlier, or train "
+         "for more --epochs",
+         phases.back().first_epoch, o.epochs);
+  }
 
   const bool small = o.model.image_size <= kSmallPicture;
   if (!o.batch_size) o.batch_size = default_batch(train.size() / o.accumulate, small);

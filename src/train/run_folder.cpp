@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "formats/csv.h"
 #include "formats/picture.h"
+#include "formats/plot.h"
 
 namespace resnet {
 namespace {
@@ -21,7 +22,8 @@ constexpr const char* kMetricsHeader =
 // Files that only a run makes, or makes anew; temporaries of a killed process are "<name>.XXXXXX".
 bool is_run_file(const std::string& name) {
   static constexpr std::array kNames = {"model.safetensors", "last.safetensors", "metrics.csv",
-                                        "config.json",       "confusion.csv",    "confusion.png"};
+                                        "config.json",       "confusion.csv",    "confusion.png",
+                                        "confusion.svg"};
   const bool epoch = name.starts_with("epoch-") && name.ends_with(".safetensors");
   return epoch || std::ranges::find(kNames, name) != kNames.end() ||
          name.starts_with("events.out.tfevents.");
@@ -123,6 +125,11 @@ void RunFolder::write_confusion(const EvalResult& result) const {
   }
   write_file_atomic(path_ / "confusion.csv", text);
   write_file_atomic(path_ / "confusion.png", encode_png(draw_confusion(result.confusion, classes)));
+  write_file_atomic(path_ / "confusion.svg", draw_svg(MatrixPlot{.title = {},
+                                                                 .rows = "true class",
+                                                                 .columns = "answer",
+                                                                 .names = result.class_names,
+                                                                 .counts = result.confusion}));
 }
 
 void RunFolder::curve(std::string_view tag, std::int64_t step, double value) {

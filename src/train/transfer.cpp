@@ -61,8 +61,30 @@ std::vector<int> frozen_stages(const Graph& g, const std::string& until) {
   return stages;
 }
 
+bool has_layer(const Graph& g, const std::string& name) {
+  try {
+    find_layer(g, name);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::string shown(const ModelConfig& c) {
   return c.splice.empty() ? c.architecture : c.architecture + " cut after " + c.splice;
+}
+
+// A layer that the whole network has and the cut one lacks needs no guess at another name.
+void check_not_cut_off(const Graph& cut, const std::string& layer, const ModelConfig& config) {
+  if (config.splice.empty() || has_layer(cut, layer)) return;
+  ModelConfig whole = config;
+  whole.splice.clear();
+  if (!has_layer(network_graph(whole), layer)) return;
+  fail(
+      ErrorCode::kInvalidArgument,
+      "--freeze-until {}: that layer lies behind the cut, --splice {}; name one that is kept, e.g. "
+      "{}",
+      layer, config.splice, config.splice);
 }
 
 // Grey pictures have one mean, that of the channels, as they have one luma.
@@ -166,11 +188,12 @@ std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config
   if (until.empty()) {
     if (!o.unfreeze_at.empty()) {
       fail(ErrorCode::kInvalidArgument,
-           "unfreeze_at needs freeze_until; 'avgpool' freezes all but the head");
+           "--unfreeze-at needs --freeze-until; 'avgpool' freezes all but the head");
     }
     return {{}};
   }
   const Graph g = network_graph(config);
+  check_not_cut_off(g, until, config);
   find_layer(g, until);
   if (is_head(until)) {
     fail(ErrorCode::kInvalidArgument,
@@ -180,7 +203,7 @@ std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config
   const std::vector<int> stages = frozen_stages(g, until);
   if (o.unfreeze_at.size() > stages.size()) {
     fail(ErrorCode::kInvalidArgument,
-         "unfreeze_at has {} epochs, but freezing until '{}' leaves {} part(s) to unfreeze (stem "
+         "--unfreeze-at has {} epochs, but freezing until '{}' leaves {} part(s) to unfreeze (stem "
          "and "
          "stages)",
          o.unfreeze_at.size(), until, stages.size());
@@ -190,7 +213,7 @@ std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config
     const int epoch = o.unfreeze_at[i];
     if (epoch < 2 || epoch <= phases.back().first_epoch) {
       fail(ErrorCode::kInvalidArgument,
-           "unfreeze_at must be rising epochs from 2 on, found {} after {}", epoch,
+           "--unfreeze-at: expected rising epochs from 2 on, found {} after {}", epoch,
            phases.back().first_epoch);
     }
     phases.push_back({epoch, last ? "" : layer_below(g, stages[i])});

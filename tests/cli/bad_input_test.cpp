@@ -74,7 +74,7 @@ const std::vector<Case>& cases() {
       // The command line.
       {"UnknownCommand", {"evla"}, 2, {"unknown command evla", "did you mean eval?"}},
       {"UnknownSubcommand", {"data", "chek"}, 2, {"chek", "did you mean check?"}},
-      {"NoSubcommand", {"data"}, 2, {"expected a command", "galaxies, stats, check"}},
+      {"NoSubcommand", {"data"}, 2, {"expected a command", "galaxies, pack, stats, check"}},
       {"UnknownFlag", {"train", "x", "--arhc", "y"}, 2, {"--arhc", "did you mean --arch?"}},
       {"UnknownFlagBelow", {"data", "stats", "x", "--sede", "1"}, 2, {"--seed", "data stats --h"}},
       {"UnknownShortFlag", {"train", "x", "-q"}, 2, {"unknown flag -q"}},
@@ -119,6 +119,34 @@ const std::vector<Case>& cases() {
       {"LyingJpeg", {"predict", "run", "lying.jpg"}, 4, {"lying.jpg", "65000 x 65000"}},
       {"NoPicture", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG, WebP"}},
       {"EmptyPicture", {"predict", "run", "empty.png"}, 4, {"empty.png", "empty"}},
+      // What is written has the ending of its format.
+      {"ImportIntoPth", {"import", "cut.safetensors", "-o", "x.pth"}, 2, {".safetensors", "x.pth"}},
+      {"ExportTorchIntoOnnx",
+       {"export", "run", "--to", "torch", "-o", "x.onnx"},
+       2,
+       {".pth or .pt or .th", "x.onnx"}},
+      {"ExportOnnxIntoPth",
+       {"export", "run", "--to", "onnx", "-o", "x.pth"},
+       2,
+       {".onnx", "x.pth"}},
+      {"PlotIntoPng", {"plot", "run", "-o", "x.png"}, 2, {".svg", "x.png"}},
+      {"TensorIntoCsv", {"data", "tensor", "cut.png", "--out", "x.csv"}, 2, {".npy", "x.csv"}},
+      {"PredictionsIntoJson",
+       {"eval", "run", kGalaxies, "--predictions", "x.json"},
+       2,
+       {"--predictions", ".csv", "x.json"}},
+      {"PackIntoTar", {"data", "pack", kGalaxies, "-o", "x.tar"}, 2, {".pack", "x.tar"}},
+      {"PackWithTwoSizes",
+       {"data", "pack", kGalaxies, "-o", "x", "--size", "8", "--shorter-side", "8"},
+       2,
+       {"--size"}},
+      {"PackOfNothing", {"data", "pack", "nowhere", "-o", "x"}, 3, {"nowhere"}},
+      // Weights that are known by name and not here.
+      {"ImportByName",
+       {"import", "resnet50", "-o", "x.safetensors"},
+       3,
+       {"resnet50: no such file", "`resnet weights get resnet50`"}},
+      {"ShowByName", {"weights", "show", "resnet50"}, 3, {"`resnet weights get resnet50`"}},
       // Plots.
       {"PlotOfNothing", {"plot", "-o", "x.svg"}, 2, {"RUN is required"}},
       {"PlotOfNoRun", {"plot", "empty", "-o", "x.svg"}, 3, {"empty", "no metrics.csv"}},
@@ -283,8 +311,9 @@ TEST_F(Failure, FullDiskLeavesWholeFilesOnly) {
   const Outcome r = resnet(train(kGalaxies), {.largest_file = 400'000});
   EXPECT_EQ(r.code, 5) << r.err;
   EXPECT_NE(r.err.find("resnet: cannot write new/last.safetensors"), std::string::npos) << r.err;
-  static const std::set<std::string> kWhole = {"model.safetensors", "config.json", "metrics.csv",
-                                               "confusion.csv", "confusion.png"};
+  static const std::set<std::string> kWhole = {"model.safetensors", "config.json",
+                                               "metrics.csv",       "confusion.csv",
+                                               "confusion.png",     "confusion.svg"};
   for (const auto& entry : fs::directory_iterator(home_.path() / "new")) {
     const std::string name = entry.path().filename().string();
     EXPECT_TRUE(kWhole.contains(name) || name.starts_with("events.")) << name;

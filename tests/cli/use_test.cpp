@@ -83,7 +83,7 @@ Outcome* Use::drawn = nullptr;
 TEST_F(Use, TrainFillsTheFolderOfTheRun) {
   ASSERT_EQ(trained->code, 0) << trained->err;
   for (const char* name : {"model.safetensors", "last.safetensors", "config.json", "metrics.csv",
-                           "confusion.csv", "confusion.png"}) {
+                           "confusion.csv", "confusion.png", "confusion.svg"}) {
     EXPECT_GT(read_file(home->path() / "run" / name).size(), 0U) << name;
   }
   const auto is_events = [](const auto& e) {
@@ -147,17 +147,50 @@ TEST_F(Use, EvalWritesEveryAnswer) {
   EXPECT_DOUBLE_EQ(judged.at("top1"), right / 16.0);
 }
 
+TEST_F(Use, EqualCropsAreSaid) {
+  const std::string note = "pictures are as large as the network's input";
+  const Outcome judged = resnet({"eval", "run", kGalaxies, "--seed", "3", "--crops", "5"});
+  ASSERT_EQ(judged.code, 0) << judged.err;
+  EXPECT_NE(judged.err.find(note), std::string::npos) << judged.err;
+  EXPECT_EQ(judged.err.find(note), judged.err.rfind(note)) << "once";
+  const Outcome one = resnet({"eval", "run", kGalaxies, "--seed", "3"});
+  EXPECT_EQ(one.err.find(note), std::string::npos) << one.err;
+}
+
+TEST_F(Use, PackedDataTrainsAndIsJudgedAsItWas) {
+  const Outcome packed = resnet({"data", "pack", kGalaxies, "--seed", "3", "-o", "g.pack"});
+  ASSERT_EQ(packed.code, 0) << packed.err;
+  EXPECT_NE(packed.out.find("8 classes"), std::string::npos) << packed.out;
+  auto own = json({"eval", "run", kGalaxies, "--seed", "3", "--json"});
+  auto there = json({"eval", "run", "g.pack", "--json"});
+  for (const char* key : {"top1", "loss", "images", "confusion"}) {
+    EXPECT_EQ(own.at(key), there.at(key)) << key;
+  }
+  EXPECT_EQ(json({"data", "stats", "g.pack", "--json"}).at("mean"),
+            json({"data", "stats", kGalaxies, "--seed", "3", "--json"}).at("mean"));
+  const Outcome again = resnet({"train", "g.pack", "--arch", "resnet8", "--epochs", "1",
+                                "--batch-size", "16", "--out", "packed-run", "--per-class", "4"});
+  EXPECT_EQ(again.code, 0) << again.err;
+  const Json made = json({"data", "pack", "pictures", "--size", "12", "--format", "jpeg",
+                          "--quality", "80", "-o", "p", "--json"});
+  EXPECT_EQ(made.at("pictures"), 16);
+  EXPECT_EQ(made.at("skipped"), Json::array());
+  EXPECT_EQ(json({"data", "check", "p", "--json"}).at("train").at("largest"), Json({12, 12}));
+}
+
 TEST_F(Use, ExportedModelsComeBack) {
   const Json own = json({"summary", "run", "--json"});
-  for (const std::string to : {"torch", "safetensors", "onnx"}) {
+  for (const auto& [to, file] : {std::pair<std::string, std::string>{"torch", "foreign.pth"},
+                                 {"safetensors", "foreign.safetensors"},
+                                 {"onnx", "foreign.onnx"}}) {
     SCOPED_TRACE(to);
-    const Outcome out = resnet({"export", "run", "--to", to, "-o", "foreign." + to});
+    const Outcome out = resnet({"export", "run", "--to", to, "-o", file});
     ASSERT_EQ(out.code, 0) << out.err;
-    const Json back = json({"import", "foreign." + to, "-o", "back.safetensors", "--json"});
+    const Json back = json({"import", file, "-o", "back.safetensors", "--json"});
     EXPECT_EQ(back.at("architecture"), own.at("architecture"));
     EXPECT_EQ(back.at("classes"), 8);
     EXPECT_TRUE(back.at("notes").is_array());
-    const Outcome tuned = resnet({"train", kGalaxies, "--weights", "foreign." + to, "--epochs", "1",
+    const Outcome tuned = resnet({"train", kGalaxies, "--weights", file, "--epochs", "1",
                                   "--freeze-until", "avgpool", "--augment", "none", "--threads",
                                   "1", "--batch-size", "8", "--out", "tuned-" + to});
     EXPECT_EQ(tuned.code, 0) << tuned.err;

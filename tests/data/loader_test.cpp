@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "data/support.h"
+#include "formats/jpegs.h"
 #include "resnet/data.h"
 
 namespace resnet {
@@ -304,6 +305,46 @@ TEST(Loader, ReadsReducedPicturesOnlyWhenTrainingAsksForIt) {
     EXPECT_EQ(calls,
               fast ? std::vector<std::int64_t>(4, -9) : std::vector<std::int64_t>({0, 1, 2, 3}));
     calls.clear();
+  }
+}
+
+/// Decodes pictures as a whole, whatever part is wanted.
+class Whole final : public Dataset {
+ public:
+  explicit Whole(DatasetPtr base) : base_(std::move(base)) {}
+  std::int64_t size() const override { return base_->size(); }
+  const std::vector<std::string>& class_names() const override { return base_->class_names(); }
+  int label(std::int64_t i) const override { return base_->label(i); }
+  std::string name(std::int64_t i) const override { return base_->name(i); }
+  void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
+
+ private:
+  DatasetPtr base_;
+};
+
+TEST(Loader, DecodesNoMoreThanRandomCropsNeed) {
+  const TemporaryFolder folder;
+  for (char i = 0; i < 16; ++i) {
+    const ByteVector jpeg = make_jpeg(150 + i, 90 + 2 * i, {.progressive = i == 5});
+    folder.write(std::string(i % 2 == 0 ? "a/" : "b/") + static_cast<char>('a' + i) + ".jpg",
+                 with_orientation(jpeg, static_cast<char>(i / 2 + 1)));
+  }
+  const DatasetPtr data = open_data({.source = folder.path().string(), .val_fraction = 0.1}).train;
+  ASSERT_EQ(data->size(), 14);
+  for (const bool upright : {true, false}) {
+    Preprocessing prep = plain(32);
+    prep.upright = upright;
+    const LoaderOptions options{.batch_size = 7, .threads = 2};
+    for (const Augmentation& a : {augmentation_preset("imagenet"), everything()}) {
+      Loader partly(data, prep, a, options);
+      Loader wholly(std::make_shared<Whole>(data), prep, a, options);
+      for (int epoch = 0; epoch < 6; ++epoch) {
+        partly.start_epoch(epoch);
+        wholly.start_epoch(epoch);
+        EXPECT_TRUE(drain(partly) == drain(wholly)) << epoch;
+      }
+      EXPECT_TRUE(partly.bad_pictures().empty());
+    }
   }
 }
 

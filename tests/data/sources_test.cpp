@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <hdf5.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <set>
@@ -110,6 +111,10 @@ TEST(OpenTable, ErrorsNameTheLine) {
         {"x.csv: line 2", "no.png", "relative to"});
   wrong("a.png,cat\nb.png,cat\n", ErrorCode::kBadData, {"one class"});
   wrong("path,label\n", ErrorCode::kNotFound, {"x.csv"});
+  for (const char* header : {"foo,bar", "path,foo", "foo,label,split", "foo,bar,baz,path"}) {
+    wrong(std::string(header) + "\na.png,cat\nb.png,dog\n", ErrorCode::kBadData,
+          {"x.csv: line 1", header, "names the columns", "filename", "category", "subset"});
+  }
 }
 
 // -------------------------------------------------------------------------------------- WebDataset
@@ -126,6 +131,25 @@ ByteVector shard(int first, int count, const std::function<std::string(int)>& la
 }
 
 std::string mod3(int i) { return std::to_string(i % 3) + "\n"; }
+
+TEST(OpenWebDataset, MoreShardsThanFilesMayBeOpen) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 300; ++i) {
+    folder.write(fmt::format("{}-{:04}.tar", i % 2 == 0 ? "train" : "val", i), shard(i, 1, mod3));
+  }
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{200, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  const DataSplits data = open(folder.path());
+  for (int round = 0; round < 2; ++round) {
+    for (std::int64_t i = 0; i < 150; ++i) {
+      EXPECT_EQ(data.train->image(i).pixels, pixels(static_cast<std::uint32_t>(2 * i)));
+      EXPECT_EQ(data.val->image(i).pixels, pixels(static_cast<std::uint32_t>(2 * i + 1)));
+    }
+  }
+  setrlimit(RLIMIT_NOFILE, &before);
+}
 
 TEST(OpenWebDataset, PartsByNamesOfShards) {
   const TemporaryFolder folder;

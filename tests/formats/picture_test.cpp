@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "formats/jpegs.h"
 #include "formats/support.h"
 
 namespace resnet {
@@ -118,6 +119,153 @@ TEST(Picture, MayBeDecodedSmaller) {
   }
   options.shorter_side = 2;
   EXPECT_EQ(decode(file_of("rgb_8.png"), ColorMode::kRgb, options).width, 11);
+}
+
+// ---------------------------------------------------------------------------------- parts of
+// pictures
+
+struct NamedLayout {
+  const char* name;
+  JpegLayout layout;
+};
+
+const NamedLayout kLayouts[] = {
+    {"grey", {.components = 1, .sampling = {{{1, 1}}}}},
+    {"grey_2x2", {.components = 1, .sampling = {{{2, 2}}}}},
+    {"s444", {.sampling = {{{1, 1}, {1, 1}, {1, 1}}}}},
+    {"s422", {.sampling = {{{2, 1}, {1, 1}, {1, 1}}}}},
+    {"s440", {.sampling = {{{1, 2}, {1, 1}, {1, 1}}}}},
+    {"s420", {}},
+    {"s411", {.sampling = {{{4, 1}, {1, 1}, {1, 1}}}}},
+    {"s410", {.sampling = {{{4, 2}, {1, 1}, {1, 1}}}}},
+    {"s441", {.sampling = {{{1, 4}, {1, 1}, {1, 1}}}}},
+    {"uneven", {.sampling = {{{2, 2}, {2, 1}, {1, 2}}}}},
+    {"chroma_larger", {.sampling = {{{1, 1}, {2, 2}, {1, 1}}}}},
+    {"cmyk", {.components = 4, .sampling = {{{2, 2}, {1, 1}, {1, 1}, {2, 2}}}}},
+    {"restarts", {.restart = 3}},
+    {"arithmetic", {.arithmetic = true}},
+    {"progressive", {.progressive = true}},
+};
+
+class Parts : public testing::TestWithParam<NamedLayout> {};
+
+/// Each corner, each side, single pixels, and parts anywhere of every size.
+std::vector<Rect> parts_of(int width, int height) {
+  std::vector<Rect> parts = {{0, 0, width, height},         {0, 0, 1, 1},
+                             {width - 1, 0, 1, 1},          {0, height - 1, 1, 1},
+                             {width - 1, height - 1, 1, 1}, {0, height / 2, width, 1},
+                             {width / 2, 0, 1, height}};
+  std::uint32_t state = 5;
+  const auto below = [&](int n) {
+    state = state * 1103515245U + 12345U;
+    return static_cast<int>((state >> 8) % static_cast<std::uint32_t>(n));
+  };
+  for (int i = 0; i < 60; ++i) {
+    const int w = 1 + below(width);
+    const int h = 1 + below(height);
+    parts.push_back({below(width - w + 1), below(height - h + 1), w, h});
+  }
+  return parts;
+}
+
+void expect_equal_parts(const ByteVector& file, int shorter_side) {
+  PictureOptions options;
+  options.shorter_side = shorter_side;
+  const Image whole = decode_picture(file, "x.jpg", ColorMode::kRgb, options);
+  for (const Rect& part : parts_of(whole.width, whole.height)) {
+    options.pick = [&](int width, int height, int orientation) {
+      EXPECT_EQ(width, whole.width);
+      EXPECT_EQ(height, whole.height);
+      EXPECT_EQ(orientation, whole.orientation);
+      return part;
+    };
+    const Image image = decode_picture(file, "x.jpg", ColorMode::kRgb, options);
+    const Image expected = part_of_picture(whole, part);
+    ASSERT_EQ(image.width, part.width);
+    ASSERT_EQ(image.height, part.height);
+    ASSERT_EQ(image.orientation, whole.orientation);
+    ASSERT_TRUE(image.pixels == expected.pixels)
+        << part.width << " x " << part.height << " from " << part.left << ", " << part.top << " of "
+        << whole.width << " x " << whole.height;
+  }
+}
+
+TEST_P(Parts, EqualThoseOfTheWholeToTheBit) {
+  for (const auto& [width, height] : {std::pair{150, 101}, {64, 96}, {7, 130}, {131, 5}, {1, 1}}) {
+    const ByteVector file = make_jpeg(width, height, GetParam().layout);
+    expect_equal_parts(file, 0);
+    for (const int denominator : {2, 4, 8}) {  // reduced sizes
+      expect_equal_parts(file, std::max(1, std::min(width, height) / denominator));
+    }
+  }
+}
+
+TEST_P(Parts, DamageOutsideIsFoundAsInTheWhole) {
+  const ByteVector file = make_jpeg(96, 80, GetParam().layout);
+  PictureOptions top;
+  top.pick = [](int, int, int) { return Rect{20, 4, 16, 8}; };
+  for (std::size_t length = 0; length < file.size(); length += 1 + file.size() / 200) {
+    EXPECT_THROW(decode({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)},
+                        ColorMode::kRgb, top),
+                 Error)
+        << length;
+  }
+  const auto can_read = [](const ByteVector& bytes, const PictureOptions& options) {
+    try {
+      decode(bytes, ColorMode::kRgb, options);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  };
+  std::size_t refused = 0;
+  for (std::size_t i = file.size() / 4; i < file.size(); i += 7) {
+    ByteVector damaged = file;
+    damaged[i] = std::byte{0xff};
+    const bool whole = can_read(damaged, {});
+    EXPECT_EQ(can_read(damaged, top), whole) << i;
+    refused += whole ? 0 : 1;
+  }
+  EXPECT_GT(refused, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jpeg, Parts, testing::ValuesIn(kLayouts),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Picture, PartsOfEveryKind) {
+  PictureOptions options;
+  options.pick = [](int, int, int) { return Rect{2, 1, 6, 3}; };
+  for (const TestPicture& p : kPictures) {
+    SCOPED_TRACE(p.name);
+    const ByteVector file = from_hex(p.file);
+    const Image whole = decode_picture(file, "x", ColorMode::kRgb);
+    if (whole.width < 8 || whole.height < 4) continue;
+    EXPECT_EQ(decode_picture(file, "x", ColorMode::kRgb, options).pixels,
+              part_of_picture(whole, {2, 1, 6, 3}).pixels);
+  }
+  for (const Rect& outside : {Rect{0, 0, 12, 1}, Rect{-1, 0, 1, 1}, Rect{0, 0, 0, 1},
+                              Rect{0, 7, 1, 1}, Rect{1, 0, 2147483647, 1}}) {
+    options.pick = [&](int, int, int) { return outside; };
+    for (const char* name : {"rgb_8.png", "baseline_420.jpg"}) {
+      expect_error(ErrorCode::kInvalidArgument, {"of a picture of 11 x 7", "a part inside it"},
+                   [&] { decode_picture(file_of(name), name, ColorMode::kRgb, options); });
+    }
+  }
+}
+
+TEST(Picture, PartsLieWhereTheyAreStored) {
+  Image image(5, 3, 1);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    image.pixels[i] = static_cast<std::uint8_t>(i);
+  }
+  for (int orientation = 0; orientation <= 9; ++orientation) {
+    image.orientation = orientation;
+    const Image turned = upright(image);
+    const Rect part{1, 0, 2, 3};
+    const Rect stored = stored_part(part, image.width, image.height, orientation);
+    EXPECT_EQ(upright(part_of_picture(image, stored)).pixels, part_of_picture(turned, part).pixels)
+        << orientation;
+  }
 }
 
 TEST(Picture, BrokenExifIsIgnored) {

@@ -165,5 +165,34 @@ TEST(Plot, TextsMayBeAnything) {
             std::string::npos);
 }
 
+TEST(MatrixPlot, NamesRowsAndColumns) {
+  const std::string svg = draw_svg(MatrixPlot{.title = "a < b",
+                                              .rows = "true class",
+                                              .columns = "answer",
+                                              .names = {"cat", "<dog>", "\x1b\xff"},
+                                              .counts = {98, 2, 0, 0, 7, 0, 0, 0, 0}});
+  expect_well_formed(svg);
+  EXPECT_EQ(count(svg, ">cat</text>"), 2U);
+  EXPECT_EQ(count(svg, ">&lt;dog&gt;</text>"), 2U);
+  EXPECT_EQ(count(svg, ">true class</text>"), 1U);
+  EXPECT_EQ(count(svg, ">answer</text>"), 1U);
+  EXPECT_EQ(count(svg, ">a &lt; b</text>"), 1U);
+  EXPECT_EQ(count(svg, ">98</text>"), 1U);
+  EXPECT_EQ(count(svg, "fill-opacity"), 3U) << "cells with nothing in them are left white";
+  EXPECT_EQ(count(svg, "fill-opacity=\"1.000\""), 1U);
+  EXPECT_EQ(count(svg, "nan"), 0U);
+}
+
+TEST(MatrixPlot, ManyClassesHaveNoNumbers) {
+  MatrixPlot plot;
+  for (int i = 0; i < 100; ++i) plot.names.push_back("c" + std::to_string(i));
+  plot.counts.assign(100 * 100, 12345);
+  const std::string svg = draw_svg(plot);
+  expect_well_formed(svg);
+  EXPECT_EQ(count(svg, "fill-opacity"), 10'000U);
+  EXPECT_EQ(count(svg, "12345"), 0U);
+  EXPECT_EQ(count(svg, ">c99</text>"), 2U);
+}
+
 }  // namespace
 }  // namespace resnet

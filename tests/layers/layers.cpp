@@ -32,8 +32,8 @@ constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
     {"graph.h", "graph"},       {"models.h", "models"},    {"data.h", "data"},
     {"variables.h", "core"},    {"program.h", "runtime"},  {"model_file.h", "exchange"},
     {"download.h", "download"}, {"weights.h", "exchange"}, {"pretrained.h", "exchange"},
-    {"train.h", "train"},       {"predictor.h", "train"},  {"peaks.h", "core"},
-    {"resnet.h", "train"},  // the umbrella
+    {"pack.h", "data"},         {"train.h", "train"},      {"predictor.h", "train"},
+    {"peaks.h", "core"},        {"resnet.h", "train"},  // the umbrella
 };
 
 // Libraries that show in one place only: what the include starts with, and the folder.

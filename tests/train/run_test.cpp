@@ -132,7 +132,7 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   ASSERT_EQ(warnings.size(), 1U);
   EXPECT_TRUE(mentions(warnings[0], "broken.png"));
   for (const char* file : {"model.safetensors", "last.safetensors", "config.json", "metrics.csv",
-                           "confusion.csv", "confusion.png"}) {
+                           "confusion.csv", "confusion.png", "confusion.svg"}) {
     EXPECT_TRUE(fs::exists(folder_ / "run" / file)) << file;
   }
   EXPECT_EQ(read_text_file(folder_ / "run" / "confusion.csv"),

@@ -69,7 +69,7 @@ TEST(Phases, RefuseWhatMakesNoSense) {
   const auto message = [](const TransferOptions& t) {
     return error_of([&] { phases_of(t, config_of("resnet18")); });
   };
-  EXPECT_IN("needs freeze_until", message({.unfreeze_at = {3}}));
+  EXPECT_IN("--unfreeze-at needs --freeze-until", message({.unfreeze_at = {3}}));
   EXPECT_IN("did you mean 'layer2'", message({.freeze_until = "layr2"}));
   EXPECT_IN("nothing to train", message({.freeze_until = "fc"}));
   EXPECT_IN("rising epochs", message({.freeze_until = "layer2", .unfreeze_at = {1}}));
@@ -609,9 +609,22 @@ TEST_F(Transfer, ErrorsNameWhatIsWrong) {
   message([](auto& o) { o.model.architecture = "resnet20"; }, ErrorCode::kBadData);
   EXPECT_IN("did you mean 'layer2", message([](auto& o) { o.model.splice = "layer2x"; }));
   EXPECT_IN("no layer is called", message([](auto& o) { o.transfer.freeze_until = "layer7"; }));
-  EXPECT_IN("no layer is called", message([](auto& o) {
+  EXPECT_IN("--freeze-until layer2: that layer lies behind the cut, --splice layer1",
+            message([](auto& o) {
               o.model.splice = "layer1";
               o.transfer.freeze_until = "layer2";
+            }));
+  EXPECT_IN("no layer is called", message([](auto& o) {
+              o.model.splice = "layer1";
+              o.transfer.freeze_until = "layer9";
+            }));
+  for (const char* head : {"fc", "fc.0"}) {
+    EXPECT_IN("it is the head", message([&](auto& o) { o.model.splice = head; }));
+  }
+  EXPECT_IN("--unfreeze-at 9: training ends after epoch 3", message([](auto& o) {
+              o.epochs = 3;
+              o.transfer.freeze_until = "layer2";
+              o.transfer.unfreeze_at = {2, 9};
             }));
   EXPECT_IN("lr_decay_per_stage", message([](auto& o) { o.transfer.lr_decay_per_stage = 0; }));
   EXPECT_IN("other shortcuts", message([](auto& o) { o.model.shortcut = Shortcut::kC; }));
