@@ -30,6 +30,12 @@ int run(const Flags& f) {
   } else {
     export_onnx(f.out, model, f.onnx);
   }
+  if (f.to != "onnx" && (!model.config.splice.empty() || model.config.head_hidden != 0)) {
+    std::fputs(
+        "note: the network was cut or has another head, which a state_dict does not say: keep "
+        "the model file, or export ONNX, to use it with resnet\n",
+        stderr);
+  }
   fmt::print("{}\n", f.out);
   return kSuccess;
 }

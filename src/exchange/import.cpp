@@ -134,6 +134,18 @@ struct File {
   }
 };
 
+constexpr std::string_view kCut =
+    "if it was cut (--splice), a state_dict does not say where: take the model file that it was "
+    "exported from, or export it as ONNX; else give --arch to see what differs";
+
+// Exported from here, it has torchvision's names up to the cut, and a head.
+bool may_be_cut(const File& file) {
+  const auto has = [&](std::string_view name) {
+    return std::ranges::any_of(file.candidates, [&](const auto& c) { return c.name == name; });
+  };
+  return has("conv1.weight") && (has("fc.weight") || has("fc.3.weight"));
+}
+
 // The configuration that the options, timm or the shapes name, with the shortcut that fits.
 ModelConfig choose_network(const File& file, const ImportOptions& options,
                            const std::optional<TimmConfig>& timm, MatchReport& report) {
@@ -170,9 +182,10 @@ ModelConfig choose_network(const File& file, const ImportOptions& options,
     }
     if (found.size() != 1) {
       fail(ErrorCode::kBadData, "{}: cannot tell which network this is: {}", file.path.string(),
-           found.empty() ? fmt::format("none that is known here has {} tensors of these shapes; "
-                                       "give --arch to see what differs from it",
-                                       file.shapes.size())
+           found.empty() ? fmt::format("none that is known here has {} tensors of these shapes; {}",
+                                       file.shapes.size(),
+                                       may_be_cut(file) ? std::string(kCut)
+                                                        : "give --arch to see what differs from it")
                          : describe(found));
     }
     report.notes.push_back(fmt::format("its shapes are those of {}", describe(found.front())));
@@ -220,6 +233,10 @@ void add_part(std::vector<std::string>& parts, const std::vector<T>& items, cons
   const bool right = std::ranges::any_of(
       fitted, [&](const ModelConfig& c) { return describe(c) == describe(config); });
   std::string advice = right ? std::string("give names with --rename OLD=NEW") : describe(fitted);
+  const bool only_less =
+      report.unexpected.empty() &&
+      std::ranges::all_of(report.wrong_shape, [](const auto& w) { return is_head(w.file); });
+  if (fitted.empty() && only_less && may_be_cut(file)) advice = kCut;
   if (!file.has_head && std::ranges::all_of(report.missing, is_head) &&
       report.wrong_shape.empty() && report.unexpected.empty()) {
     advice = "it has no last layer; --allow-missing-head takes it for transfer";

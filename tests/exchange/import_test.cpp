@@ -626,6 +626,18 @@ TEST_F(Import, ErrorsListMissingUnexpectedAndShapes) {
               weights);
 }
 
+TEST_F(Import, CutNetworksAreSaidToBeSo) {
+  ModelConfig cut = small_;
+  cut.splice = "layer2";
+  const Tensors weights = weights_of(cut);
+  EXPECT_IN("cannot tell which network this is", error(weights));
+  EXPECT_IN("if it was cut (--splice)", error(weights));
+  EXPECT_IN("take the model file", error(weights, {.architecture = "resnet8"}));
+  cut.splice.clear();
+  cut.head_hidden = 5;
+  EXPECT_IN("if it was cut (--splice)", error(weights_of(cut)));
+}
+
 TEST_F(Import, TwoTensorsForOnePlace) {
   const Tensors weights = weights_of(small_);
   Tensors tensors = weights;
