@@ -61,7 +61,7 @@ std::vector<double> values(const Variables& v, const std::string& name) {
 }
 
 const std::vector<std::string> kWeights = {"conv.weight", "conv.bias", "fc.weight", "fc.bias"};
-constexpr CompileOptions kOnReference{.device = Device::kReference};
+const CompileOptions kOnReference{.device = Device::kReference};
 
 TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
   StepOptions options;

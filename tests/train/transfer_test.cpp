@@ -115,7 +115,7 @@ TEST(LearningRates, ShrinkByTheDistanceFromTheHead) {
 
 // ------------------------------------------------------------------------------------ one step
 
-constexpr CompileOptions kOnReference{.device = Device::kReference};
+const CompileOptions kOnReference{.device = Device::kReference};
 
 std::vector<double> values(const Variables& v, const std::string& name) {
   const Tensor t = v.at(name).cast(DType::kF64);

@@ -218,6 +218,12 @@ std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
         p.x[1] >= 16 && p.y[1] >= 16) {
       list.push_back({"amx", [&v] { return make_amx_backward_weights(v); }});
     }
+    // Without AMX, oneDNN's gradient of strided weights crawls channels last; blocked it does not,
+    // and that is worth two changes of layout.
+    const bool strided = p.a.stride_h > 1 || p.a.stride_w > 1;
+    if (p.op == Op::kConv2dBackwardWeights && strided && !has_amx()) {
+      dnnl("blocked", direct, kBlockedLayout, kBlockedLayout);
+    }
     dnnl("channels-last", direct, kChannelsLast, kChannelsLast);
     return list;
   }
