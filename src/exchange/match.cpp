@@ -365,8 +365,11 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
     if (!fresh) {
       fail(ErrorCode::kBadData,
            "'{}' and '{}' both stand for '{}'; choose one with --prefix, or leave one out with "
-           "--ignore",
-           it->second, c.file, c.name);
+           "--ignore{}",
+           it->second, c.file, c.name,
+           c.name.starts_with("fc.")
+               ? "; a head of two layers (--head-hidden) is read from the model file alone"
+               : "");
     }
   }
   return result;

@@ -135,8 +135,10 @@ TEST(Executor, NoticesWritesOutside) {
 TEST(OpCases, AreManyAndCoverEveryOp) {
   EXPECT_GE(op_cases().size(), 80U);
   std::set<Op> seen;
-  for (const OpCase& c : op_cases()) {
-    for (const Node& node : c.graph.nodes()) seen.insert(node.op);
+  for (const auto* cases : {&op_cases(), &bf16_cases()}) {
+    for (const OpCase& c : *cases) {
+      for (const Node& node : c.graph.nodes()) seen.insert(node.op);
+    }
   }
   for (int op = 0; op <= static_cast<int>(Op::kFoldBias); ++op) {
     EXPECT_TRUE(seen.contains(static_cast<Op>(op))) << name_of(static_cast<Op>(op));

@@ -635,7 +635,7 @@ TEST_F(Import, CutNetworksAreSaidToBeSo) {
   EXPECT_IN("take the model file", error(weights, {.architecture = "resnet8"}));
   cut.splice.clear();
   cut.head_hidden = 5;
-  EXPECT_IN("if it was cut (--splice)", error(weights_of(cut)));
+  EXPECT_IN("a head of two layers (--head-hidden)", error(weights_of(cut)));
 }
 
 TEST_F(Import, TwoTensorsForOnePlace) {

@@ -205,8 +205,8 @@ int preferred_winograd(const Problem& p) {
 
 // Everything that could compute this node, in the order of preference where nothing is measured:
 // the first that can be made. A new kernel is one more line here.
-std::vector<Candidate> candidates(const NodeView& v, const Problem& p) {
-  std::vector<Candidate> list;
+std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
+  std::vector<KernelCandidate> list;
   const auto dnnl = [&](std::string_view name, dnnl::algorithm algorithm, Layout x, Layout y) {
     list.push_back({name, [&v, &p, c = DnnlConv{algorithm, x, y}] { return dnnl_conv(v, p, c); }});
   };
@@ -280,13 +280,13 @@ std::string tuning_key(const NodeView& v, const Problem& p) {
 
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);
-  std::vector<Candidate> list = candidates(v, p);
+  std::vector<KernelCandidate> list = candidates(v, p);
   const std::string fastest = v.target.tuner().fastest(
       v, [&] { return tuning_key(v, p); }, list);
   std::stable_partition(list.begin(), list.end(),
-                        [&](const Candidate& c) { return c.name == fastest; });
+                        [&](const KernelCandidate& c) { return c.name == fastest; });
   std::optional<KernelChoice> slow;  // oneDNN's own naive loops, if nothing else fits
-  for (const Candidate& c : list) {
+  for (const KernelCandidate& c : list) {
     try {
       KernelChoice choice = c.make();
       if (choice.name.rfind("ref", 0) != 0) return choice;

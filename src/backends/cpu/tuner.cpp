@@ -123,7 +123,7 @@ Tuner::Tuner(std::filesystem::path file) : file_(std::move(file)) {
 }
 
 std::string Tuner::fastest(const NodeView& v, const std::function<std::string()>& make_key,
-                           const std::vector<Candidate>& list) {
+                           const std::vector<KernelCandidate>& list) {
   if (file_.empty() || list.size() < 2) return "";
   const std::string key = make_key();
   const auto known = table_.find(key);
@@ -133,7 +133,7 @@ std::string Tuner::fastest(const NodeView& v, const std::function<std::string()>
   if (known != table_.end() && offered(known->second)) return known->second;
   std::string winner;
   double best = 1e30;
-  for (const Candidate& c : list) {
+  for (const KernelCandidate& c : list) {
     try {
       KernelChoice choice = c.make();
       if (choice.name.rfind("ref", 0) == 0) continue;  // oneDNN's naive loops

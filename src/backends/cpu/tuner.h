@@ -16,7 +16,7 @@ namespace resnet {
 struct NodeView;
 
 /// One way to compute a node.
-struct Candidate {
+struct KernelCandidate {
   std::string_view name;               ///< in the tuner's table; never reused for another kernel
   std::function<KernelChoice()> make;  ///< throws dnnl::error where the library has no such kernel
 };
@@ -31,7 +31,7 @@ class Tuner {
   /// added to it. What the table has is never measured again, so that choices stay. Empty when
   /// there is no file, or when no candidate can be made.
   std::string fastest(const NodeView& v, const std::function<std::string()>& key,
-                      const std::vector<Candidate>& list);
+                      const std::vector<KernelCandidate>& list);
 
  private:
   void remember(const std::string& key, const std::string& kernel);
