@@ -2,7 +2,7 @@
 // it, so that training, evaluation and serving cannot disagree about classes or preprocessing.
 //
 //     ModelFile model = load_model("runs/flowers");            // a file or a run's folder
-//     Program program(inference_graph(model.config, 1), to_variables(model));
+//     Program program(inference_graph(model, 1), to_variables(model));
 //
 // Weights lie under torchvision's names: Python reads the file with `safetensors` and, for the
 // architectures that torchvision has, load_state_dict takes it as it is. The keys of the metadata
@@ -13,10 +13,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "resnet/data.h"
 #include "resnet/models.h"
+#include "resnet/quantized_graph.h"
 #include "resnet/tensor.h"
 #include "resnet/variables.h"
 
@@ -29,9 +31,19 @@ struct ModelFile {
   Preprocessing preprocessing;
   /// Where the model comes from, in free text: "data", "epochs", "top1", "version", "date", …
   std::map<std::string, std::string> provenance;
-  /// Parameters and running statistics, f32: exactly those of `inference_graph(config, 1)`.
+  /// Parameters and running statistics: exactly those of `inference_graph(model, 1)`; f32, on
+  /// integers i8.
   std::map<std::string, Tensor> weights;
+  /// Of a network on 8-bit integers (`quantize_model`); empty for others.
+  Quantization quantization = {};
 };
+
+/// The network for answers: `inference_graph(config, batch)`, on integers if the model is. Another
+/// side of the pictures than the model's own may be given.
+Graph inference_graph(const ModelFile& model, std::int64_t batch, std::int64_t image_size = 0);
+
+/// Throws kUnsupported, saying what cannot be done, for a network on integers.
+void refuse_quantized(const ModelFile& model, std::string_view what);
 
 /// Writes the file atomically: afterwards there is the old file or the complete new one.
 /// Throws kInvalidArgument when the parts do not fit together (a missing tensor, a wrong shape, a

@@ -13,6 +13,8 @@
 #include "resnet/predictor.h"
 #include "resnet/pretrained.h"
 #include "resnet/program.h"
+#include "resnet/quantize.h"
+#include "resnet/quantized_graph.h"
 #include "resnet/tensor.h"
 #include "resnet/train.h"
 #include "resnet/variables.h"

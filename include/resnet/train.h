@@ -334,8 +334,8 @@ struct EvalOptions {
   /// Sides of the network's input, e.g. {224, 256, 288}, over which probabilities are averaged,
   /// too. The resize before the crop keeps its proportion to the side, or is the side where the
   /// model does not resize. Empty: the model's own. A program is compiled for each.
-  std::vector<int> scales;
-  std::function<void(std::int64_t done, std::int64_t images)> progress;
+  std::vector<int> scales = {};
+  std::function<void(std::int64_t done, std::int64_t images)> progress = {};
   std::function<void(const Answer&)> each = {};  ///< `evaluate`: every readable picture, in order.
   const std::atomic<bool>* stop = nullptr;       ///< Ends with kInterrupted.
 };

@@ -31,6 +31,7 @@ void add_data(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_find_lr(CLI::App& app, Action& action);
 void add_embed(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_import(CLI::App& app, Action& action);
 void add_export(CLI::App& app, Action& action);
 void add_plot(CLI::App& app, Action& action);

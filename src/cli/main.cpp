@@ -156,6 +156,7 @@ int run(int argc, char** argv) {
   add_bench(app, action);
   add_find_lr(app, action);
   add_embed(app, action);
+  add_quantize(app, action);
   add_import(app, action);
   add_export(app, action);
   add_plot(app, action);

@@ -363,6 +363,7 @@ ImportedModel import_our_own(WeightsFile content, const std::filesystem::path& p
                              const ImportOptions& options) {
   ImportedModel result{to_model({std::move(content.tensors), std::move(content.metadata)}, path),
                        {.format = "model file"}};
+  refuse_quantized(result.model, "trained, or imported again");
   for (const auto& [name, shape] : parameters_of(result.model.config)) {
     result.report.matched.push_back({name, name});
   }

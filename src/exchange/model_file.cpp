@@ -21,7 +21,11 @@ using Json = nlohmann::json;
 
 // Version 2 has two members more; a file that does not need them is of version 1, so that older
 // programs read it.
-constexpr std::string_view kVersion = "1", kSplicedVersion = "2";
+// Version 3 is of networks on integers and has those, too.
+constexpr std::string_view kVersion = "1", kSplicedVersion = "2", kQuantizedVersion = "3";
+// Tensors of scales stand beside those of the network: of a layer's weights [filters], and of an
+// activation [1] under the name of what makes it.
+constexpr std::string_view kWeightScale = ".weight_scale", kOutputScale = ".output_scale";
 constexpr std::string_view kVersionKey = "resnet.format";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
 constexpr std::size_t kMaxLayerName = 256;
@@ -91,32 +95,65 @@ void check_description(const ModelFile& m, const Complaint& bad) {
 // PyTorch counts batches beside its running statistics; nothing depends on the number.
 bool is_batch_counter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
 
+// The tensors of scales among those of a file. Their values stay 1 until they are read.
+Quantization scales_among(const std::map<std::string, TensorType>& tensors, const Complaint& bad) {
+  Quantization q;
+  for (const auto& [name, type] : tensors) {
+    const bool weights = name.ends_with(kWeightScale), output = name.ends_with(kOutputScale);
+    if (!weights && !output) continue;
+    if (type.dtype != DType::kF32 || type.shape.size() != 1 || (output && type.shape[0] != 1)) {
+      bad.raise("tensor '{}' must hold f32 scales, {}, found {} {}", name,
+                output ? "one" : "one for each filter", name_of(type.dtype), to_string(type.shape));
+    }
+    const std::string stem =
+        name.substr(0, name.size() - (weights ? kWeightScale : kOutputScale).size());
+    if (weights) {
+      q.weights[stem].assign(static_cast<std::size_t>(type.shape[0]), 1.0F);
+    } else {
+      q.activations[stem] = 1.0F;
+    }
+  }
+  if (q.empty()) bad.raise("a network on integers has no tensor of scales");
+  return q;
+}
+
+bool is_scale(const std::string& name, const Quantization& q) {
+  return !q.empty() && (name.ends_with(kWeightScale) || name.ends_with(kOutputScale));
+}
+
 // `found` maps names to {dtype, shape}. Complains of the first tensor that does not fit the
 // network.
-void check_tensors(const ModelConfig& config, const std::map<std::string, TensorType>& found,
-                   const Complaint& bad) {
-  std::set<std::string_view> known;
-  const auto expected = bad.run([&] { return parameters_of(config); });
-  for (const auto& [name, shape] : expected) {
+void check_tensors(const ModelConfig& config, const Quantization& quantization,
+                   const std::map<std::string, TensorType>& found, const Complaint& bad) {
+  std::set<std::string> known;
+  const Graph graph = bad.run([&] {
+    Graph g = inference_graph(config, 1);
+    return quantization.empty() ? g : quantize_graph(g, quantization);
+  });
+  for (const Value v : graph.parameters()) {
+    const auto& [name, type] = std::pair(graph.node(v).name, graph.type(v));
     const auto it = found.find(name);
     if (it == found.end()) {
       bad.raise("{} needs a tensor '{}' {}, none was found among {}", config.architecture, name,
-                to_string(shape), found.size());
+                to_string(type.shape), found.size());
     }
-    if (it->second.shape != shape) {
+    if (it->second.shape != type.shape) {
       bad.raise(
           "tensor '{}' of {} with {} classes and {} channels must have the shape {}, found {}",
-          name, config.architecture, config.classes, config.channels, to_string(shape),
+          name, config.architecture, config.classes, config.channels, to_string(type.shape),
           to_string(it->second.shape));
     }
-    if (!is_floating(it->second.dtype)) {
-      bad.raise("tensor '{}' must hold floating-point numbers, found {}", name,
+    const bool fits =
+        type.dtype == DType::kF32 ? is_floating(it->second.dtype) : it->second.dtype == type.dtype;
+    if (!fits) {
+      bad.raise("tensor '{}' must hold {}, found {}", name,
+                type.dtype == DType::kF32 ? "floating-point numbers" : "8-bit integers",
                 name_of(it->second.dtype));
     }
     known.insert(name);
   }
   for (const auto& [name, type] : found) {
-    if (!known.contains(name) && !is_batch_counter(name)) {
+    if (!known.contains(name) && !is_batch_counter(name) && !is_scale(name, quantization)) {
       bad.raise("tensor '{}' {} is not part of {}", name, to_string(type.shape),
                 config.architecture);
     }
@@ -150,7 +187,8 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
                       {"stride_on_first_1x1", c.stride_on_first_1x1},
                       {"zero_gamma", c.zero_gamma},
                       {"dropout", c.dropout}};
-  const bool spliced = !c.splice.empty() || c.head_hidden != 0;
+  const bool quantized = !m.quantization.empty();
+  const bool spliced = quantized || !c.splice.empty() || c.head_hidden != 0;
   if (spliced) {
     texts["options"]["splice"] = c.splice;
     texts["options"]["head_hidden"] = c.head_hidden;
@@ -163,7 +201,9 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
       {"format", "pt"},
-      {std::string(kVersionKey), std::string(spliced ? kSplicedVersion : kVersion)},
+      {std::string(kVersionKey), std::string(quantized ? kQuantizedVersion
+                                             : spliced ? kSplicedVersion
+                                                       : kVersion)},
       {"architecture", c.architecture}};
   for (const auto& [key, json] : texts) {
     try {
@@ -302,12 +342,12 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
          "`resnet train` wrote, or write these weights with save_model()",
          path.string());
   }
-  const bool spliced = version->second == kSplicedVersion;
+  const bool spliced = version->second == kSplicedVersion || version->second == kQuantizedVersion;
   if (version->second != kVersion && !spliced) {
     fail(ErrorCode::kUnsupported,
-         "{}: a model file of format version '{}', this program reads versions {} and {}; use a "
+         "{}: a model file of format version '{}', this program reads versions {} to {}; use a "
          "newer program",
-         path.string(), version->second.substr(0, 20), kVersion, kSplicedVersion);
+         path.string(), version->second.substr(0, 20), kVersion, kQuantizedVersion);
   }
 
   ModelFile m;
@@ -365,12 +405,20 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
   return file;
 }
 
+bool is_quantized(const std::map<std::string, std::string>& metadata) {
+  const auto version = metadata.find(std::string(kVersionKey));
+  return version != metadata.end() && version->second == kQuantizedVersion;
+}
+
 // The checked description of a file that holds these tensors.
 ModelFile describe(const std::map<std::string, std::string>& metadata,
                    const std::map<std::string, TensorType>& tensors,
                    const std::filesystem::path& path) {
   ModelFile model = resnet::from_metadata(metadata, path);
-  check_tensors(model.config, tensors, on_read(path));
+  const Complaint bad = on_read(path);
+  Quantization scales;
+  if (is_quantized(metadata)) scales = scales_among(tensors, bad);
+  check_tensors(model.config, scales, tensors, bad);
   return model;
 }
 
@@ -387,13 +435,30 @@ std::map<std::string, TensorType> types_of(const std::map<std::string, Tensor>& 
   return types;
 }
 
+// As tensors lie in a model: f32, but for integers.
+Tensor stored(const Tensor& t) { return is_floating(t.dtype()) ? t.cast(DType::kF32) : t; }
+
 }  // namespace
+
+Graph inference_graph(const ModelFile& model, std::int64_t batch, std::int64_t image_size) {
+  ModelConfig config = model.config;
+  if (image_size != 0) config.image_size = image_size;
+  Graph graph = inference_graph(config, batch);
+  return model.quantization.empty() ? graph : quantize_graph(graph, model.quantization);
+}
+
+void refuse_quantized(const ModelFile& model, std::string_view what) {
+  if (model.quantization.empty()) return;
+  fail(ErrorCode::kUnsupported,
+       "{} on 8-bit integers cannot be {}; use the model that it was quantised from",
+       model.config.architecture, what);
+}
 
 std::map<std::string, std::string> to_metadata(const ModelFile& model,
                                                const std::filesystem::path& path) {
   const Complaint bad = on_write(path);
   check_description(model, bad);
-  check_tensors(model.config, types_of(model.weights), bad);
+  check_tensors(model.config, model.quantization, types_of(model.weights), bad);
   return to_metadata(model, bad);
 }
 
@@ -413,7 +478,15 @@ void save_model(const std::filesystem::path& path, const ModelFile& model) {
   const auto metadata = to_metadata(model, path);
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : model.weights) {
-    if (!is_batch_counter(name)) tensors[name] = tensor.cast(DType::kF32);
+    if (!is_batch_counter(name)) tensors[name] = stored(tensor);
+  }
+  const Quantization& q = model.quantization;
+  for (const auto& [layer, scales] : q.weights) {
+    tensors[layer + std::string(kWeightScale)] = Tensor::from<float>(
+        {std::ssize(scales)}, std::span<const float>(scales.data(), scales.size()));
+  }
+  for (const auto& [name, scale] : q.activations) {
+    tensors[name + std::string(kOutputScale)] = Tensor::full({1}, scale);
   }
   write_safetensors(path, tensors, metadata);
 }
@@ -423,9 +496,23 @@ ModelFile load_model_description(const std::filesystem::path& path) {
 }
 
 ModelFile to_model(Safetensors content, const std::filesystem::path& path) {
-  ModelFile model = describe(content.metadata, types_of(content.tensors), path);
+  const auto types = types_of(content.tensors);
+  ModelFile model = describe(content.metadata, types, path);
+  const Complaint bad = on_read(path);
+  if (is_quantized(content.metadata)) {
+    Quantization& q = model.quantization = scales_among(types, bad);
+    for (auto& [layer, scales] : q.weights) {
+      const Tensor& t = content.tensors.at(layer + std::string(kWeightScale));
+      std::ranges::copy(t.as<float>(), scales.begin());
+    }
+    for (auto& [name, scale] : q.activations) {
+      scale = content.tensors.at(name + std::string(kOutputScale)).as<float>()[0];
+    }
+    check_tensors(model.config, q, types, bad);  // now with the values of the scales
+  }
   for (auto& [name, tensor] : content.tensors) {
-    if (!is_batch_counter(name)) model.weights[name] = tensor.cast(DType::kF32);
+    if (is_batch_counter(name) || is_scale(name, model.quantization)) continue;
+    model.weights[name] = stored(tensor);
   }
   return model;
 }

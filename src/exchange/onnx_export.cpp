@@ -262,6 +262,7 @@ class Exporter {
 
 void export_onnx(const std::filesystem::path& path, const ModelFile& model,
                  const OnnxExportOptions& options) {
+  refuse_quantized(model, "exported to ONNX");
   auto metadata = to_metadata(model, path);
   metadata.erase("format");  // of the tensors in a safetensors file
   const Graph graph = inference_graph(model.config, 1);

@@ -10,12 +10,21 @@
 namespace resnet {
 namespace {
 
+// What the head reads.
+Value features_of(const Graph& whole) {
+  const auto head = std::ranges::find_if(whole.nodes(), [](const Node& n) {
+    return (n.op == Op::kLinear || n.op == Op::kQuantizedLinear) && is_head(n.name);
+  });
+  RESNET_CHECK(head != whole.nodes().end());
+  return head->inputs[0];
+}
+
 // The network up to the layer; input "image", output "features".
-Graph graph_of(const ModelConfig& config, std::int64_t batch, const EmbedOptions& options) {
-  if (options.layer.empty()) return features_graph(config, batch);
+Graph graph_of(const ModelFile& model, std::int64_t batch, const EmbedOptions& options) {
   Graph graph(Mode::kInference);
-  const Graph whole = inference_graph(config, batch);
-  Value x = copy_subgraph(graph, whole, find_layer(whole, options.layer));
+  const Graph whole = inference_graph(model, batch);
+  const Value layer = options.layer.empty() ? features_of(whole) : find_layer(whole, options.layer);
+  Value x = dequantize(graph, copy_subgraph(graph, whole, layer));
   if (options.pool && graph.shape(x).size() == 4) x = graph.global_avg_pool(x);
   graph.mark_output("features", x);
   return graph;
@@ -29,7 +38,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
   load.max_bad_fraction = o.max_bad_fraction;
   Loader loader(data, model.preprocessing, Augmentation{}, load);
-  Program program(graph_of(model.config, batch, options), variables_of(model, o.device),
+  Program program(graph_of(model, batch, options), variables_of(model, o.device),
                   {.device = o.device, .threads = o.threads, .dtype = o.dtype}, load.layout);
 
   Embeddings result;

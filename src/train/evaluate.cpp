@@ -144,6 +144,7 @@ Preprocessing at_scale(const Preprocessing& own, int side) {
 
 ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
     : compile_{.device = options.device, .threads = options.threads, .dtype = options.dtype},
+      quantization_(model.quantization),
       variables_(variables_of(model, options.device)),
       most_(std::max<std::int64_t>(
           1, options.batch_size / std::max<std::int64_t>(1, std::ssize(options.views)))) {
@@ -173,7 +174,9 @@ Evaluator& ModelPrograms::evaluator(std::size_t scale, std::int64_t rows) {
   const auto found = s.by_rows.find(rows);
   if (found != s.by_rows.end()) return found->second;
   const DataLayout layout = LoaderOptions{}.layout;
-  return s.by_rows.emplace(rows, Evaluator(s.config, variables_, rows, compile_, layout))
+  Graph graph = inference_graph(s.config, rows);
+  if (!quantization_.empty()) graph = quantize_graph(graph, quantization_);
+  return s.by_rows.emplace(rows, Evaluator(graph, s.config.classes, variables_, compile_, layout))
       .first->second;
 }
 

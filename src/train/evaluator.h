@@ -67,6 +67,7 @@ class ModelPrograms {
 
  private:
   CompileOptions compile_;
+  Quantization quantization_;
   std::shared_ptr<Variables> variables_;
   std::vector<Scale> scales_;
   std::int64_t most_;  // pictures at a time

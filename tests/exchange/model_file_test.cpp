@@ -298,9 +298,9 @@ TEST_F(ModelFileTest, OtherFiles) {
 }
 
 TEST_F(ModelFileTest, NewerFormat) {
-  const Error e = load_damaged([](Safetensors& s) { s.metadata["resnet.format"] = "3"; });
+  const Error e = load_damaged([](Safetensors& s) { s.metadata["resnet.format"] = "4"; });
   EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
-  EXPECT_IN("version '3'", std::string(e.what()));
+  EXPECT_IN("version '4'", std::string(e.what()));
 }
 
 TEST_F(ModelFileTest, WrongTensors) {

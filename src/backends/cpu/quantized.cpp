@@ -1,9 +1,13 @@
 // Ops on 8-bit integers, by oneDNN and a few loops of our own. Their 4-D values lie channels last
 // (nhwc), which is what its fastest integer kernels want, from the first layer to the last.
+#include <omp.h>
+
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "backends/cpu/cpu_target.h"
+#include "backends/cpu/quantized_stem.h"
 #include "core/check.h"
 
 namespace resnet {
@@ -134,7 +138,56 @@ class WithResidual final : public Kernel {
   std::size_t bytes_;
 };
 
+// The first layer, from the picture on, by a kernel of our own.
+class Stem final : public Kernel {
+ public:
+  Stem(const stem::Problem& problem, std::vector<float> multipliers, int threads)
+      : problem_(problem), multipliers_(std::move(multipliers)), threads_(threads) {}
+  void run(const KernelArgs& args) override {
+    stem::run(problem_, static_cast<const float*>(args.in[0]),
+              static_cast<const std::int8_t*>(args.in[1]), static_cast<const float*>(args.in[2]),
+              multipliers_.data(), static_cast<std::uint8_t*>(args.out[0]), args.scratch, threads_);
+  }
+
+ private:
+  stem::Problem problem_;
+  std::vector<float> multipliers_;
+  int threads_;
+};
+
+std::optional<KernelChoice> make_stem(const NodeView& v) {
+  const auto& q = v.attributes<QuantizedAttributes>();
+  const Shape &x = v.in_shape(0), &w = v.in_shape(1), &y = v.out_shape();
+  ConvAttributes expected;
+  expected.stride_h = expected.stride_w = 2;
+  expected.pad_top = expected.pad_left = expected.pad_bottom = expected.pad_right = 3;
+  expected.relu = q.conv.relu;
+  if (v.in(0).dtype != DType::kF32 || q.dtype != DType::kU8 || q.conv != expected || w[2] != 7 ||
+      w[3] != 7) {
+    return std::nullopt;
+  }
+  const stem::Problem p{.pictures = x[0],
+                        .channels = x[1],
+                        .height = x[2],
+                        .width = x[3],
+                        .filters = w[0],
+                        .out_height = y[2],
+                        .out_width = y[3],
+                        .x_inverse = 1.0F / q.x_scale,
+                        .x_signed = q.x_dtype == DType::kI8};
+  if (!stem::usable(p)) return std::nullopt;
+  const int threads = omp_get_max_threads();
+  KernelChoice choice;
+  choice.kernel = std::make_unique<Stem>(p, multipliers(q), threads);
+  choice.name = "own:amx_int8";
+  choice.inputs.resize(3, kPlainLayout);
+  choice.outputs = {layout_of(v, v.out())};
+  choice.scratch_bytes = static_cast<std::size_t>(stem::scratch_bytes(p, threads));
+  return choice;
+}
+
 KernelChoice make_quantized_conv(const NodeView& v) {
+  if (auto own = make_stem(v)) return std::move(*own);
   const auto& q = v.attributes<QuantizedAttributes>();
   const ConvAttributes& a = q.conv;
   const memory::desc x = channels_last(v, integers_of(v)), y = channels_last(v, v.out());
