@@ -18,7 +18,9 @@
 #include "core/random.h"
 #include "formats/plot.h"
 #include "resnet/download.h"
+#include "resnet/model_file.h"
 #include "resnet/program.h"
+#include "resnet/quantize.h"
 #include "resnet/train.h"
 
 namespace resnet::cli {
@@ -281,7 +283,14 @@ class Step {
     const Graph graph = graph_of(f, config);
     auto variables = std::make_shared<Variables>();
     initialise(graph, *variables, 0);
-    return {graph, variables, f.compile};
+    if (f.dtype != "int8") return {graph, variables, f.compile};
+    ModelFile model;
+    model.config = config;
+    model.weights = from_variables(*variables, config);
+    variables.reset();
+    const Tensor image = normal_tensor({1, config.channels, config.image_size, config.image_size});
+    model = quantize_model(model, std::span(&image, 1));
+    return {quantize_graph(graph, model.quantization), to_variables(model), f.compile};
   }
   bool infer_;
   Tensor image_;
@@ -316,11 +325,11 @@ void check_flags(const Flags& f) {
     fail(ErrorCode::kInvalidArgument, "--roofline: expected a name that ends in .svg, got {}",
          f.roofline);
   }
-  if (f.dtype == "int8") {
-    fail(ErrorCode::kUnsupported, "--dtype: this version times f32 and bf16, not int8");
+  if (f.dtype != "f32" && f.dtype != "bf16" && f.dtype != "int8") {
+    fail(ErrorCode::kInvalidArgument, "--dtype: expected f32, bf16 or int8, got {}", f.dtype);
   }
-  if (f.dtype != "f32" && f.dtype != "bf16") {
-    fail(ErrorCode::kInvalidArgument, "--dtype: expected f32 or bf16, got {}", f.dtype);
+  if (f.dtype == "int8" && f.mode == "train") {
+    fail(ErrorCode::kInvalidArgument, "--dtype int8 is for inference; add --mode infer");
   }
 }
 
@@ -419,7 +428,8 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("--batch-size,--batch", f->batch, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
-  command->add_option("--dtype", f->dtype, "Of activations: f32 or bf16")->capture_default_str();
+  command->add_option("--dtype", f->dtype, "Of activations: f32, bf16 or, for inference, int8")
+      ->capture_default_str();
   command->add_option("--steps", f->steps, "Steps that are timed; default: 10, or more within 3 s")
       ->check(at_least(1));
   command->add_option("--warmup", f->warmup, "Steps before them")
