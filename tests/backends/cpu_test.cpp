@@ -68,6 +68,28 @@ INSTANTIATE_TEST_SUITE_P(Cases, CpuBf16, ::testing::ValuesIn(bf16_cases()), kNam
 // Kernels that shapes alone do not choose, but a table of measurements may.
 class CpuKernel : public ::testing::TestWithParam<std::string> {};
 
+// Without this the tests below could pass on other kernels.
+TEST(CpuKernels, AreThoseThatWerePreferred) {
+  const auto chosen = [](const char* prefer, Op op) {
+    const Shape x{1, 32, 14, 14}, w{32, 32, 3, 3};
+    ConvAttributes a{.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+    a.input_shape = x;
+    a.weight_shape = w;
+    Graph g(Mode::kTraining);
+    const Value second = g.input("b", op == Op::kConv2dBackwardWeights ? x : w);
+    const Value y = g.append(op, "conv", {g.input("a", x), second}, a);
+    const std::vector<Layout> have(2, kPlainLayout);
+    return make_cpu_target({.threads = 2, .prefer = prefer})->choose(g, g.node(y), have).name;
+  };
+  for (const Op op : {Op::kConv2d, Op::kConv2dBackwardData, Op::kConv2dBackwardWeights}) {
+    SCOPED_TRACE(name_of(op));
+    EXPECT_EQ(chosen("winograd-4", op), "own:winograd4");
+    EXPECT_NE(chosen("blocked", op).rfind("own", 0), 0U);
+  }
+  EXPECT_EQ(chosen("winograd-2", Op::kConv2d), "own:winograd2");
+  EXPECT_EQ(chosen("winograd-2", Op::kConv2dBackwardData), "own:winograd2");
+}
+
 TEST_P(CpuKernel, StaysWithinTheErrorBounds) {
   for (const OpCase& c : op_cases()) {
     if (c.name.rfind("conv_", 0) != 0) continue;

@@ -235,10 +235,12 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
   const bool own = winograd && winograd_fits(block);
   const bool gradient = p.op == Op::kConv2dBackwardWeights;
   const auto own_winograd = [&](int m) {
-    if (gradient && m == 4)
+    if (!gradient) {
+      list.push_back(
+          {m == 4 ? "winograd-4" : "winograd-2", [&v, m] { return make_winograd(v, m); }});
+    } else if (m == 4) {
       list.push_back({"winograd-4", [&v] { return make_winograd_gradient(v); }});
-    if (gradient) return;
-    list.push_back({m == 4 ? "winograd-4" : "winograd-2", [&v, m] { return make_winograd(v, m); }});
+    }
   };
   // With 16 channels oneDNN's transforms cost more than they save.
   const bool dnnls = winograd && block == 16 && p.x[1] >= 32 && p.y[1] >= 32;
@@ -281,10 +283,12 @@ std::string tuning_key(const NodeView& v, const Problem& p) {
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);
   std::vector<KernelCandidate> list = candidates(v, p);
-  const std::string fastest = v.target.tuner().fastest(
-      v, [&] { return tuning_key(v, p); }, list);
+  std::string first = v.target.options().prefer;
+  if (first.empty())
+    first = v.target.tuner().fastest(
+        v, [&] { return tuning_key(v, p); }, list);
   std::stable_partition(list.begin(), list.end(),
-                        [&](const KernelCandidate& c) { return c.name == fastest; });
+                        [&](const KernelCandidate& c) { return c.name == first; });
   std::optional<KernelChoice> slow;  // oneDNN's own naive loops, if nothing else fits
   for (const KernelCandidate& c : list) {
     try {
