@@ -247,9 +247,13 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
   const auto dnnl_winograd = [&] {
     dnnl("dnnl-winograd", dnnl::algorithm::convolution_winograd, kBlockedLayout, kBlockedLayout);
   };
-  const int preferred = own && !gradient ? preferred_winograd(p) : 0;
+  // Gradients of weights: with more channels reading and writing the sums takes longer than
+  // oneDNN does.
+  const int best = gradient ? (std::max(p.x[1], p.y[1]) < 256 ? 4 : 0) : preferred_winograd(p);
+  const int preferred = own ? best : 0;
   if (preferred != 0) own_winograd(preferred);
-  if (dnnls && (gradient || !own)) dnnl_winograd();
+  const bool dnnl_first = !own || (gradient && preferred == 0);
+  if (dnnls && dnnl_first) dnnl_winograd();
   // The first convolution reads the few channels of a picture as they come.
   const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
   if (x_is_plain && p.x[1] < 4) dnnl("plain-to-blocked", direct, kPlainLayout, kBlockedLayout);
@@ -257,7 +261,7 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
   dnnl("plain", dnnl::algorithm::convolution_auto, kPlainLayout, kPlainLayout);
   if (own && preferred != 4) own_winograd(4);
   if (own && preferred != 2) own_winograd(2);
-  if (dnnls && own && !gradient) dnnl_winograd();
+  if (dnnls && !dnnl_first) dnnl_winograd();
   return list;
 }
 
