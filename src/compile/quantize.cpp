@@ -42,7 +42,8 @@ class Quantizer {
   static constexpr std::size_t kShown = 80;  // characters of a name that may come from a file
 
   void build() {
-    for (const auto& [layer, scales] : q_.weights) {
+    for (const auto& entry : q_.weights) {
+      const std::string& layer = entry.first;
       const bool known = std::ranges::any_of(from_.nodes(), [&](const Node& n) {
         return (n.op == Op::kConv2d || n.op == Op::kLinear) && n.name == layer;
       });

@@ -213,7 +213,7 @@ Tensor Hdf5File::read_integers(const std::string& name, std::int64_t max_element
 }
 
 Hdf5Rows::Hdf5Rows(const Hdf5File& file, const std::string& name)
-    : file_(file), name_(file.name() + "/" + name) {
+    : name_(file.name() + "/" + name) {
   const auto lock = enter_library();
   Opened opened = open_dataset(file.id_, file.bytes_, name, name_);
   Handle dataset(opened.id, H5Dclose);

@@ -56,7 +56,6 @@ class Hdf5Rows {
   void read(std::int64_t first, std::int64_t count, std::span<std::byte> out) const;
 
  private:
-  const Hdf5File& file_;
   std::string name_;
   std::int64_t id_ = -1;
   Shape shape_;

@@ -8,7 +8,9 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 // GCC 12's own headers start undefined vectors with themselves (GCC bug 105593).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>

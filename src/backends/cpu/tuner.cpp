@@ -168,7 +168,7 @@ std::string machine_key() {
   std::string model = "unknown";
 #if defined(__x86_64__)
   std::array<unsigned, 12> words{};
-  if (__get_cpuid_max(0x80000000U, nullptr) >= 0x80000004U) {
+  if (static_cast<unsigned>(__get_cpuid_max(0x80000000U, nullptr)) >= 0x80000004U) {
     for (unsigned i = 0; i < 3; ++i) {
       __get_cpuid(0x80000002U + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
                   &words[4 * i + 3]);
