@@ -102,7 +102,10 @@ TEST(Options, RecipesAreOptionsThatFitTogether) {
     const TrainOptions o = recipe(name);
     EXPECT_EQ(to_json(train_options_from_json(to_json(o))), to_json(o));
     check_architecture(o.model.architecture);
-    EXPECT_NO_THROW(resolve(o, {.train = test_dataset(600, 32), .val = test_dataset(3, 32)}));
+    DataSplits data;
+    data.train = test_dataset(600, 32);
+    data.val = test_dataset(3, 32);
+    EXPECT_NO_THROW(resolve(o, data));
   }
   EXPECT_NE(error_of([] { recipe("cifar-slow"); }).find("cifar-fast"), std::string::npos);
 }

@@ -14,7 +14,9 @@ TrainOptions options_for(const DatasetPtr& data) {
   TrainOptions o;
   o.model.architecture = "resnet8-fast";
   o.batch_size = 8;
-  return resolve(o, {.train = data, .val = data});
+  DataSplits splits;
+  splits.train = splits.val = data;
+  return resolve(o, splits);
 }
 
 // What the filters measure on the patches that they were made from is uncorrelated, and of variance
