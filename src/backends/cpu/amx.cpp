@@ -47,17 +47,8 @@ constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) {
   return (n + unit - 1) / unit * unit;
 }
 
-struct TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};  // of a row
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-// Eight tiles of 16 rows of 64 bytes: 0 to 3 sums, 4 and 5 of dy, 6 and 7 of x. Not a local
-// variable: GCC 12 believes that only its first eight bytes are read, and drops the rest.
-alignas(64) const TileConfig kTiles;
-
-RESNET_AMX void begin_tiles() { _tile_loadconfig(&kTiles); }
+// 0 to 3 are sums, 4 and 5 of dy, 6 and 7 of x.
+RESNET_AMX void begin_tiles() { _tile_loadconfig(&kAmxTiles); }
 
 RESNET_AMX void end_tiles() { _tile_release(); }
 
@@ -332,7 +323,9 @@ bool ask_for_amx() {
   constexpr long kRequestPermission = 0x1023;      // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;                   // XFEATURE_XTILEDATA
   const auto isa = dnnl::get_effective_cpu_isa();  // what ONEDNN_MAX_CPU_ISA allows
-  return isa == dnnl::cpu_isa::avx512_core_amx &&
+  constexpr auto kAmx = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
+  return (static_cast<unsigned>(isa) & kAmx) ==
+             kAmx &&  // newer ones contain the bits of older ones
          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 

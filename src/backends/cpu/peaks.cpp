@@ -9,6 +9,8 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <vector>
 
+#include "backends/cpu/amx.h"
+
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/peaks.cpp"
@@ -156,17 +158,9 @@ __attribute__((target("avx2,avxvnni"))) double vnni256(std::int64_t rounds, floa
 }
 #undef RESNET_EIGHT
 
-// Eight tiles of 16 rows of 64 bytes: four sums, two times two operands, all zero.
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-constexpr TileConfig kTiles;  // in memory as a whole: compilers see only part of what is loaded
-
+// Four sums, two times two operands, all zero.
 __attribute__((target("amx-tile"))) void load_tiles() {
-  _tile_loadconfig(&kTiles);
+  _tile_loadconfig(&kAmxTiles);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -219,7 +213,7 @@ Probes probes() {
   if (has(dnnl::cpu_isa::avx2_vnni)) p.int8 = vnni256;
   if (has(dnnl::cpu_isa::avx512_core_vnni)) p.int8 = vnni512;
   if (has(dnnl::cpu_isa::avx512_core_bf16)) p.bf16 = bf16_512;
-  if (has(dnnl::cpu_isa::avx512_core_amx)) p.bf16 = amx_bf16, p.int8 = amx_int8;
+  if (has_amx()) p.bf16 = amx_bf16, p.int8 = amx_int8;
 #endif
   return p;
 }

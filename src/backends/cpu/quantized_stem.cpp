@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <oneapi/dnnl/dnnl.hpp>
+
+#include "backends/cpu/amx.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 // GCC 12's own headers start undefined vectors with themselves (GCC bug 105593).
@@ -12,8 +13,6 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace resnet::stem {
@@ -30,14 +29,6 @@ constexpr std::int64_t kBefore = 2;      // rearranged pixels in front of the fi
 constexpr std::int64_t kPixel = 16;      // bytes of a rearranged pixel
 constexpr std::int64_t kTile = 1024;     // bytes of a tile
 constexpr std::int64_t kStripRows = 28;  // output rows at a time: their data fits the L2 cache
-
-constexpr int kArchReqXcompPerm = 0x1023, kXfeatureXtiledata = 18;
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t columns[16] = {};
-  std::uint8_t rows[16] = {};
-};
 
 // GCC 12's intrinsics do not say what memory tile instructions read: stores before must be done.
 inline void memory_is_read(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
@@ -215,23 +206,9 @@ RESNET_AMX void strip(const Problem& p, const float* picture, const std::int8_t*
   }
 }
 
-RESNET_AMX void configure() {
-  TileConfig config;
-  for (int t = 0; t < 8; ++t) config.columns[t] = 64, config.rows[t] = 16;
-  memory_is_read(&config);
-  _tile_loadconfig(&config);
-}
+RESNET_AMX void configure() { _tile_loadconfig(&kAmxTiles); }
 
 RESNET_AMX void release() { _tile_release(); }
-
-bool has_amx() {
-  static const bool has = [] {
-    const auto isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-    if (isa < static_cast<int>(dnnl::cpu_isa::avx512_core_amx)) return false;
-    return syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureXtiledata) == 0;
-  }();
-  return has;
-}
 
 }  // namespace
 
