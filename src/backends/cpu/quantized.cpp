@@ -186,6 +186,19 @@ std::optional<KernelChoice> make_stem(const NodeView& v) {
   return choice;
 }
 
+// Of a layer on x, weights and bias; the weights lie as the primitive wants them.
+template <class Layer>
+KernelChoice layer_choice(const NodeView& v, const typename Layer::primitive_desc& pd) {
+  auto kernel = std::make_unique<DnnlKernel>(v.target, Layer(pd));
+  kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_BIAS, pd.bias_desc(), From::kIn, 2);
+  kernel->bind(DNNL_ARG_DST, pd.dst_desc(), From::kOut, 0);
+  KernelChoice choice = choice_of(v, pd, std::move(kernel));
+  choice.inputs[1] = v.target.intern(pd.weights_desc());
+  return choice;
+}
+
 KernelChoice make_quantized_conv(const NodeView& v) {
   if (auto own = make_stem(v)) return std::move(*own);
   const auto& q = v.attributes<QuantizedAttributes>();
@@ -216,14 +229,8 @@ KernelChoice make_quantized_conv(const NodeView& v) {
                                                       {a.pad_top, a.pad_left},
                                                       {a.pad_bottom, a.pad_right}},
                                                      attr, v.target.engine());
-  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::convolution_forward(pd));
-  kernel->bind(DNNL_ARG_SRC, x, From::kIn, 0);
-  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
-  kernel->bind(DNNL_ARG_BIAS, bias, From::kIn, 2);
-  kernel->bind(DNNL_ARG_DST, y, From::kOut, 0);
-  KernelChoice choice = choice_of(v, pd, std::move(kernel));
+  KernelChoice choice = layer_choice<dnnl::convolution_forward>(v, pd);
   choice.inputs[0] = v.target.intern(x);
-  choice.inputs[1] = v.target.intern(pd.weights_desc());
   choice.outputs[0] = v.target.intern(y);
   if (a.residual) {
     choice.inputs[3] = v.target.intern(channels_last(v, v.in(3)));
@@ -245,13 +252,7 @@ KernelChoice make_quantized_linear(const NodeView& v) {
   attr.set_output_scales(2, multipliers(q));
   const dnnl::inner_product_forward::primitive_desc pd(
       {dnnl::prop_kind::forward_inference, x, weights, bias, y}, attr, v.target.engine());
-  auto kernel = std::make_unique<DnnlKernel>(v.target, dnnl::inner_product_forward(pd));
-  kernel->bind(DNNL_ARG_SRC, x, From::kIn, 0);
-  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
-  kernel->bind(DNNL_ARG_BIAS, bias, From::kIn, 2);
-  kernel->bind(DNNL_ARG_DST, y, From::kOut, 0);
-  KernelChoice choice = choice_of(v, pd, std::move(kernel));
-  choice.inputs[1] = v.target.intern(pd.weights_desc());
+  KernelChoice choice = layer_choice<dnnl::inner_product_forward>(v, pd);
   if (v.in(0).dtype == DType::kF32) quantize_first(v, x, choice);
   return choice;
 }
