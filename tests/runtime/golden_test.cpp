@@ -6,6 +6,7 @@
 
 #include "resnet/models.h"
 #include "resnet/program.h"
+#include "runtime/support.h"
 
 namespace resnet {
 namespace {
@@ -97,18 +98,7 @@ TEST_P(Golden, Training) {
   Graph g(Mode::kTraining);
   const Value logits = build_model(g, config_, g.input("image", image_.shape()));
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", targets_.shape()));
-  const Value lr = g.input("lr", {1});
-  const std::vector<Value> weights = g.trainable();
-  const std::vector<Value> d = gradients(g, loss, weights);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const std::string name = g.node(weights[i]).name;
-    const Value v =
-        g.parameter("momentum." + name, g.shape(weights[i]), {.role = Role::kOptimizer});
-    g.append(Op::kSgd, name, {weights[i], v, d[i], lr},
-             UpdateAttributes{.momentum = golden_.momentum, .weight_decay = golden_.weight_decay});
-    g.mark_output("d." + name, d[i]);
-  }
-  g.mark_output("loss", loss);
+  add_sgd(g, loss, {.momentum = golden_.momentum, .weight_decay = golden_.weight_decay}, true);
   g.mark_output("logits", logits);
 
   const std::shared_ptr<Variables> v = variables(g);
@@ -120,7 +110,7 @@ TEST_P(Golden, Training) {
 
   p.run();
   expect_values(p.output("logits"), golden_.training_logits, "logit");
-  ASSERT_EQ(weights.size(), golden_.gradients.size());
+  ASSERT_EQ(g.trainable().size(), golden_.gradients.size());
   for (const auto& [name, expected] : golden_.gradients) {
     EXPECT_EQ(compare(name, p.output("d." + name), expected, golden_.gradients_error), "");
   }

@@ -13,6 +13,7 @@
 #include "resnet/models.h"
 #include "resnet/program.h"
 #include "runtime/devices.h"
+#include "runtime/support.h"
 
 namespace resnet {
 namespace {
@@ -29,17 +30,7 @@ void finish_training(Graph& g, Value features) {
   const Value logits = g.linear("fc", g.global_avg_pool(features), 5);
   const Value targets = g.input("targets", g.shape(logits));
   const Value loss = g.softmax_cross_entropy(logits, targets, 0.1);
-  const Value lr = g.input("lr", {1});
-  const std::vector<Value> w = g.trainable();
-  const std::vector<Value> d = gradients(g, loss, w);
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    const std::string name = g.node(w[i]).name;
-    const Value v = g.parameter("momentum." + name, g.shape(w[i]), {.role = Role::kOptimizer});
-    g.append(Op::kSgd, name, {w[i], v, d[i], lr},
-             UpdateAttributes{.momentum = 0.9, .weight_decay = 1e-3});
-    g.mark_output("d." + name, d[i]);
-  }
-  g.mark_output("loss", loss);
+  add_sgd(g, loss, {.momentum = 0.9, .weight_decay = 1e-3}, true);
 }
 
 void fill_inputs(Program& p, const Graph& g) {
@@ -369,14 +360,7 @@ TEST(Hazards, AnotherProgramsUpdatesReachPackedWeights) {
   Graph g(Mode::kTraining);
   const Value logits = build_model(g, config, g.input("image", {2, 3, 16, 16}));
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {2, 5}));
-  const Value lr = g.input("lr", {1});
-  const std::vector<Value> w = g.trainable();
-  const std::vector<Value> d = gradients(g, loss, w);
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    const std::string name = g.node(w[i]).name;
-    const Value v = g.parameter("m." + name, g.shape(w[i]), {.role = Role::kOptimizer});
-    g.append(Op::kSgd, name, {w[i], v, d[i], lr}, UpdateAttributes{});
-  }
+  add_sgd(g, loss, {});
   auto variables = random_variables(g);
   Program train(g, variables);
   fill_inputs(train, g);

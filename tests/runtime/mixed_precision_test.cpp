@@ -8,6 +8,7 @@
 #include "resnet/error.h"
 #include "resnet/models.h"
 #include "resnet/program.h"
+#include "runtime/support.h"
 
 namespace resnet {
 namespace {
@@ -86,16 +87,7 @@ std::vector<double> losses(Device device, DType dtype) {
   Graph g(Mode::kTraining);
   const Value logits = build_model(g, config, g.input("image", {8, 3, 16, 16}));
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {8, 10}));
-  const Value lr = g.input("lr", {1});
-  const std::vector<Value> weights = g.trainable();
-  const std::vector<Value> d = gradients(g, loss, weights);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const std::string name = g.node(weights[i]).name;
-    const Value v =
-        g.parameter("momentum." + name, g.shape(weights[i]), {.role = Role::kOptimizer});
-    g.append(Op::kSgd, name, {weights[i], v, d[i], lr}, UpdateAttributes{.momentum = 0.9});
-  }
-  g.mark_output("loss", loss);
+  add_sgd(g, loss, {.momentum = 0.9});
   std::optional<Program> p = program(g, device, dtype);
   if (!p) return {};
   Tensor targets = Tensor::zeros(DType::kF32, {8, 10});

@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "resnet/error.h"
 #include "resnet/models.h"
+#include "runtime/support.h"
 
 namespace resnet {
 namespace {
@@ -38,17 +39,7 @@ Graph training_graph(const std::string& architecture, std::int64_t batch, bool o
   const Value image = g.input("image", {batch, 3, 16, 16});
   const Value logits = build_model(g, config, image);
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {batch, 10}));
-  const Value lr = g.input("lr", {1});
-  const std::vector<Value> w = g.trainable();
-  const std::vector<Value> d = gradients(g, loss, w);
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    const std::string name = g.node(w[i]).name;
-    const Value v = g.parameter("momentum." + name, g.shape(w[i]), {.role = Role::kOptimizer});
-    g.append(Op::kSgd, name, {w[i], v, d[i], lr},
-             UpdateAttributes{.momentum = 0.9, .weight_decay = 1e-4});
-    if (outputs) g.mark_output("d." + name, d[i]);
-  }
-  g.mark_output("loss", loss);
+  add_sgd(g, loss, {.momentum = 0.9, .weight_decay = 1e-4}, outputs);
   return g;
 }
 
