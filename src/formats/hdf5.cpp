@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "formats/hdf5_headers.h"
 
 namespace resnet {
 namespace {
@@ -68,12 +69,21 @@ struct Opened {
   std::int64_t rows_together;
 };
 
-/// Opens a data set of the root and checks all that it declares. Called with the library locked.
-Opened open_dataset(hid_t file, std::uint64_t file_bytes, const std::string& name,
-                    const std::string& where) {
+/// Whether the root holds an object of that name itself, whose header is then checked.
+bool find_object(hid_t file, Hdf5Headers& headers, const std::string& name) {
   H5L_info_t link;
   if (H5Lexists(file, name.c_str(), H5P_DEFAULT) <= 0 ||
       H5Lget_info(file, name.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
+    return false;
+  }
+  headers.check_object(link.u.address);
+  return true;
+}
+
+/// Opens a data set of the root and checks all that it declares. Called with the library locked.
+Opened open_dataset(hid_t file, Hdf5Headers& headers, std::uint64_t file_bytes,
+                    const std::string& name, const std::string& where) {
+  if (!find_object(file, headers, name)) {
     damaged(where, "there is no data set of that name in the file itself");
   }
   Handle dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose);
@@ -167,6 +177,8 @@ Hdf5File::Hdf5File(const std::filesystem::path& path) : name_(path.string()) {
   if (!is_hdf5_file(path)) {
     fail(ErrorCode::kBadData, "{}: expected an HDF5 file, found something else", name_);
   }
+  headers_ = std::make_unique<Hdf5Headers>(path, bytes_);
+  headers_->check_root();
   const auto lock = enter_library();
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_fapl_sec2(access.get());
@@ -182,11 +194,7 @@ Hdf5File::~Hdf5File() {
 
 bool Hdf5File::has(const std::string& name) const {
   const auto lock = enter_library();
-  H5L_info_t link;
-  if (H5Lexists(id_, name.c_str(), H5P_DEFAULT) <= 0 ||
-      H5Lget_info(id_, name.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
-    return false;
-  }
+  if (!find_object(id_, *headers_, name)) return false;
   const Handle object(H5Oopen(id_, name.c_str(), H5P_DEFAULT), H5Oclose);
   return !object.bad() && H5Iget_type(object.get()) == H5I_DATASET;
 }
@@ -194,7 +202,7 @@ bool Hdf5File::has(const std::string& name) const {
 Tensor Hdf5File::read_integers(const std::string& name, std::int64_t max_elements) const {
   const std::string where = name_ + "/" + name;
   const auto lock = enter_library();
-  const Opened opened = open_dataset(id_, bytes_, name, where);
+  const Opened opened = open_dataset(id_, *headers_, bytes_, name, where);
   const Handle dataset(opened.id, H5Dclose);
   const Handle type(H5Dget_type(dataset.get()), H5Tclose);
   if (H5Tget_class(type.get()) != H5T_INTEGER) {
@@ -215,7 +223,7 @@ Tensor Hdf5File::read_integers(const std::string& name, std::int64_t max_element
 Hdf5Rows::Hdf5Rows(const Hdf5File& file, const std::string& name)
     : name_(file.name() + "/" + name) {
   const auto lock = enter_library();
-  Opened opened = open_dataset(file.id_, file.bytes_, name, name_);
+  Opened opened = open_dataset(file.id_, *file.headers_, file.bytes_, name, name_);
   Handle dataset(opened.id, H5Dclose);
   const Handle type(H5Dget_type(dataset.get()), H5Tclose);
   if (H5Tget_class(type.get()) != H5T_INTEGER || H5Tget_size(type.get()) != 1 ||

@@ -14,6 +14,8 @@
 
 namespace resnet {
 
+class Hdf5Headers;
+
 /// A file open for reading. Nothing outside it is ever read: external links and storage, virtual
 /// data sets and filters loaded from plugins are refused.
 class Hdf5File {
@@ -36,6 +38,7 @@ class Hdf5File {
   std::string name_;
   std::int64_t id_ = -1;
   std::uint64_t bytes_ = 0;
+  std::unique_ptr<Hdf5Headers> headers_;  // used with the library locked
 };
 
 /// A data set of bytes, read by rows: [n, …] u8. The declared shape is compared with what the file

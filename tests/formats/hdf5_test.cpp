@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <hdf5.h>
 
+#include <fstream>
+
 #include "formats/support.h"
 
 namespace resnet {
@@ -119,6 +121,53 @@ TEST(Hdf5, RefusesOtherKinds) {
         Error)
         << length;
   }
+}
+
+// libhdf5 takes memory for a piece of a header before it looks whether the file has that much.
+TEST(Hdf5, RefusesHeadersBeyondTheFile) {
+  const auto bytes = [](std::initializer_list<std::uint64_t> eights) {
+    std::string s;
+    for (const std::uint64_t n : eights) {
+      for (int i = 0; i < 64; i += 8) s += static_cast<char>(n >> i);
+    }
+    return s;
+  };
+  const std::uint64_t undefined = ~std::uint64_t{0};
+  std::string superblock = std::string("\x89HDF\r\n\x1a\n", 8) +
+                           std::string("\0\0\0\0\0\x08\x08\0\x04\0\x10\0\0\0\0\0", 16) +
+                           bytes({0, undefined, 2048, undefined, 0, 96, 0, 0, 0});
+  ASSERT_EQ(superblock.size(), 96U);
+  const auto error = [&](const std::string& header) {
+    std::string file = superblock + header;
+    file.resize(2048);
+    const TemporaryFolder folder;
+    const auto path = folder.path() / "x.h5";
+    std::ofstream(path, std::ios::binary) << file;
+    try {
+      const Hdf5File h5(path);
+      return std::string();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kBadData);
+      return std::string(e.what());
+    }
+  };
+  const std::uint64_t one_message = 0x0000000100010001, gib4 = 0x100080005;
+  EXPECT_NE(error(bytes({one_message, 0xf0000000})).find("an object header declares"),
+            std::string::npos);
+  EXPECT_NE(error(bytes({one_message, 24, 0x0000000000100010, 512, gib4}))
+                .find("the continuation of an object header declares 4295491589 bytes"),
+            std::string::npos);
+  superblock.replace(48, 8, bytes({512}));
+  EXPECT_NE(error(std::string(416, '\0') + bytes({0xf000000000000000, 0}))
+                .find("a driver's block declares 4026531856 bytes"),
+            std::string::npos);
+  superblock.replace(48, 8, bytes({undefined}));
+  // A group whose heap of names, at 160, has 4 GiB at 256.
+  std::string group = bytes({one_message, 24, 0x0000000000100011, undefined, 160});
+  group.resize(64);
+  EXPECT_NE(error(group + std::string("HEAP\0\0\0\0", 8) + bytes({gib4, 0, 256}))
+                .find("a heap of names declares 4295491589 bytes"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ def check_network(check, name):
     pictures, _, exact, allowed = reference(network, check.folder, SIDE)
     print(f"{name}, largest logit {abs(exact).max():.3g}")
     state = network.state_dict()
-    weights, model, out = (check.folder / x for x in ("weights", "model.safetensors", "out"))
+    weights, model = (check.folder / x for x in ("weights", "model.safetensors"))
     for file, (format, save) in FILES.items():
         save(state, weights)  # told by its bytes: no extension
         report = json.loads(check.run("import", weights, "--image-size", SIDE, "--resize", 0, "--json", "-o", model))
@@ -84,6 +84,7 @@ def check_network(check, name):
         print(f"  {'ok  ' if good else 'FAIL'} {file}: {found[0]} of {found[2]}, {matched} tensors matched")
         check.report(f"{file}: logits", check.logits(model, pictures), exact, allowed)
         for to, load in (("torch", lambda path: torch.load(path, weights_only=True)), ("safetensors", load_file)):
+            out = check.folder / ("out.pth" if to == "torch" else "out.safetensors")
             check.run("export", model, "--to", to, "-o", out)
             equal, of = count_equal(make, state, load(out))
             check.failures += equal != of
