@@ -636,6 +636,12 @@ void quantized(Table& t) {
                  {.dtype = DType::kI8});
   one.residual = true;
   quantized_conv(t, "1x1_residual", {2, 16, 4, 4}, {64, 16, 1, 1}, one);
+  quantized_conv(t, "1x1_residual_signed", {2, 64, 5, 7}, {128, 64, 1, 1}, one, {.residual = s8});
+  quantized_conv(t, "1x1_residual_few_pixels", {1, 192, 3, 5}, {64, 192, 1, 1}, one);
+  one.residual = false;
+  quantized_conv(t, "1x1_signed", {1, 128, 7, 11}, {64, 128, 1, 1}, one, {.x = s8});
+  quantized_conv(t, "1x1_stride2_odd", {3, 128, 7, 11}, {64, 128, 1, 1}, strided(2, 0));
+  quantized_conv(t, "1x1_many_filters", {1, 64, 3, 3}, {256, 64, 1, 1}, {}, {.dtype = DType::kI8});
   ConvAttributes grouped = relu;
   grouped.groups = 4;
   quantized_conv(t, "groups4", {2, 16, 7, 7}, {32, 4, 3, 3}, grouped);

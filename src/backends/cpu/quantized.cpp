@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "backends/cpu/cpu_target.h"
+#include "backends/cpu/quantized_pointwise.h"
 #include "backends/cpu/quantized_stem.h"
 #include "core/check.h"
 
@@ -186,6 +187,68 @@ std::optional<KernelChoice> make_stem(const NodeView& v) {
   return choice;
 }
 
+class Pointwise final : public Kernel {
+ public:
+  Pointwise(const pointwise::Problem& problem, std::vector<float> multipliers, int threads)
+      : problem_(problem), multipliers_(std::move(multipliers)), threads_(threads) {}
+  void run(const KernelArgs& args) override {
+    const void* residual = problem_.residual ? args.in[3] : nullptr;
+    pointwise::run(problem_, static_cast<const std::uint8_t*>(args.in[0]),
+                   static_cast<const std::int8_t*>(args.in[1]),
+                   static_cast<const float*>(args.in[2]), multipliers_,
+                   static_cast<const std::uint8_t*>(residual),
+                   static_cast<std::uint8_t*>(args.out[0]), args.scratch, threads_);
+  }
+
+ private:
+  pointwise::Problem problem_;
+  std::vector<float> multipliers_;
+  int threads_;
+};
+
+std::optional<KernelChoice> make_pointwise(const NodeView& v) {
+  const auto& q = v.attributes<QuantizedAttributes>();
+  const Shape &x = v.in_shape(0), &w = v.in_shape(1), &y = v.out_shape();
+  ConvAttributes expected;
+  expected.stride_h = expected.stride_w = q.conv.stride_h;
+  expected.relu = q.conv.relu;
+  expected.residual = q.conv.residual;
+  const auto integers = [](DType d) { return d == DType::kU8 || d == DType::kI8; };
+  // What saturates to u8 needs no ReLU.
+  if (!integers(v.in(0).dtype) || !integers(q.dtype) || (q.conv.relu && q.dtype == DType::kI8) ||
+      q.conv != expected || w[2] != 1 || w[3] != 1) {
+    return std::nullopt;
+  }
+  const pointwise::Problem p{.pictures = x[0],
+                             .channels = x[1],
+                             .height = x[2],
+                             .width = x[3],
+                             .filters = w[0],
+                             .out_height = y[2],
+                             .out_width = y[3],
+                             .stride = q.conv.stride_h,
+                             .x_signed = v.in(0).dtype == DType::kI8,
+                             .y_signed = q.dtype == DType::kI8,
+                             .residual = q.conv.residual,
+                             .residual_signed = q.conv.residual && v.in(3).dtype == DType::kI8,
+                             .residual_scale = q.residual_scale / q.y_scale};
+  if (!pointwise::usable(p)) return std::nullopt;
+  const int threads = omp_get_max_threads();
+  const memory::desc weights({w[0], w[1], 1, 1}, memory::data_type::s8,
+                             memory::format_tag::OIhw16i16o4i);
+  KernelChoice choice;
+  choice.kernel = std::make_unique<Pointwise>(p, multipliers(q), threads);
+  choice.name = "own:amx_int8_1x1";
+  choice.inputs = {layout_of(v, v.in(0)), v.target.intern(weights), kPlainLayout};
+  choice.outputs = {layout_of(v, v.out())};
+  choice.scratch_bytes = static_cast<std::size_t>(pointwise::scratch_bytes(p, threads));
+  if (p.residual) {
+    choice.inputs.push_back(layout_of(v, v.in(3)));
+    choice.in_place = {3};
+  }
+  return choice;
+}
+
 // Of a layer on x, weights and bias; the weights lie as the primitive wants them.
 template <class Layer>
 KernelChoice layer_choice(const NodeView& v, const typename Layer::primitive_desc& pd) {
@@ -201,6 +264,7 @@ KernelChoice layer_choice(const NodeView& v, const typename Layer::primitive_des
 
 KernelChoice make_quantized_conv(const NodeView& v) {
   if (auto own = make_stem(v)) return std::move(*own);
+  if (auto own = make_pointwise(v)) return std::move(*own);
   const auto& q = v.attributes<QuantizedAttributes>();
   const ConvAttributes& a = q.conv;
   const memory::desc x = channels_last(v, integers_of(v)), y = channels_last(v, v.out());
