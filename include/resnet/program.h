@@ -76,6 +76,10 @@ class Program {
   /// shape.
   void set_input(std::string_view name, const Tensor& value);
   void set_input(std::string_view name, double scalar);
+  /// As set_input, without a copy where the tensor is as the program reads it (f32, and its layout
+  /// that of the graph): then its memory is the input until the next one is set, and runs see what
+  /// is written there between them.
+  void share_input(std::string_view name, const Tensor& value);
   /// `seed` and `step` select the dropout masks.
   void set_random(std::uint64_t seed, std::uint64_t step);
   void run();

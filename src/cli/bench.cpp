@@ -257,7 +257,8 @@ Plot roofline(const Layers& layers, const std::string& title) {
   return plot;
 }
 
-// One step as a program of one's own would take it: for inference with the copies in and out.
+// One step as a program of one's own would take it: for inference with the pictures handed over and
+// the logits copied out.
 class Step {
  public:
   Step(const Flags& f, const ModelConfig& config)
@@ -271,7 +272,7 @@ class Step {
   }
   double seconds() {
     const auto start = std::chrono::steady_clock::now();
-    if (infer_) program_.set_input("image", image_);
+    if (infer_) program_.share_input("image", image_);
     program_.run();
     if (infer_) program_.output("logits");
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

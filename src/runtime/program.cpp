@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "compile/compiler.h"
 #include "core/check.h"
@@ -70,6 +71,7 @@ struct Program::Impl {
   Plan plan;
   Arena arena, packed;
   std::map<std::string, Tensor, std::less<>> inputs;
+  std::set<std::string, std::less<>> shared_inputs;  // whose memory is the host's
   std::map<std::string, std::int32_t, std::less<>> outputs;
   std::vector<BoundStep> packing, steps;
   RunContext context;
@@ -84,6 +86,8 @@ struct Program::Impl {
   void bind_all();
   void prepare();
   void finish();
+  Tensor& input(std::string_view name, const Tensor& value);
+  void replace_input(std::string_view name, Tensor value);
   static void execute(const BoundStep& s, RunContext context) {
     s.step->kernel->run({s.in, s.out, s.scratch, context});
   }
@@ -218,18 +222,49 @@ Program::~Program() = default;
 Program::Program(Program&&) noexcept = default;
 Program& Program::operator=(Program&&) noexcept = default;
 
-void Program::set_input(std::string_view name, const Tensor& value) {
-  const auto found = impl_->inputs.find(name);
-  if (found == impl_->inputs.end()) {
+// The input of that name, which takes values of that shape.
+Tensor& Program::Impl::input(std::string_view name, const Tensor& value) {
+  const auto found = inputs.find(name);
+  if (found == inputs.end()) {
     fail(ErrorCode::kInvalidArgument, "the program has no input {}", name);
   }
-  Tensor& t = found->second;
-  const bool permuted = impl_->wants_permutation(t.shape());
-  const Shape expected = permuted ? nhwc(t.shape()) : t.shape();
+  const Shape& own = found->second.shape();
+  const Shape expected = wants_permutation(own) ? nhwc(own) : own;
   if (value.shape() != expected) {
     fail(ErrorCode::kInvalidArgument, "input {} must have shape {}, it has {}", name,
          to_string(expected), to_string(value.shape()));
   }
+  return found->second;
+}
+
+// Another tensor is the input; steps read it from now on.
+void Program::Impl::replace_input(std::string_view name, Tensor value) {
+  Tensor& t = inputs.find(name)->second;
+  t = std::move(value);
+  for (BoundStep& s : steps) {
+    for (std::size_t i = 0; i < s.in.size(); ++i) {
+      const Buffer& b = plan.buffers[static_cast<std::size_t>(s.step->in[i])];
+      if (b.storage == Storage::kInput && b.name == name) s.in[i] = t.raw();
+    }
+  }
+}
+
+void Program::share_input(std::string_view name, const Tensor& value) {
+  Impl& p = *impl_;
+  const Tensor& t = p.input(name, value);
+  if (value.dtype() != t.dtype() || p.wants_permutation(t.shape())) return set_input(name, value);
+  p.shared_inputs.emplace(name);
+  p.replace_input(name, value);
+}
+
+void Program::set_input(std::string_view name, const Tensor& value) {
+  Tensor& t = impl_->input(name, value);
+  const auto shared = impl_->shared_inputs.find(name);
+  if (shared != impl_->shared_inputs.end()) {
+    impl_->replace_input(name, Tensor(t.dtype(), t.shape()));
+    impl_->shared_inputs.erase(shared);
+  }
+  const bool permuted = impl_->wants_permutation(t.shape());
   const Tensor v = value.cast(t.dtype());
   if (v.empty()) return;
   if (permuted && t.dtype() == DType::kF32) {

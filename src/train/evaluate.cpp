@@ -61,7 +61,7 @@ Evaluator::Evaluator(const Graph& graph, std::int64_t classes, std::shared_ptr<V
     : classes_(classes), program_(graph, std::move(variables), compile, layout) {}
 
 Tensor Evaluator::logits(const Tensor& images) {
-  program_.set_input("image", images);
+  program_.share_input("image", images);
   program_.run();
   return program_.output("logits");
 }

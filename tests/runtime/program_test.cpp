@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include <cmath>
 #include <cstring>
@@ -145,6 +146,35 @@ TEST(Program, BothHostLayoutsGiveTheSameBits) {
   b.run();
   const Tensor x = a.output("logits"), y = b.output("logits");
   EXPECT_EQ(std::memcmp(x.raw(), y.raw(), x.bytes()), 0);
+}
+
+TEST(Program, SharesTheHostsMemoryUntilAnotherInputIsSet) {
+  const Graph g = inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 2);
+  auto variables = std::make_shared<Variables>();
+  initialise(g, *variables, 1);
+  const auto logits = [](Program& p) {
+    p.run();
+    const Tensor y = p.output("logits");
+    return std::vector<float>(y.as<float>().begin(), y.as<float>().end());
+  };
+  const Tensor first = random_tensor({2, 3, 16, 16}, 5), second = random_tensor({2, 3, 16, 16}, 6);
+  Program copying(g, variables), sharing(g, variables);
+  copying.set_input("image", first);
+  const std::vector<float> of_first = logits(copying);
+  copying.set_input("image", second);
+  const std::vector<float> of_second = logits(copying);
+
+  Tensor host = first.clone();
+  sharing.share_input("image", host);
+  EXPECT_EQ(logits(sharing), of_first);
+  std::ranges::copy(second.as<float>(), host.as<float>().begin());
+  EXPECT_EQ(logits(sharing), of_second);
+  sharing.set_input("image", first);
+  EXPECT_EQ(logits(sharing), of_first);
+  EXPECT_EQ(std::memcmp(host.raw(), second.raw(), host.bytes()), 0);  // not written to
+  sharing.share_input("image", second.cast(DType::kF64));             // copied
+  EXPECT_EQ(logits(sharing), of_second);
+  EXPECT_THROW(sharing.share_input("image", random_tensor({1, 3, 16, 16}, 1)), Error);
 }
 
 TEST(Program, NamesTheLayerThatOverflows) {

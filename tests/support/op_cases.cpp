@@ -651,6 +651,7 @@ void quantized(Table& t) {
   quantized_conv(t, "7x7_stem", {2, 3, 18, 20}, {64, 3, 7, 7}, stem, {.x = real});
   quantized_conv(t, "7x7_stem_odd", {1, 3, 19, 37}, {64, 3, 7, 7}, stem, {.x = real});
   quantized_conv(t, "7x7_stem_48", {1, 3, 22, 70}, {48, 3, 7, 7}, stem, {.x = real});
+  quantized_conv(t, "7x7_stem_128", {1, 2, 22, 70}, {128, 2, 7, 7}, stem, {.x = real});
   quantized_conv(t, "7x7_stem_to_f32", {1, 3, 16, 16}, {20, 3, 7, 7}, stem,
                  {.x = real, .dtype = DType::kF32});
   quantized_conv(t, "3x3_stem", {2, 3, 12, 12}, {16, 3, 3, 3}, relu, {.x = real});

@@ -6,14 +6,7 @@
 #include <cstring>
 
 #include "backends/cpu/amx.h"
-
-#if defined(__x86_64__) && defined(__linux__)
-// GCC 12's own headers start undefined vectors with themselves (GCC bug 105593).
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "backends/cpu/amx_int8.h"
 
 namespace resnet::pointwise {
 
@@ -21,16 +14,10 @@ namespace resnet::pointwise {
 
 namespace {
 
-#define RESNET_AMX \
-  __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,sse4.1")))
+using amx_int8::kFilters;
+using amx_int8::kPixels;
 
-constexpr std::int64_t kTile = 1024;    // bytes of a tile
-constexpr std::int64_t kPixels = 32;    // of a block
-constexpr std::int64_t kFilters = 64;   // of a block
 constexpr std::int64_t kChannels = 64;  // of a tile
-
-// GCC 12's intrinsics do not say what memory tile instructions read: stores before must be done.
-inline void memory_is_read(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 
 std::int64_t bias_bytes(const Problem& p) { return p.filters * 4; }
 std::int64_t thread_bytes(const Problem& p) {
@@ -39,8 +26,8 @@ std::int64_t thread_bytes(const Problem& p) {
 
 // Sums of 32 pixels, `channels` bytes each, by 32 filters, to rows of 64.
 template <bool kSigned>
-RESNET_AMX inline void multiply(const std::uint8_t* x, const std::int8_t* w, std::int64_t channels,
-                                std::int32_t* sums) {
+RESNET_AMX_INT8 inline void multiply(const std::uint8_t* x, const std::int8_t* w,
+                                     std::int64_t channels, std::int32_t* sums) {
   const std::uint8_t* below = x + 16 * channels;
   const std::int8_t* beside = w + 16 * channels;
   _tile_zero(0);
@@ -70,47 +57,6 @@ RESNET_AMX inline void multiply(const std::uint8_t* x, const std::int8_t* w, std
   _tile_stored(3, sums + 16 * kFilters + 16, 4 * kFilters);
 }
 
-// Sums of `pixels` by 64 filters -> integers.
-template <bool kResidual>
-RESNET_AMX inline void finish(const Problem& p, const std::int32_t* sums, std::int64_t pixels,
-                              const float* multipliers, const float* bias,
-                              const std::uint8_t* residual, std::uint8_t* y) {
-  const __m512i in_order =
-      _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);  // after packing
-  const __m512 largest = _mm512_set1_ps(p.y_signed ? 127 : 255);
-  const __m512 scale = _mm512_set1_ps(p.residual_scale);
-  __m512 m[4], b[4];
-  for (int j = 0; j < 4; ++j) {
-    m[j] = _mm512_loadu_ps(multipliers + 16 * j);
-    b[j] = _mm512_loadu_ps(bias + 16 * j);
-  }
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    // What the next block of pixels adds to and writes: its lines lie too far apart for the
-    // processor to foresee them.
-    __builtin_prefetch(y + (i + kPixels) * p.filters, 1);
-    if constexpr (kResidual) {
-      if (residual != y) __builtin_prefetch(residual + (i + kPixels) * p.filters);
-    }
-    __m512i q[4];
-    for (int j = 0; j < 4; ++j) {
-      const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums + kFilters * i + 16 * j));
-      __m512 v = _mm512_fmadd_ps(sum, m[j], b[j]);
-      if constexpr (kResidual) {
-        const __m128i bytes =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(residual + i * p.filters + 16 * j));
-        const __m512i r =
-            p.residual_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
-        v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(r), scale, v);
-      }
-      q[j] = _mm512_cvtps_epi32(_mm512_min_ps(v, largest));  // too small ones are the least integer
-    }
-    const __m512i lower = _mm512_packs_epi32(q[0], q[1]), upper = _mm512_packs_epi32(q[2], q[3]);
-    const __m512i bytes =
-        p.y_signed ? _mm512_packs_epi16(lower, upper) : _mm512_packus_epi16(lower, upper);
-    _mm512_storeu_si512(y + i * p.filters, _mm512_permutexvar_epi32(in_order, bytes));
-  }
-}
-
 // A block's pixels, where they do not lie one behind the other or are too few.
 void gather(const Problem& p, const std::uint8_t* x, std::int64_t first, std::int64_t count,
             std::uint8_t* to) {
@@ -128,11 +74,16 @@ struct Part {
 };
 
 template <bool kSigned, bool kResidual>
-RESNET_AMX void run_part(const Problem& p, const Part& part, const std::uint8_t* x,
-                         const std::int8_t* weights, const float* multipliers, const float* bias,
-                         const std::uint8_t* residual, std::uint8_t* y, std::byte* scratch) {
+RESNET_AMX_INT8 void run_part(const Problem& p, const Part& part, const std::uint8_t* x,
+                              const std::int8_t* weights, const float* multipliers,
+                              const float* bias, const std::uint8_t* residual, std::uint8_t* y,
+                              std::byte* scratch) {
   auto* sums = reinterpret_cast<std::int32_t*>(scratch);
   auto* gathered = reinterpret_cast<std::uint8_t*>(scratch + kPixels * kFilters * 4);
+  const amx_int8::Rounding rounding{.filters = p.filters,
+                                    .y_signed = p.y_signed,
+                                    .residual_signed = p.residual_signed,
+                                    .residual_scale = p.residual_scale};
   _tile_loadconfig(&kAmxTiles);
   for (std::int64_t i = part.first; i < part.last; i += kPixels) {
     const std::int64_t count = std::min(kPixels, part.last - i);
@@ -142,14 +93,14 @@ RESNET_AMX void run_part(const Problem& p, const Part& part, const std::uint8_t*
       pixels = gathered;
     }
     for (std::int64_t m = part.from; m < part.to; m += kFilters) {
-      memory_is_read(pixels);
+      amx_int8::memory_is_used(pixels);
       const std::int8_t* w = weights + m * p.channels;
       multiply<kSigned>(pixels, w, p.channels, sums);
       multiply<kSigned>(pixels, w + 32 * p.channels, p.channels, sums + 32);
-      memory_is_read(sums);
+      amx_int8::memory_is_used(sums);
       const std::int64_t at = i * p.filters + m;
-      finish<kResidual>(p, sums, count, multipliers + m, bias + m,
-                        kResidual ? residual + at : nullptr, y + at);
+      amx_int8::round_sums<kResidual>(rounding, sums, count, multipliers + m, bias + m,
+                                      kResidual ? residual + at : nullptr, y + at);
     }
   }
   _tile_release();

@@ -6,14 +6,7 @@
 #include <cstring>
 
 #include "backends/cpu/amx.h"
-
-#if defined(__x86_64__) && defined(__linux__)
-// GCC 12's own headers start undefined vectors with themselves (GCC bug 105593).
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "backends/cpu/amx_int8.h"
 
 namespace resnet::stem {
 
@@ -21,22 +14,19 @@ namespace resnet::stem {
 
 namespace {
 
-#define RESNET_AMX \
-  __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,sse4.1")))
+using amx_int8::kFilters;
+using amx_int8::kTile;
 
 constexpr std::int64_t kTaps = 4;        // of the rearranged convolution, in both directions
 constexpr std::int64_t kBefore = 2;      // rearranged pixels in front of the first output's
 constexpr std::int64_t kPixel = 16;      // bytes of a rearranged pixel
-constexpr std::int64_t kTile = 1024;     // bytes of a tile
 constexpr std::int64_t kStripRows = 28;  // output rows at a time: their data fits the L2 cache
-
-// GCC 12's intrinsics do not say what memory tile instructions read: stores before must be done.
-inline void memory_is_read(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 
 // Rows of rearranged pixels are longer than the output's by the taps, and by what a last group of
 // 16 outputs, which is moved left to end with the row, never needs.
 std::int64_t row_bytes(const Problem& p) { return (p.out_width + kTaps) * kPixel; }
 std::int64_t weight_bytes(const Problem& p) { return kTaps * p.filters / 16 * kTile; }
+std::int64_t bias_bytes(const Problem& p) { return p.filters * 4; }
 std::int64_t thread_bytes(const Problem& p) {
   const std::int64_t bytes = (kStripRows + kTaps) * row_bytes(p) + 4 * kTile;
   return (bytes + 63) / 64 * 64;
@@ -66,8 +56,8 @@ void pack_weights(const Problem& p, const std::int8_t* w, std::int8_t* packed) {
 }
 
 // 16 neighbouring pixels as integers; `count` of them exist.
-RESNET_AMX inline __m128i quantized(const float* x, std::int64_t count, __m512 inverse,
-                                    bool is_signed) {
+RESNET_AMX_INT8 inline __m128i quantized(const float* x, std::int64_t count, __m512 inverse,
+                                         bool is_signed) {
   const auto mask = static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1 << count) - 1);
   const __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x), inverse);
   if (is_signed) {  // in this order NaN passes, and becomes the lowest integer
@@ -79,8 +69,8 @@ RESNET_AMX inline __m128i quantized(const float* x, std::int64_t count, __m512 i
 }
 
 // One row of rearranged pixels from two rows of a picture (one, at an odd end).
-RESNET_AMX void rearrange_row(const Problem& p, const float* picture, std::int64_t block_row,
-                              std::int8_t* out) {
+RESNET_AMX_INT8 void rearrange_row(const Problem& p, const float* picture, std::int64_t block_row,
+                                   std::int8_t* out) {
   const std::int64_t pixels = p.out_width + kTaps;
   if (block_row < 0 || 2 * block_row >= p.height) {
     std::memset(out, 0, static_cast<std::size_t>(pixels * kPixel));
@@ -124,107 +114,89 @@ RESNET_AMX void rearrange_row(const Problem& p, const float* picture, std::int64
   }
 }
 
-// 16 pixels by 16 filters of sums -> u8.
-RESNET_AMX inline void finish(const Problem& p, const std::int32_t* sums, const float* bias,
-                              const float* multipliers, std::uint8_t* y) {
-  const __m512 b = _mm512_loadu_ps(bias), m = _mm512_loadu_ps(multipliers);
-  for (int i = 0; i < 16; ++i) {
-    const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * i));
-    const __m512 v = _mm512_mul_ps(_mm512_add_ps(sum, b), m);
-    const __m512 bounded =
-        _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(255)), _mm512_setzero_ps());
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i * p.filters),
-                     _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(bounded)));
-  }
-}
-
-// Two rows of 16 outputs by 32 filters; `x` are their first rearranged pixels.
-RESNET_AMX inline void multiply(const Problem& p, const std::int8_t* x0, const std::int8_t* x1,
-                                const std::int8_t* w, std::int64_t tiles, std::int32_t* sums) {
+// 16 outputs by 64 filters; `x` is their first rearranged pixel.
+template <bool kSigned>
+RESNET_AMX_INT8 void multiply(const Problem& p, const std::int8_t* x, const std::int8_t* w,
+                              std::int32_t* sums) {
   const std::int64_t stride = row_bytes(p), next = p.filters / 16 * kTile;
-  memory_is_read(x0);
+  amx_int8::memory_is_used(x);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (std::int64_t t = 0; t < kTaps; ++t) {
-    _tile_loadd(4, x0 + t * stride, kPixel);
-    _tile_loadd(5, x1 + t * stride, kPixel);
-    _tile_loadd(6, w + t * next, 64);
-    if (tiles == 2) _tile_loadd(7, w + t * next + kTile, 64);
-    if (p.x_signed) {
-      _tile_dpbssd(0, 4, 6);
-      _tile_dpbssd(1, 5, 6);
-      if (tiles == 2) {
-        _tile_dpbssd(2, 4, 7);
-        _tile_dpbssd(3, 5, 7);
-      }
+    _tile_loadd(4, x + t * stride, kPixel);
+    _tile_loadd(5, w + t * next, 64);
+    _tile_loadd(6, w + t * next + kTile, 64);
+    if constexpr (kSigned) {
+      _tile_dpbssd(0, 4, 5);
+      _tile_dpbssd(1, 4, 6);
     } else {
-      _tile_dpbusd(0, 4, 6);
-      _tile_dpbusd(1, 5, 6);
-      if (tiles == 2) {
-        _tile_dpbusd(2, 4, 7);
-        _tile_dpbusd(3, 5, 7);
-      }
+      _tile_dpbusd(0, 4, 5);
+      _tile_dpbusd(1, 4, 6);
+    }
+    _tile_loadd(5, w + t * next + 2 * kTile, 64);
+    _tile_loadd(6, w + t * next + 3 * kTile, 64);
+    if constexpr (kSigned) {
+      _tile_dpbssd(2, 4, 5);
+      _tile_dpbssd(3, 4, 6);
+    } else {
+      _tile_dpbusd(2, 4, 5);
+      _tile_dpbusd(3, 4, 6);
     }
   }
-  _tile_stored(0, sums, 64);
-  _tile_stored(1, sums + 256, 64);
-  if (tiles == 2) {
-    _tile_stored(2, sums + 512, 64);
-    _tile_stored(3, sums + 768, 64);
-  }
+  _tile_stored(0, sums, 4 * kFilters);
+  _tile_stored(1, sums + 16, 4 * kFilters);
+  _tile_stored(2, sums + 32, 4 * kFilters);
+  _tile_stored(3, sums + 48, 4 * kFilters);
+  amx_int8::memory_is_used(sums);
 }
 
-RESNET_AMX void strip(const Problem& p, const float* picture, const std::int8_t* w,
-                      const float* bias, const float* multipliers, std::int64_t first,
-                      std::int64_t rows, std::uint8_t* y, std::byte* scratch) {
+RESNET_AMX_INT8 void strip(const Problem& p, const float* picture, const std::int8_t* w,
+                           const float* bias, const float* multipliers, std::int64_t first,
+                           std::int64_t rows, std::uint8_t* y, std::byte* scratch) {
   auto* sums = reinterpret_cast<std::int32_t*>(scratch);
   auto* x = reinterpret_cast<std::int8_t*>(scratch + 4 * kTile);
   const std::int64_t stride = row_bytes(p);
   for (std::int64_t i = 0; i < rows + kTaps - 1; ++i) {
     rearrange_row(p, picture, first + i - kBefore, x + i * stride);
   }
-  for (std::int64_t r = 0; r < rows; r += 2) {
-    const std::int64_t second = std::min(r + 1, rows - 1);  // an odd last row is done twice
+  const amx_int8::Rounding rounding{.filters = p.filters};
+  const auto product = p.x_signed ? multiply<true> : multiply<false>;
+  for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t group = 0; group < p.out_width; group += 16) {
       const std::int64_t at = std::min(group, p.out_width - 16);
-      const std::int8_t* x0 = x + r * stride + at * kPixel;
-      const std::int8_t* x1 = x + second * stride + at * kPixel;
-      std::uint8_t* y0 = y + ((first + r) * p.out_width + at) * p.filters;
-      std::uint8_t* y1 = y + ((first + second) * p.out_width + at) * p.filters;
-      for (std::int64_t m = 0; m < p.filters; m += 32) {
-        const std::int64_t tiles = std::min<std::int64_t>(2, (p.filters - m) / 16);
-        multiply(p, x0, x1, w + m / 16 * kTile, tiles, sums);
-        for (std::int64_t t = 0; t < tiles; ++t) {
-          const std::int64_t f = m + 16 * t;
-          finish(p, sums + 512 * t, bias + f, multipliers + f, y0 + f);
-          finish(p, sums + 512 * t + 256, bias + f, multipliers + f, y1 + f);
-        }
+      std::uint8_t* out = y + ((first + r) * p.out_width + at) * p.filters;
+      for (std::int64_t m = 0; m < p.filters; m += kFilters) {
+        product(p, x + r * stride + at * kPixel, w + m / 16 * kTile, sums);
+        amx_int8::round_sums<false>(rounding, sums, 16, multipliers + m, bias + m, nullptr,
+                                    out + m);
       }
     }
   }
 }
 
-RESNET_AMX void configure() { _tile_loadconfig(&kAmxTiles); }
+RESNET_AMX_INT8 void configure() { _tile_loadconfig(&kAmxTiles); }
 
-RESNET_AMX void release() { _tile_release(); }
+RESNET_AMX_INT8 void release() { _tile_release(); }
 
 }  // namespace
 
 bool usable(const Problem& p) {
-  return has_amx() && p.channels <= 4 && p.filters % 16 == 0 && p.out_width >= 16;
+  return has_amx() && p.channels <= 4 && p.filters % kFilters == 0 && p.out_width >= 16;
 }
 
 std::int64_t scratch_bytes(const Problem& p, int threads) {
-  return weight_bytes(p) + threads * thread_bytes(p);
+  return weight_bytes(p) + bias_bytes(p) + threads * thread_bytes(p);
 }
 
 void run(const Problem& p, const float* x, const std::int8_t* weights, const float* bias,
          const float* multipliers, std::uint8_t* y, void* scratch, int threads) {
   auto* packed = static_cast<std::int8_t*>(scratch);
   pack_weights(p, weights, packed);
-  std::byte* rest = static_cast<std::byte*>(scratch) + weight_bytes(p);
+  auto* scaled = reinterpret_cast<float*>(static_cast<std::byte*>(scratch) + weight_bytes(p));
+  for (std::int64_t m = 0; m < p.filters; ++m) scaled[m] = bias[m] * multipliers[m];
+  std::byte* rest = static_cast<std::byte*>(scratch) + weight_bytes(p) + bias_bytes(p);
   const std::int64_t strips = (p.out_height + kStripRows - 1) / kStripRows;
 #pragma omp parallel num_threads(threads)
   {
@@ -233,7 +205,7 @@ void run(const Problem& p, const float* x, const std::int8_t* weights, const flo
 #pragma omp for schedule(static)
     for (std::int64_t i = 0; i < p.pictures * strips; ++i) {
       const std::int64_t n = i / strips, first = i % strips * kStripRows;
-      strip(p, x + n * p.channels * p.height * p.width, packed, bias, multipliers, first,
+      strip(p, x + n * p.channels * p.height * p.width, packed, scaled, multipliers, first,
             std::min(kStripRows, p.out_height - first),
             y + n * p.out_height * p.out_width * p.filters, own);
     }
