@@ -255,6 +255,22 @@ void write_seeds(const fs::path& root) {
         bytes_of(R"({"architecture":"resnet50d","num_classes":2,"pretrained_cfg":{"input_size":)"
                  R"([3,224,224],"crop_pct":0.95,"interpolation":"bicubic","mean":[0.485,0.456,)"
                  R"(0.406],"std":[0.229,0.224,0.225],"label_names":["a","b"]}})"));
+  // fuzz_model_file: after "int8" the bytes of scales, 1 each; then as in regressions/model_file.
+  const std::string description =
+      "resnet8\n"
+      R"({"channels":3,"dropout":0.0,"head_hidden":0,"image_size":32,"layers_per_skip":0,)"
+      R"("shortcut":"default","splice":"","stride_on_first_1x1":false,"zero_gamma":false})"
+      "\n"
+      R"({"channels":3,"height":32,"interpolation":"bicubic","mean":[0.485,0.456,0.406],)"
+      R"("resize":36,"std":[0.229,0.224,0.225],"width":40})"
+      "\n"
+      R"(["a","b"])"
+      "\n"
+      R"({"data":"x","top1":"0.9"})";
+  write(root / "model_file", "int8", bytes_of("int8 \n" + description));
+  std::string scales = "int8 ";
+  for (int i = 0; i < 64; ++i) scales += std::string("\0\0\x80\x3f", 4);
+  write(root / "model_file", "int8_scales", bytes_of(scales + "\n" + description));
   write(root / "csv", "quoted", bytes_of("path,label\r\n\"a,1.png\",\"say \"\"cat\"\"\"\n\nb,c"));
 
   write_pack_seeds(root);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "core/check.h"
 
@@ -64,7 +65,6 @@ void Hdf5Headers::check_root() {
 
 void Hdf5Headers::check_object(std::uint64_t at) {
   if (at >= bytes_) return;  // undefined, or for the library to refuse
-  int messages = 0;
   if (is(at, "OHDR")) {
     const std::uint64_t flags = number(at + 5, 1);
     const std::uint64_t start = at + 6 + (flags & 0x20 ? 16 : 0) + (flags & 0x10 ? 4 : 0);
@@ -72,36 +72,41 @@ void Hdf5Headers::check_object(std::uint64_t at) {
     const std::uint64_t size = number(start, width);
     const std::uint64_t first = start + static_cast<std::uint64_t>(width);
     expect_inside(first, size, "an object header");
-    check_messages(first, size, true, (flags & 4) != 0, messages);
+    check_messages({first, size}, true, (flags & 4) != 0);
   } else if (number(at, 1) == 1) {
     const std::uint64_t size = number(at + 8, 4);
     expect_inside(at + 16, size, "an object header");
-    check_messages(at + 16, size, false, false, messages);
+    check_messages({at + 16, size}, false, false);
   }
 }
 
-// A piece of a header. `at` and `size` are inside the file.
-void Hdf5Headers::check_messages(std::uint64_t at, std::uint64_t size, bool second_version,
-                                 bool ordered, int& messages) {
-  const std::uint64_t end = at + size;
+// All of a header. Its pieces, inside the file, wait in a list: a chain may be longer than the
+// stack.
+void Hdf5Headers::check_messages(Piece first, bool second_version, bool ordered) {
   const std::uint64_t prefix = second_version ? (ordered ? 6 : 4) : 8;
-  while (at + prefix <= end && ++messages < kMostMessages) {
-    const std::uint64_t type = number(at, second_version ? 1 : 2);
-    const std::uint64_t length = number(at + (second_version ? 1 : 2), 2);
-    const std::uint64_t data = at + prefix;
-    if (type == kContinuation) {
-      const std::uint64_t next = address(data);
-      const std::uint64_t next_size =
-          number(data + static_cast<std::uint64_t>(offset_bytes_), length_bytes_);
-      expect_inside(next, next_size, "the continuation of an object header");
-      const std::uint64_t head = second_version ? 4 : 0, tail = second_version ? 4 : 0;
-      if (next_size >= head + tail) {
-        check_messages(next + head, next_size - head - tail, second_version, ordered, messages);
+  std::vector<Piece> pieces{first};
+  int messages = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::uint64_t at = pieces[i].at;
+    const std::uint64_t end = at + pieces[i].size;
+    while (at + prefix <= end && ++messages < kMostMessages) {
+      const std::uint64_t type = number(at, second_version ? 1 : 2);
+      const std::uint64_t length = number(at + (second_version ? 1 : 2), 2);
+      const std::uint64_t data = at + prefix;
+      if (type == kContinuation) {
+        const std::uint64_t next = address(data);
+        const std::uint64_t next_size =
+            number(data + static_cast<std::uint64_t>(offset_bytes_), length_bytes_);
+        expect_inside(next, next_size, "the continuation of an object header");
+        const std::uint64_t head = second_version ? 4 : 0, tail = second_version ? 4 : 0;
+        if (next_size >= head + tail) {
+          pieces.push_back({next + head, next_size - head - tail});
+        }
+      } else if (type == kSymbolTable) {
+        check_heap(address(data + static_cast<std::uint64_t>(offset_bytes_)));
       }
-    } else if (type == kSymbolTable) {
-      check_heap(address(data + static_cast<std::uint64_t>(offset_bytes_)));
+      at = data + length;
     }
-    at = data + length;
   }
 }
 

@@ -25,8 +25,10 @@ class Hdf5Headers {
   std::uint64_t address(std::uint64_t at) { return number(at, offset_bytes_); }
   bool is(std::uint64_t at, const char* signature);
   void expect_inside(std::uint64_t at, std::uint64_t size, const char* what) const;
-  void check_messages(std::uint64_t at, std::uint64_t size, bool second_version, bool ordered,
-                      int& messages);
+  struct Piece {
+    std::uint64_t at, size;
+  };
+  void check_messages(Piece first, bool second_version, bool ordered);
   void check_heap(std::uint64_t at);
 
   std::string name_;

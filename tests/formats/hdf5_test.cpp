@@ -157,6 +157,8 @@ TEST(Hdf5, RefusesHeadersBeyondTheFile) {
   EXPECT_NE(error(bytes({one_message, 24, 0x0000000000100010, 512, gib4}))
                 .find("the continuation of an object header declares 4295491589 bytes"),
             std::string::npos);
+  // A piece that continues in itself: the chain must end, and not in the stack.
+  error(bytes({one_message, 24, 0x0000000000100010, 112, 24}));
   superblock.replace(48, 8, bytes({512}));
   EXPECT_NE(error(std::string(416, '\0') + bytes({0xf000000000000000, 0}))
                 .find("a driver's block declares 4026531856 bytes"),
