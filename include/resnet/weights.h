@@ -124,7 +124,9 @@ struct OnnxExportOptions {
 /// The network as an ONNX model (opset 17): input "image" [batch, channels, h, w] of normalised
 /// pixels with a symbolic batch, outputs "logits" [batch, classes] and "probabilities". Weights
 /// keep their names. Metadata are those of the model file: they say the preprocessing and the class
-/// names. Throws kInvalidArgument when the parts of the model do not fit together.
+/// names. A network on integers has QuantizeLinear and DequantizeLinear around them
+/// (docs/FORMATS.md). Throws kInvalidArgument when the parts of the model do not fit together,
+/// kUnsupported for a bias on integers that 32 bits do not hold.
 void export_onnx(const std::filesystem::path& path, const ModelFile& model,
                  const OnnxExportOptions& options = {});
 

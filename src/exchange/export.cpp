@@ -8,7 +8,7 @@ namespace {
 // What PyTorch's state_dict() of the network holds: load_state_dict(strict=True) also wants the
 // number of batches behind every running average, which nothing here depends on.
 std::map<std::string, Tensor> state_dict(const ModelFile& model) {
-  refuse_quantized(model, "exported to other programs");
+  refuse_quantized(model, "exported as weights alone (only as ONNX)");
   constexpr std::string_view kMean = "running_mean";
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : model.weights) {

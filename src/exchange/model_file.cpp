@@ -405,11 +405,6 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
   return file;
 }
 
-bool is_quantized(const std::map<std::string, std::string>& metadata) {
-  const auto version = metadata.find(std::string(kVersionKey));
-  return version != metadata.end() && version->second == kQuantizedVersion;
-}
-
 // The checked description of a file that holds these tensors.
 ModelFile describe(const std::map<std::string, std::string>& metadata,
                    const std::map<std::string, TensorType>& tensors,
@@ -417,7 +412,7 @@ ModelFile describe(const std::map<std::string, std::string>& metadata,
   ModelFile model = resnet::from_metadata(metadata, path);
   const Complaint bad = on_read(path);
   Quantization scales;
-  if (is_quantized(metadata)) scales = scales_among(tensors, bad);
+  if (describes_quantized(metadata)) scales = scales_among(tensors, bad);
   check_tensors(model.config, scales, tensors, bad);
   return model;
 }
@@ -466,6 +461,11 @@ bool describes_model(const std::map<std::string, std::string>& metadata) {
   return metadata.contains(std::string(kVersionKey));
 }
 
+bool describes_quantized(const std::map<std::string, std::string>& metadata) {
+  const auto version = metadata.find(std::string(kVersionKey));
+  return version != metadata.end() && version->second == kQuantizedVersion;
+}
+
 ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
                         const std::filesystem::path& path) {
   const Complaint bad = on_read(path);
@@ -499,7 +499,7 @@ ModelFile to_model(Safetensors content, const std::filesystem::path& path) {
   const auto types = types_of(content.tensors);
   ModelFile model = describe(content.metadata, types, path);
   const Complaint bad = on_read(path);
-  if (is_quantized(content.metadata)) {
+  if (describes_quantized(content.metadata)) {
     Quantization& q = model.quantization = scales_among(types, bad);
     for (auto& [layer, scales] : q.weights) {
       const Tensor& t = content.tensors.at(layer + std::string(kWeightScale));

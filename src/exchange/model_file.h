@@ -21,6 +21,8 @@ std::map<std::string, std::string> to_metadata(const ModelFile& model,
 
 /// Whether metadata describe a model: they have the key of the format's version.
 bool describes_model(const std::map<std::string, std::string>& metadata);
+/// Whether it is one on integers, which has the version for those.
+bool describes_quantized(const std::map<std::string, std::string>& metadata);
 
 /// The model that metadata describe, checked, without weights. Throws like `load_model`.
 ModelFile from_metadata(const std::map<std::string, std::string>& metadata,

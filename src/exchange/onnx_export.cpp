@@ -1,11 +1,12 @@
 // Our inference graph, node by node, as an ONNX graph.
+#include "exchange/onnx_export.h"
+
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "core/check.h"
 #include "exchange/model_file.h"
-#include "formats/onnx_file.h"
 #include "resnet/weights.h"
 
 namespace resnet {
@@ -34,7 +35,8 @@ class Exporter {
       } else if (const Value norm = norm_to_fold(value)) {
         names_[norm] = add_folded(value, norm);
       } else if (!names_.contains(value)) {
-        names_[value] = add(value);
+        const std::string y = add(value);
+        names_[value] = is_integer(value) ? rounded(value, y, graph_.type(value).dtype) : y;
       }
     }
     for (const auto& [value, name] : outputs_) {
@@ -61,7 +63,9 @@ class Exporter {
   // The batch norm that alone reads this convolution.
   Value norm_to_fold(Value conv) const {
     const auto reader = reader_.find(conv);
-    const bool folds = options_.fold_batch_norm && graph_.node(conv).op == Op::kConv2d &&
+    // On integers nothing is left to fold: what could be was when the model was quantised.
+    const bool folds = options_.fold_batch_norm && model_.quantization.empty() &&
+                       graph_.node(conv).op == Op::kConv2d &&
                        needed_[static_cast<std::size_t>(conv.node)] == 1 &&
                        reader != reader_.end() && graph_.node(reader->second).op == Op::kNormalize;
     return folds ? reader->second : Value{};
@@ -83,13 +87,24 @@ class Exporter {
   std::string add(Value value) {
     const Node& node = graph_.node(value);
     switch (node.op) {
-      case Op::kConv2d: return emit(value, "Conv", inputs(node), conv_attributes(node));
+      case Op::kConv2d: {
+        const auto& a = attributes<ConvAttributes>(node);
+        return with_residual(value, "Conv", inputs(node), conv_attributes(a), a.residual, a.relu);
+      }
       case Op::kNormalize: {
         const auto& a = attributes<NormAttributes>(node);
-        RESNET_CHECK(!a.relu && !a.residual);
-        return emit(value, "BatchNormalization", inputs(node),
-                    {{"epsilon", static_cast<float>(a.eps)}});
+        return with_residual(value, "BatchNormalization", inputs(node),
+                             {{"epsilon", static_cast<float>(a.eps)}}, a.residual, a.relu);
       }
+      case Op::kQuantize:  // rounded by who calls
+      case Op::kDequantize: return names_.at(node.inputs[0]);
+      case Op::kQuantizedConv2d: {
+        const auto& a = attributes<QuantizedAttributes>(node);
+        return with_residual(value, "Conv", quantized_inputs(node), conv_attributes(a.conv),
+                             a.conv.residual, a.conv.relu);
+      }
+      case Op::kQuantizedLinear:
+        return emit(value, "Gemm", quantized_inputs(node), {{"transB", std::int64_t{1}}});
       case Op::kRelu: return emit(value, "Relu", inputs(node));
       case Op::kSigmoid: return emit(value, "Sigmoid", inputs(node));
       case Op::kAdd: return emit(value, "Add", inputs(node));
@@ -128,6 +143,95 @@ class Exporter {
     }
   }
 
+  // What the compiler fuses into a convolution or a batch norm: the last input added, ReLU.
+  std::string with_residual(Value value, const char* op, std::vector<std::string> inputs,
+                            std::map<std::string, OnnxAttribute> attributes, bool residual,
+                            bool relu) {
+    std::string other;
+    if (residual) {
+      other = inputs.back();
+      inputs.pop_back();
+    }
+    const std::string& layer = graph_.node(value).name;
+    std::string y = emit(value, op, std::move(inputs), std::move(attributes));
+    if (residual) y = step(layer, "Add", {y, other});
+    if (relu) y = step(layer, "Relu", {y});
+    return y;
+  }
+
+  // ---- integers: real numbers between QuantizeLinear and DequantizeLinear, as ONNX writes them
+
+  bool is_integer(Value value) const {
+    const Op op = graph_.node(value).op;
+    return op != Op::kFill && !is_floating(graph_.type(value).dtype);
+  }
+
+  // `x`, real, as it is after it was rounded to `v`'s integers: the scale is that of the
+  // activation.
+  std::string rounded(Value v, const std::string& x, DType dtype) {
+    Value root = v;
+    const auto& scales = model_.quantization.activations;
+    while (!scales.contains(graph_.node(root).name)) {  // max pools keep that of what they read
+      RESNET_CHECK(!graph_.node(root).inputs.empty());
+      root = graph_.node(root).inputs[0];
+    }
+    const std::string scale = graph_.node(root).name + ".output_scale";
+    shared(scale, Tensor::full({}, scales.at(graph_.node(root).name)));
+    const std::string zero = dtype == DType::kU8 ? "zero_point.u8" : "zero_point.i8";
+    shared(zero, Tensor::zeros(dtype, {}));
+    const std::string& layer = graph_.node(v).name;
+    const std::string q = step(layer, "QuantizeLinear", {x, scale, zero});
+    return step(layer, "DequantizeLinear", {q, scale, zero});
+  }
+
+  // Data, weights and bias [, residual] of a layer on integers, as real numbers.
+  std::vector<std::string> quantized_inputs(const Node& node) {
+    const auto& a = attributes<QuantizedAttributes>(node);
+    const Value x = node.inputs[0];
+    std::vector<std::string> result{names_.at(x)};
+    if (is_floating(graph_.type(x).dtype)) result[0] = rounded(x, result[0], a.x_dtype);
+    const Tensor w_scales = Tensor::from<float>({std::ssize(a.w_scales)}, std::span(a.w_scales));
+    result.push_back(constants_of(node.inputs[1], weights_of(node.inputs[1]), w_scales));
+    Tensor scales = w_scales.clone();
+    for (float& s : scales.as<float>()) s *= a.x_scale;
+    result.push_back(constants_of(node.inputs[2], whole(node), scales));
+    if (a.conv.residual) result.push_back(names_.at(node.inputs[3]));
+    return result;
+  }
+
+  // Integers of a file with one scale a filter, made real where they are read.
+  std::string constants_of(Value parameter, const Tensor& integers, const Tensor& scales) {
+    const std::string& name = graph_.node(parameter).name;
+    out_.initializers.emplace_back(name, integers);
+    out_.initializers.emplace_back(name + "_scale", scales);
+    out_.initializers.emplace_back(name + "_zero_point",
+                                   Tensor::zeros(integers.dtype(), scales.shape()));
+    return step(name, "DequantizeLinear", {name, name + "_scale", name + "_zero_point"},
+                {{"axis", std::int64_t{0}}});
+  }
+
+  // The bias, which runtimes add to their sums: in units of the sums, to the nearest of them.
+  Tensor whole(const Node& node) const {
+    const Tensor bias = weights_of(node.inputs[2]);
+    Tensor result(DType::kI32, bias.shape());
+    for (std::size_t i = 0; i < result.as<std::int32_t>().size(); ++i) {
+      const double b = bias.as<float>()[i];
+      if (!(std::abs(b) < 0x1p31)) {
+        fail(ErrorCode::kUnsupported,
+             "layer {}: ONNX keeps biases as 32-bit integers, but that of filter {} is {} units of "
+             "the sums; quantise the model again",
+             node.name, i, b);
+      }
+      result.as<std::int32_t>()[i] = static_cast<std::int32_t>(std::nearbyint(b));
+    }
+    return result;
+  }
+
+  // A constant that several operations read.
+  void shared(const std::string& name, const Tensor& tensor) {
+    if (taken_.insert(name).second) out_.initializers.emplace_back(name, tensor);
+  }
+
   // y[n, front + c, h, w] = x[n, c, s h, s w], zero in the other channels.
   std::string pad_shortcut(Value value) {
     const Node& node = graph_.node(value);
@@ -148,6 +252,7 @@ class Exporter {
     const Node& c = graph_.node(conv);
     const Node& n = graph_.node(norm);
     RESNET_CHECK(!attributes<ConvAttributes>(c).bias);
+    RESNET_CHECK(!attributes<NormAttributes>(n).relu && !attributes<NormAttributes>(n).residual);
     const auto vector = [&](std::size_t i) { return weights_of(n.inputs[i]).cast(DType::kF64); };
     const Tensor gamma = vector(1), beta = vector(2), mean = vector(3), var = vector(4);
     const double eps = attributes<NormAttributes>(n).eps;
@@ -164,8 +269,8 @@ class Exporter {
     const std::string bias_name = c.name + ".bias";
     out_.initializers.emplace_back(weight_name, std::move(w));
     out_.initializers.emplace_back(bias_name, std::move(bias));
-    return emit(norm, "Conv", {names_.at(c.inputs[0]), weight_name, bias_name}, conv_attributes(c),
-                c.name);
+    return emit(norm, "Conv", {names_.at(c.inputs[0]), weight_name, bias_name},
+                conv_attributes(attributes<ConvAttributes>(c)), c.name);
   }
 
   template <class T>
@@ -173,9 +278,7 @@ class Exporter {
     return std::get<T>(node.attributes);
   }
 
-  static std::map<std::string, OnnxAttribute> conv_attributes(const Node& node) {
-    const auto& a = attributes<ConvAttributes>(node);
-    RESNET_CHECK(!a.relu && !a.residual);
+  static std::map<std::string, OnnxAttribute> conv_attributes(const ConvAttributes& a) {
     return {{"strides", Ints{a.stride_h, a.stride_w}},
             {"pads", Ints{a.pad_top, a.pad_left, a.pad_bottom, a.pad_right}},
             {"dilations", Ints{a.dilation_h, a.dilation_w}},
@@ -234,9 +337,14 @@ class Exporter {
   }
 
   // An operation inside a layer.
-  std::string step(const std::string& layer, const char* op, std::vector<std::string> inputs) {
+  std::string step(const std::string& layer, const char* op, std::vector<std::string> inputs,
+                   std::map<std::string, OnnxAttribute> attributes = {}) {
     const std::string name = unique(layer + "." + op);
-    out_.nodes.push_back({.op = op, .name = name, .inputs = std::move(inputs), .outputs = {name}});
+    out_.nodes.push_back({.op = op,
+                          .name = name,
+                          .inputs = std::move(inputs),
+                          .outputs = {name},
+                          .attributes = std::move(attributes)});
     return name;
   }
 
@@ -260,18 +368,22 @@ class Exporter {
 
 }  // namespace
 
-void export_onnx(const std::filesystem::path& path, const ModelFile& model,
-                 const OnnxExportOptions& options) {
-  refuse_quantized(model, "exported to ONNX");
+OnnxModel to_onnx(const ModelFile& model, const OnnxExportOptions& options,
+                  const std::filesystem::path& path) {
   auto metadata = to_metadata(model, path);
   metadata.erase("format");  // of the tensors in a safetensors file
-  const Graph graph = inference_graph(model.config, 1);
+  const Graph graph = inference_graph(model, 1);
   OnnxModel onnx = Exporter(graph, model, options).run();
   onnx.producer_name = "resnet.cpp";
   onnx.producer_version = RESNET_VERSION;
   onnx.graph_name = model.config.architecture;
   onnx.metadata = std::move(metadata);
-  write_onnx(path, onnx);
+  return onnx;
+}
+
+void export_onnx(const std::filesystem::path& path, const ModelFile& model,
+                 const OnnxExportOptions& options) {
+  write_onnx(path, to_onnx(model, options, path));
 }
 
 }  // namespace resnet

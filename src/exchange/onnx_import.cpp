@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "exchange/import.h"
 #include "exchange/model_file.h"
+#include "exchange/onnx_export.h"
 #include "graph/ops.h"
 
 namespace resnet {
@@ -240,6 +241,13 @@ class OnnxReader {
     add_input();
     for (const OnnxNode& node : model_.nodes) {
       if (node.outputs.empty()) continue;
+      if (node.op == "QuantizeLinear" || node.op == "DequantizeLinear" ||
+          node.op.starts_with("QLinear") || node.op.ends_with("Integer")) {
+        fail(ErrorCode::kUnsupported,
+             "{}: {}: a network on integers that was not made here; export it with real numbers "
+             "and make it one with `resnet quantize`",
+             file_, describe(node));
+      }
       const bool constant = std::ranges::all_of(node.inputs, [&](const std::string& name) {
         return name.empty() || constants_.contains(name);
       });
@@ -1135,6 +1143,80 @@ class Matcher {
   std::string difference_;  // of the first configuration that was tried
 };
 
+// -------------------------------------------------------------------- our networks on integers
+
+bool same_tensor(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::ranges::equal(std::span(a.raw(), a.bytes()), std::span(b.raw(), b.bytes()));
+}
+
+bool same_attributes(const OnnxNode& a, const OnnxNode& b) {
+  return std::ranges::equal(a.attributes, b.attributes, [](const auto& x, const auto& y) {
+    if (x.first != y.first || x.second.index() != y.second.index()) return false;
+    return std::visit(
+        [&]<class T>(const T& value) {
+          if constexpr (std::is_same_v<T, Tensor>) {
+            return same_tensor(value, std::get<Tensor>(y.second));
+          } else {
+            return value == std::get<T>(y.second);
+          }
+        },
+        x.second);
+  });
+}
+
+// What differs first between a file's graph and the one that its model is exported as; empty: they
+// are the same.
+std::string difference(const OnnxModel& file, const OnnxModel& exported) {
+  for (std::size_t i = 0; i < std::max(file.nodes.size(), exported.nodes.size()); ++i) {
+    if (i == exported.nodes.size()) return describe(file.nodes[i]) + " is one too many";
+    const OnnxNode& b = exported.nodes[i];
+    if (i == file.nodes.size()) return describe(b) + " is missing";
+    const OnnxNode& a = file.nodes[i];
+    if (a.op != b.op || a.domain != b.domain || a.inputs != b.inputs || a.outputs != b.outputs ||
+        !same_attributes(a, b)) {
+      return fmt::format("{} differs from {}", describe(a), describe(b));
+    }
+  }
+  std::map<std::string_view, const Tensor*> constants;
+  for (const auto& [name, tensor] : file.initializers) constants[name] = &tensor;
+  for (const auto& [name, tensor] : exported.initializers) {
+    const auto found = constants.find(name);
+    if (found == constants.end() || !same_tensor(*found->second, tensor)) {
+      return fmt::format("the constant '{}' differs", name);
+    }
+  }
+  return {};
+}
+
+// A network on integers that we exported: the constants of its graph are the tensors of its model
+// file. That the graph is the one we write for them is what says that it computes the same.
+ImportedModel import_quantized(const OnnxModel& onnx, const std::filesystem::path& path) {
+  ImportedModel result{{}, {.format = "ONNX", .by_graph = true}};
+  Safetensors content{.tensors = {}, .metadata = onnx.metadata};
+  for (const auto& [name, tensor] : onnx.initializers) {
+    if (name.ends_with("zero_point") || name.starts_with("zero_point.") ||
+        name.starts_with("constant") || name.ends_with(".bias_scale")) {
+      continue;  // follow from the others
+    }
+    const bool scale = name.ends_with(".output_scale") && tensor.size() == 1;
+    const Tensor stored = tensor.dtype() == DType::kI32 ? tensor.cast(DType::kF32) : tensor;
+    content.tensors[name] = scale ? stored.reshaped({1}) : stored;
+    result.report.matched.push_back({name, name});
+  }
+  result.model = to_model(std::move(content), path);
+  const bool probabilities = onnx.outputs.size() > 1;
+  const std::string what =
+      difference(onnx, to_onnx(result.model, {.probabilities = probabilities}, path));
+  if (!what.empty()) {
+    fail(ErrorCode::kUnsupported,
+         "{}: a network on 8-bit integers that is not as it was exported: {}; use the model file "
+         "that it was exported from",
+         path.string(), what);
+  }
+  return result;
+}
+
 }  // namespace
 
 OnnxMatch match_onnx(const OnnxModel& model, const std::string& file, const ModelConfig& known) {
@@ -1144,6 +1226,11 @@ OnnxMatch match_onnx(const OnnxModel& model, const std::string& file, const Mode
 ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions& options) {
   const OnnxModel onnx = read_onnx(path);
   const std::string file = path.string();
+  if (describes_quantized(onnx.metadata)) {
+    ImportedModel result = import_quantized(onnx, path);
+    change_by_options(result, path, options);
+    return result;
+  }
   ImportedModel result{{}, {.format = "ONNX", .by_graph = true}};
   const auto report = [&](const OnnxMatch& match) {
     for (const auto& [weight, layer] : match.layers)

@@ -151,6 +151,11 @@ void Calibrator::quantize_layer(const Node& n, float x_scale, ModelFile& result)
   const std::size_t groups = x.sums.size() / inputs;
   const int largest = (1 << (options_.weight_bits - 1)) - 1;
 
+  const auto finite = [](float v) { return std::isfinite(v); };
+  if (!std::ranges::all_of(w, finite) || !std::ranges::all_of(bias, finite)) {
+    fail(ErrorCode::kNumeric, "layer {}: a weight is not finite; train the model again", n.name);
+  }
+
   Tensor integers(DType::kI8, weights.shape());
   Tensor units(DType::kF32, {weights.dim(0)});
   std::vector<float>& scales = result.quantization.weights.at(n.name);
@@ -172,7 +177,9 @@ void Calibrator::quantize_layer(const Node& n, float x_scale, ModelFile& result)
       shift += (q * scale - row[i]) * x.sums[channel] / x.count;
     }
     const double corrected = options_.bias_correction ? bias[m] - shift : bias[m];
-    units.as<float>()[m] = static_cast<float>(corrected / (static_cast<double>(x_scale) * scale));
+    // Whole, so that other programs, which add biases to sums of integers, compute the same.
+    const double unit = static_cast<double>(x_scale) * scale;
+    units.as<float>()[m] = static_cast<float>(std::nearbyint(corrected / unit) + 0.0);  // no -0
   }
   result.weights[n.name + ".weight"] = integers;
   result.weights[n.name + ".bias"] = units;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <set>
+#include <utility>
 
 #include "core/file.h"
 #include "exchange/onnx_import.h"
@@ -241,6 +242,184 @@ TEST_F(OnnxTest, WritesWhatTheOptionsSay) {
   incomplete.weights.erase("fc.bias");
   EXPECT_THROW(export_onnx(folder_ / "other.onnx", incomplete), Error);
   EXPECT_FALSE(fs::exists(folder_ / "other.onnx"));
+}
+
+// --------------------------------------------------------------------------------------- integers
+
+// The network on integers with scales that tell tensors apart, and whole biases.
+ModelFile on_integers(const ModelConfig& config, const std::string& keep = {}) {
+  ModelFile m = model_of(config);
+  const Graph real = inference_graph(m.config, 1);
+  const Graph folded = fold_graph(real);
+  float scale = 0.01F;
+  for (const Node& n : folded.nodes()) {
+    if ((n.op != Op::kConv2d && n.op != Op::kLinear) || n.name == keep) continue;
+    std::vector<float>& scales = m.quantization.weights[n.name];
+    for (std::int64_t i = 0; i < folded.shape(n.inputs[1])[0]; ++i)
+      scales.push_back(scale *= 1.01F);
+    scale = 0.01F;
+  }
+  for (const Value v : scaled_activations(folded)) {
+    m.quantization.activations[folded.node(v).name] = scale *= 1.1F;
+  }
+  drop_unread_scales(real, m.quantization);
+  const std::map<std::string, Tensor> before = std::exchange(m.weights, {});
+  const Graph graph = inference_graph(m, 1);
+  double value = 0;
+  for (const Value v : graph.parameters()) {
+    const std::string& name = graph.node(v).name;
+    Tensor t(graph.type(v).dtype, graph.shape(v));
+    if (t.dtype() == DType::kI8) {
+      for (auto& x : t.as<std::int8_t>())
+        x = static_cast<std::int8_t>(127 * std::sin(value += 0.7));
+    } else if (before.contains(name) &&
+               !m.quantization.weights.contains(name.substr(0, name.rfind('.')))) {
+      t = before.at(name);
+    } else {
+      for (float& x : t.as<float>())
+        x = std::nearbyint(1000 * static_cast<float>(std::sin(value += 0.7))) + 0.0F;  // no -0
+    }
+    m.weights[name] = t;
+  }
+  return m;
+}
+
+TEST_F(OnnxTest, IntegersComeBackAsTheyWere) {
+  std::vector<ModelConfig> all = configurations();
+  ModelConfig cut{.architecture = "resnet8", .classes = 1, .channels = 1, .image_size = 32};
+  cut.splice = "layer2";
+  cut.head_hidden = 7;
+  all.push_back(cut);
+  for (const ModelConfig& config : all) {
+    SCOPED_TRACE(config.architecture);
+    for (const char* keep : {"", "conv1", "fc"}) {
+      const ModelFile a = on_integers(config, keep);
+      export_onnx(path_, a, {.probabilities = *keep == 0, .any_size = *keep != 0});
+      const ImportedModel b = import_model(path_);
+      EXPECT_EQ(b.model.config, a.config);
+      EXPECT_EQ(b.model.class_names, a.class_names);
+      EXPECT_EQ(b.model.preprocessing, a.preprocessing);
+      EXPECT_EQ(b.model.quantization.weights, a.quantization.weights);
+      EXPECT_EQ(b.model.quantization.activations, a.quantization.activations);
+      expect_same_weights(a.weights, b.model.weights);
+    }
+  }
+}
+
+TEST_F(OnnxTest, IntegersStandBetweenQuantizeAndDequantize) {
+  const ModelFile model = on_integers({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  OnnxModel onnx = exported(model);
+  const std::map<std::string, Tensor> constants(onnx.initializers.begin(), onnx.initializers.end());
+  std::map<std::string, const OnnxNode*> made_by;
+  for (const OnnxNode& n : onnx.nodes) made_by[n.outputs[0]] = &n;
+  const auto is = [&](const std::string& value, std::string_view op) {
+    return made_by.contains(value) && made_by.at(value)->op == op;
+  };
+  int layers = 0;
+  for (const OnnxNode& n : onnx.nodes) {
+    SCOPED_TRACE(n.name);
+    if (n.op == "QuantizeLinear" || n.op == "DequantizeLinear") {
+      ASSERT_EQ(n.inputs.size(), 3U);
+      const Tensor& zero = constants.at(n.inputs[2]);
+      EXPECT_TRUE(same_bits(zero, Tensor::zeros(zero.dtype(), zero.shape())));  // symmetric
+      EXPECT_EQ(zero.shape(), constants.at(n.inputs[1]).shape());
+    }
+    if (n.op == "QuantizeLinear") {
+      EXPECT_FALSE(is(n.inputs[0], "DequantizeLinear")) << "integers twice";
+    }
+    if (n.op != "Conv" && n.op != "Gemm") continue;
+    ++layers;
+    ASSERT_EQ(n.inputs.size(), 3U);
+    for (const std::string& input : n.inputs) EXPECT_TRUE(is(input, "DequantizeLinear")) << input;
+    const OnnxNode &x = *made_by.at(n.inputs[0]), &w = *made_by.at(n.inputs[1]),
+                   &b = *made_by.at(n.inputs[2]);
+    EXPECT_TRUE(is(x.inputs[0], "QuantizeLinear"));
+    EXPECT_EQ(std::get<std::int64_t>(w.attributes.at("axis")), 0);
+    EXPECT_EQ(std::get<std::int64_t>(b.attributes.at("axis")), 0);
+    const float x_scale = constants.at(x.inputs[1]).as<float>()[0];
+    const Tensor &w_scale = constants.at(w.inputs[1]), &b_scale = constants.at(b.inputs[1]);
+    const Tensor& bias = constants.at(b.inputs[0]);
+    EXPECT_TRUE(same_bits(constants.at(w.inputs[0]), model.weights.at(n.name + ".weight")));
+    EXPECT_EQ(bias.dtype(), DType::kI32);
+    EXPECT_TRUE(same_bits(bias.cast(DType::kF32), model.weights.at(n.name + ".bias")));
+    const std::vector<float>& scales = model.quantization.weights.at(n.name);
+    ASSERT_EQ(w_scale.size(), std::ssize(scales));
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+      EXPECT_EQ(w_scale.as<float>()[i], scales[i]);
+      EXPECT_EQ(b_scale.as<float>()[i], scales[i] * x_scale);
+    }
+  }
+  EXPECT_EQ(layers, 8);
+  // What follows a ReLU is unsigned, the picture is not.
+  EXPECT_EQ(made_by.at(first(onnx, "Conv").inputs[0])->inputs[2], "zero_point.i8");
+  EXPECT_EQ(std::ranges::count(onnx.nodes, "Relu", &OnnxNode::op), 7);
+  for (const OnnxNode& n : onnx.nodes) {
+    if (n.op != "QuantizeLinear" || !is(n.inputs[0], "Relu")) continue;
+    EXPECT_EQ(n.inputs[2], "zero_point.u8");
+  }
+}
+
+TEST_F(OnnxTest, BiasesThatAreNoIntegersAreRoundedOrRefused) {
+  ModelFile model = on_integers({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const auto set = [&](float value) {
+    Tensor bias = model.weights.at("conv1.bias").clone();
+    bias.as<float>()[3] = value;
+    model.weights["conv1.bias"] = bias;
+  };
+  set(2.5F);
+  const OnnxModel onnx = exported(model);
+  const auto bias =
+      std::ranges::find(onnx.initializers, "conv1.bias", &std::pair<std::string, Tensor>::first);
+  EXPECT_EQ(bias->second.as<std::int32_t>()[3], 2);
+  for (const float value : {0x1p31F, -0x1p31F, INFINITY, NAN}) {
+    set(value);
+    try {
+      exported(model);
+      ADD_FAILURE() << value << " was written";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
+      EXPECT_NE(std::string_view(e.what()).find("layer conv1: ONNX keeps biases"),
+                std::string_view::npos)
+          << e.what();
+    }
+  }
+}
+
+TEST_F(OnnxTest, IntegersOfAChangedGraphAreRefused) {
+  const ModelFile model = on_integers({.architecture = "resnet8", .classes = 4, .image_size = 32});
+  const OnnxModel good = exported(model);
+  const auto expect = [&](ErrorCode code, std::string_view part,
+                          const std::function<void(OnnxModel&)>& change) {
+    OnnxModel onnx = good;
+    for (auto& [name, tensor] : onnx.initializers) tensor = tensor.clone();
+    change(onnx);
+    expect_error(code, {part}, onnx);
+  };
+  const auto constant = [](OnnxModel& m, std::string_view name) -> Tensor& {
+    return std::ranges::find(m.initializers, name, &std::pair<std::string, Tensor>::first)->second;
+  };
+  using enum ErrorCode;
+  expect(kUnsupported, "Relu 'conv1.Relu' differs from Relu 'conv1.Relu'",
+         [](OnnxModel& m) { first(m, "Relu").inputs[0] = "image"; });
+  expect(kUnsupported, "Conv 'conv1' differs", [](OnnxModel& m) {
+    first(m, "Conv").attributes["strides"] = Ints{2, 2};
+  });
+  expect(kUnsupported, "Softmax 'softmax' is one too many",
+         [](OnnxModel& m) { m.outputs.pop_back(); });
+  expect(kUnsupported, "'zero_point.u8' differs",
+         [&](OnnxModel& m) { constant(m, "zero_point.u8").as<std::uint8_t>()[0] = 128; });
+  expect(kUnsupported, "'conv1.bias_scale' differs",
+         [&](OnnxModel& m) { constant(m, "conv1.bias_scale").as<float>()[2] *= 2; });
+  expect(kBadData, "scales must be between",
+         [&](OnnxModel& m) { constant(m, "conv1.output_scale").as<float>()[0] = -1; });
+  expect(kBadData, "'conv1.weight' must hold 8-bit integers", [&](OnnxModel& m) {
+    constant(m, "conv1.weight") = Tensor::full({16, 3, 3, 3}, 1);
+  });
+  expect(kBadData, "'fc.bias'",
+         [&](OnnxModel& m) { constant(m, "fc.bias") = Tensor::zeros(DType::kI32, {3}); });
+  // Without our metadata it is anybody's.
+  expect(kUnsupported, "QuantizeLinear 'image.QuantizeLinear': a network on integers",
+         [](OnnxModel& m) { m.metadata.clear(); });
 }
 
 // ---------------------------------------------------------------------------------------- folding
