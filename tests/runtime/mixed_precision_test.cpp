@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "golden/golden.h"
@@ -79,45 +80,156 @@ TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
 INSTANTIATE_TEST_SUITE_P(Networks, MixedPrecision,
                          testing::Values("resnet18", "resnet50", "resnet20"));
 
-std::vector<double> losses(Device device, DType dtype) {
+// Ten steps of resnet20, and what they leave.
+struct Training {
+  Tensor logits;                              // of the first step
+  std::map<std::string, Tensor> gradients;    // likewise
+  std::map<std::string, Tensor> first, last;  // weights after the first and the last step
+  std::vector<double> losses;
+};
+
+constexpr std::int64_t kBatch = 2, kSide = 16;
+constexpr float kRate = 0.005F;
+constexpr int kSteps = 10;
+
+Graph training_graph() {
   ModelConfig config;
-  config.architecture = "resnet8";
+  config.architecture = "resnet20";
   config.classes = 10;
-  config.image_size = 16;
+  config.image_size = kSide;
   Graph g(Mode::kTraining);
-  const Value logits = build_model(g, config, g.input("image", {8, 3, 16, 16}));
-  const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {8, 10}));
-  add_sgd(g, loss, {.momentum = 0.9});
-  std::optional<Program> p = program(g, device, dtype);
-  if (!p) return {};
-  Tensor targets = Tensor::zeros(DType::kF32, {8, 10});
-  const std::vector<std::int64_t> labels = golden::labels(8, 10);
-  for (std::size_t i = 0; i < 8; ++i) {
+  const Value logits = build_model(g, config, g.input("image", {kBatch, 3, kSide, kSide}));
+  g.mark_output("logits", logits);
+  const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {kBatch, 10}));
+  add_sgd(g, loss, {.momentum = 0.9}, true);
+  return g;
+}
+
+std::optional<Training> trained(const Graph& g, Device device) {
+  std::optional<Program> p = program(g, device, DType::kBF16);
+  if (!p) return std::nullopt;
+  Tensor targets = Tensor::zeros(DType::kF32, {kBatch, 10});
+  const std::vector<std::int64_t> labels = golden::labels(kBatch, 10);
+  for (std::size_t i = 0; i < kBatch; ++i) {
     targets.as<float>()[i * 10 + static_cast<std::size_t>(labels[i])] = 1;
   }
-  p->set_input("image", pictures({8, 3, 16, 16}));
+  p->set_input("image", pictures({kBatch, 3, kSide, kSide}));
   p->set_input("targets", targets);
-  p->set_input("lr", 0.005);
-  std::vector<double> result;
-  for (int step = 0; step < 10; ++step) {
+  p->set_input("lr", kRate);
+  Training t;
+  const auto weights = [&] {
+    std::map<std::string, Tensor> result;
+    for (const Value w : g.trainable()) {
+      const std::string& name = g.node(w).name;
+      result[name] = p->variables().at(name).cast(DType::kF64).clone();
+    }
+    return result;
+  };
+  for (int step = 0; step < kSteps; ++step) {
     p->run();
-    result.push_back(p->scalar("loss"));
+    t.losses.push_back(p->scalar("loss"));
+    if (step > 0) continue;
+    t.logits = p->output("logits").cast(DType::kF64).clone();
+    for (const auto& [name, v] : g.outputs()) {
+      if (name.starts_with("d.")) {
+        t.gradients[name.substr(2)] = p->output(name).cast(DType::kF64).clone();
+      }
+    }
+    t.first = weights();
   }
-  return result;
+  t.last = weights();
+  return t;
+}
+
+// Root mean square of the difference over that of b.
+double relative(const Tensor& a, const Tensor& b) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(b.size()); ++i) {
+    difference += std::pow(a.as<double>()[i] - b.as<double>()[i], 2);
+    size += std::pow(b.as<double>()[i], 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+Tensor difference(const Tensor& a, const Tensor& b) {
+  Tensor d = a.clone();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(d.size()); ++i) {
+    d.as<double>()[i] -= b.as<double>()[i];
+  }
+  return d;
 }
 
 // Two devices that round alike differ where f32 and f64 fall on two sides of a tie; from there on
-// they are two samples of the same rounding: of the weights, both results and the gradient of each
-// of resnet8's seven layers, as above, in each step.
+// they are two samples of the same rounding, sqrt(2) times as far apart as one is from the truth.
+// Roundings are taken as independent, each of relative size u = 2^-8, and layers as keeping the
+// scale of what they read, which batch norm sees to. Numbers are root mean squares.
+//   Forward, a layer rounds its weights, the convolution's result and the norm's: after l layers
+// values differ by s(l) = sqrt(2) u sqrt(3 l) of their size.
+//   Backward, the gradient at a result and at the data are rounded, too: 5 a layer, which is at
+//   most
+// sqrt(2) u sqrt(5 L). And where s(l) moves a value over 0, ReLU passes a gradient or not: a share
+// of arctan(s) / pi <= s / pi of all for normal values, 2 s / pi of those that pass. The gradient
+// of layer k has met every ReLU from k to L, so its square differs by the sum of all that.
+//   The last layer has no ReLU behind it.
+constexpr int kLayers = 19;  // with a ReLU
+double apart(int l) { return kUnit * std::sqrt(2 * 3.0 * l); }
+double gradient_apart(int layer) {
+  double square = 2 * 5 * kLayers * kUnit * kUnit;
+  for (int l = layer; l <= kLayers; ++l) square += 2 * apart(l) / M_PI;
+  return std::sqrt(square);
+}
+
 TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
-  const std::vector<double> cpu = losses(Device::kCpu, DType::kBF16);
-  if (cpu.empty()) GTEST_SKIP() << "this processor has no bf16";
-  const std::vector<double> reference = losses(Device::kReference, DType::kBF16);
-  for (std::size_t i = 0; i < cpu.size(); ++i) {
-    EXPECT_NEAR(cpu[i], reference[i], kUnit * std::sqrt(4.0 * 7) * reference[0]) << "step " << i;
+  const Graph g = training_graph();
+  const std::optional<Training> cpu = trained(g, Device::kCpu);
+  if (!cpu) GTEST_SKIP() << "this processor has no bf16";
+  const Training reference = trained(g, Device::kReference).value();
+  EXPECT_LE(relative(cpu->logits, reference.logits), apart(kLayers));
+
+  const auto start = variables_of(g, Device::kReference);
+  int layer = 0;
+  double norm_difference = 0, norm_size = 0;
+  for (const Value v : g.trainable()) {
+    const std::string& name = g.node(v).name;
+    SCOPED_TRACE(name);
+    const Tensor &d = cpu->gradients.at(name), &expected = reference.gradients.at(name);
+    const Tensor before = start->at(name).cast(DType::kF64);
+    // The first step, from the gradient on: master weights are f32, v = d, w -= lr v, two
+    // roundings.
+    const Tensor& after = cpu->first.at(name);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(d.size()); ++i) {
+      const double w = before.as<double>()[i], step = double{kRate} * d.as<double>()[i];
+      ASSERT_NEAR(after.as<double>()[i], w - step, 0x1p-23 * (std::abs(w) + std::abs(step)));
+    }
+    const bool convolution = before.shape().size() == 4;
+    if (convolution) ++layer;
+    if (before.shape().size() == 1 && !name.starts_with("fc")) {
+      // Sums over pictures and pixels, single ones of which may cancel: all together.
+      const Tensor off = difference(d, expected);
+      for (const double x : off.as<double>()) norm_difference += x * x;
+      for (const double x : expected.as<double>()) norm_size += x * x;
+      continue;
+    }
+    const double allowed =
+        convolution ? gradient_apart(layer) : kUnit * std::sqrt(2 * 5.0 * kLayers);
+    EXPECT_LE(relative(d, expected), allowed);
+    // Ten steps sum ten gradients, whose errors are at worst all alike.
+    EXPECT_LE(relative(difference(cpu->last.at(name), before),
+                       difference(reference.last.at(name), before)),
+              allowed);
   }
-  EXPECT_NEAR(cpu[0], reference[0], kUnit * reference[0]);  // before any step
-  EXPECT_LT(cpu.back(), 0.7 * cpu.front()) << "it does not learn";
+  EXPECT_EQ(layer, kLayers);
+  EXPECT_LE(std::sqrt(norm_difference / norm_size), gradient_apart(1));
+
+  // The loss moves no more than logits do, and by what updates changed times their difference.
+  double moved = 0;
+  for (std::size_t i = 0; i < cpu->losses.size(); ++i) {
+    if (i > 0) moved += std::abs(reference.losses[i] - reference.losses[i - 1]);
+    EXPECT_NEAR(cpu->losses[i], reference.losses[i],
+                apart(kLayers) * reference.losses[0] + gradient_apart(1) * moved)
+        << "step " << i;
+  }
+  EXPECT_LT(cpu->losses.back(), 0.7 * cpu->losses.front()) << "it does not learn";
 }
 
 }  // namespace
