@@ -100,6 +100,19 @@ class Exact:
         terms = max((self.terms.get(name, 0) for name in node.input), default=0)
         if op == "QuantizeLinear":
             return self.compare_integers(node)
+        linear = {  # what passes values on passes their sizes on likewise
+            "MaxPool": lambda t: F.max_pool2d(t, a["kernel_shape"], a["strides"], a["pads"][:2]),
+            "AveragePool": lambda t: F.avg_pool2d(t, a["kernel_shape"], a["strides"], a["pads"][:2],
+                                                  count_include_pad=bool(a["count_include_pad"])),
+            "GlobalAveragePool": lambda t: t.mean((2, 3), keepdim=True),
+            "Flatten": lambda t: t.flatten(1),
+            "Slice": lambda t: t[:, :, :: int(x[4][0]), :: int(x[4][1])],
+            "Pad": lambda t: F.pad(t, (0, 0, 0, 0, int(x[1][1]), int(x[1][5]))),
+        }
+        if op in linear:
+            self.values[y], self.sizes[y] = linear[op](x[0]), linear[op](self.size(node.input[0]))
+            self.terms[y] = terms + (x[0][0, 0].numel() if "AveragePool" in op else 0)
+            return
         if op == "DequantizeLinear":
             scale = x[1].double()
             self.values[y] = x[0].double() * (scale.reshape(-1, *[1] * (x[0].dim() - 1)) if scale.dim() else scale)
@@ -112,30 +125,13 @@ class Exact:
             x = [t.double() for t in x]
             self.values[y] = product(*x)
             self.sizes[y] = product(*(self.size(name) for name in node.input))
-            terms = x[1][0].numel() + 1
+            terms += x[1][0].numel() + 1
         elif op == "Add":
             self.values[y] = x[0] + x[1]
             self.sizes[y] = self.size(node.input[0]) + self.size(node.input[1])
             terms += 1
         elif op == "Relu":
             self.values[y], self.sizes[y] = x[0].relu(), self.size(node.input[0])
-        elif op == "MaxPool":
-            self.values[y] = F.max_pool2d(x[0], a["kernel_shape"], a["strides"], a["pads"][:2])
-        elif op == "AveragePool":
-            assert not any(a["pads"])
-            self.values[y] = F.avg_pool2d(x[0], a["kernel_shape"], a["strides"])
-            terms += x[0][0, 0].numel()
-        elif op == "GlobalAveragePool":
-            self.values[y] = x[0].mean((2, 3), keepdim=True)
-            terms = x[0][0, 0].numel()
-        elif op == "Flatten":
-            self.values[y] = x[0].flatten(1)
-        elif op == "Slice":
-            assert x[3].tolist() == [2, 3]
-            self.values[y] = x[0][:, :, :: int(x[4][0]), :: int(x[4][1])]
-        elif op == "Pad":
-            front, back = int(x[1][1]), int(x[1][5])
-            self.values[y] = F.pad(x[0], (0, 0, 0, 0, front, back))
         elif op == "BatchNormalization":
             gamma, beta, mean, var = (t.double().reshape(1, -1, 1, 1) for t in x[1:])
             factor = gamma / (var + a["epsilon"]).sqrt()
@@ -147,11 +143,6 @@ class Exact:
         else:
             raise NotImplementedError(op)
         self.terms[y] = terms
-        # What passes values on passes their sizes on, where those are not the values themselves.
-        if op in ("MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Slice", "Pad"):
-            before = node.input[0]
-            if before in self.sizes:
-                raise NotImplementedError(f"{op} of something unrounded")
 
     def run(self):
         for node in self.model.graph.node:
