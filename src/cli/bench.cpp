@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "cli/command.h"
@@ -257,14 +258,23 @@ Plot roofline(const Layers& layers, const std::string& title) {
   return plot;
 }
 
+ModelFile drawn_model(const ModelConfig& config) {
+  Variables variables;
+  initialise(inference_graph(config, 1), variables, 0);
+  ModelFile model;
+  model.config = config;
+  model.weights = from_variables(variables, config);
+  return model;
+}
+
 // One step as a program of one's own would take it: for inference with the pictures handed over and
 // the logits copied out.
 class Step {
  public:
-  Step(const Flags& f, const ModelConfig& config)
+  Step(const Flags& f, const ModelConfig& config, std::optional<ModelFile> model)
       : infer_(f.mode == "infer"),
         image_(normal_tensor({f.batch, config.channels, config.image_size, config.image_size})),
-        program_(make_program(f, config)) {
+        program_(make_program(f, config, std::move(model))) {
     program_.set_input("image", image_);
     if (infer_) return;
     program_.set_input("targets", one_hot(f.batch, config.classes));
@@ -280,18 +290,21 @@ class Step {
   Program& program() { return program_; }
 
  private:
-  static Program make_program(const Flags& f, const ModelConfig& config) {
-    const Graph graph = graph_of(f, config);
-    auto variables = std::make_shared<Variables>();
-    initialise(graph, *variables, 0);
-    if (f.dtype != "int8") return {graph, variables, f.compile};
-    ModelFile model;
-    model.config = config;
-    model.weights = from_variables(*variables, config);
-    variables.reset();
-    const Tensor image = normal_tensor({1, config.channels, config.image_size, config.image_size});
-    model = quantize_model(model, std::span(&image, 1));
-    return {quantize_graph(graph, model.quantization), to_variables(model), f.compile};
+  static Program make_program(const Flags& f, const ModelConfig& config,
+                              std::optional<ModelFile> model) {
+    if (!model && f.dtype == "int8") model = drawn_model(config);
+    if (!model) {
+      const Graph graph = graph_of(f, config);
+      auto variables = std::make_shared<Variables>();
+      initialise(graph, *variables, 0);
+      return {graph, std::move(variables), f.compile};
+    }
+    if (f.dtype == "int8" && model->quantization.empty()) {
+      const Tensor image =
+          normal_tensor({1, config.channels, config.image_size, config.image_size});
+      model = quantize_model(*model, std::span(&image, 1));
+    }
+    return {inference_graph(*model, f.batch, config.image_size), to_variables(*model), f.compile};
   }
   bool infer_;
   Tensor image_;
@@ -343,7 +356,12 @@ int run(Flags& f) {
   f.compile.passes = !f.no_passes;
   if (f.dtype == "bf16") f.compile.dtype = DType::kBF16;
   const ModelConfig config = network_config(f.network);
-  Step step(f, config);
+  std::optional<ModelFile> model;
+  if (f.mode == "infer" && std::filesystem::exists(f.network.name)) {
+    model = map_model(f.network.name);  // weights as `predict` has them
+    if (!model->quantization.empty()) f.dtype = "int8";
+  }
+  Step step(f, config, std::move(model));
   const std::vector<double> seconds = timed_steps(step, f);
   const double middle = seconds[seconds.size() / 2];
   const auto batch = static_cast<double>(f.batch);
@@ -421,7 +439,8 @@ void add_bench(CLI::App& app, Action& action) {
       add_command(app, "bench", "Time training or inference on synthetic pictures",
                   "  resnet bench --arch resnet50 --batch-size 32\n"
                   "  resnet bench --arch resnet20 --batch-size 128 --threads 2 --layers\n"
-                  "  resnet bench runs/c10 --mode infer --batch-size 1 --json");
+                  "  resnet bench runs/c10 --mode infer --batch-size 1 --json\n"
+                  "  resnet bench c10-int8.safetensors --mode infer    a quantised model");
   command->add_option("--arch,MODEL", f->network.name, "An architecture, a model file or a run")
       ->capture_default_str();
   add_network_flags(command, f->network);
@@ -429,7 +448,9 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("--batch-size,--batch", f->batch, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
-  command->add_option("--dtype", f->dtype, "Of activations: f32, bf16 or, for inference, int8")
+  command
+      ->add_option("--dtype", f->dtype,
+                   "Of activations: f32, bf16 or, for inference, int8 (quantised models: always)")
       ->capture_default_str();
   command->add_option("--steps", f->steps, "Steps that are timed; default: 10, or more within 3 s")
       ->check(at_least(1));

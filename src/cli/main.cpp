@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -6,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -252,10 +254,22 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   return command;
 }
 
+// GNU OpenMP's threads spin for milliseconds where they wait for each other. When another process
+// has one of the processors, what they wait for is not running, and everything takes several times
+// as long. How long they spin is read when the library is loaded, hence the new start.
+void limit_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error || ::setenv("GOMP_SPINCOUNT", "2000", 1) != 0) return;
+  ::execv(self.c_str(), argv);  // if it fails, things go on as they are
+}
+
 }  // namespace resnet::cli
 
 int main(int argc, char** argv) {
   using namespace resnet;
+  cli::limit_spinning(argv);
   std::ios::sync_with_stdio(false);  // so that standard input tells how much has arrived
   try {
     return cli::run(argc, argv);

@@ -2,14 +2,38 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdint>
 #include <new>
+#include <thread>
+#include <vector>
 
 namespace resnet {
 
-Arena::Arena(std::size_t bytes) {
+namespace {
+
+constexpr std::size_t kHuge = std::size_t{2} << 20;
+
+// The kernel may refuse; then pages come as they are written.
+void make_pages(std::byte* base, std::size_t bytes, int threads) {
+#ifdef MADV_POPULATE_WRITE
+  const std::size_t pieces = bytes / kHuge;
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < pieces; i = next++) {
+      if (::madvise(base + i * kHuge, kHuge, MADV_POPULATE_WRITE) != 0) return;
+    }
+  };
+  std::vector<std::jthread> others;
+  for (int i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+#endif
+}
+
+}  // namespace
+
+Arena::Arena(std::size_t bytes, int threads) {
   if (bytes == 0) return;
-  constexpr std::size_t kHuge = std::size_t{2} << 20;
   const bool large = bytes >= 2 * kHuge;
   const std::size_t size = large ? (bytes + kHuge - 1) / kHuge * kHuge + kHuge : bytes;
   void* p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -21,9 +45,10 @@ Arena::Arena(std::size_t bytes) {
     if (skip > 0) ::munmap(base, skip);
     base += skip;
     kept -= skip;
-    ::madvise(base, kept, MADV_HUGEPAGE);
+    ::madvise(base, bytes / kHuge * kHuge, MADV_HUGEPAGE);  // the rest is worth no huge page
   }
   memory_ = {base, Unmap{kept}};
+  if (large && threads > 1) make_pages(base, bytes, threads);
 }
 
 void Arena::Unmap::operator()(std::byte* p) const {

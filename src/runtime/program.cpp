@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <thread>
 
 #include "compile/compiler.h"
 #include "core/check.h"
@@ -192,8 +193,11 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
                       .plan_memory = options.plan_memory,
                       .recompute = options.recompute,
                       .dtype = options.dtype});
-  p.arena = Arena(p.plan.arena_bytes);
-  p.packed = Arena(p.plan.packed_bytes);
+  const int threads = options.threads > 0
+                          ? options.threads
+                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  p.arena = Arena(p.plan.arena_bytes, std::min(threads, 8));
+  p.packed = Arena(p.plan.packed_bytes, std::min(threads, 8));
   for (const Buffer& b : p.plan.buffers) {
     if (b.storage == Storage::kInput) {
       p.inputs[b.name] = Tensor::zeros(p.target->storage(b.type.dtype), b.type.shape);

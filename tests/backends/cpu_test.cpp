@@ -116,7 +116,8 @@ const auto kKernelName = [](const auto& info) {
 };
 
 INSTANTIATE_TEST_SUITE_P(Candidates, CpuKernel,
-                         ::testing::Values("winograd-4", "winograd-2", "dnnl-winograd", "plain"),
+                         ::testing::Values("winograd-4", "winograd-2", "dnnl-winograd", "pointwise",
+                                           "plain"),
                          kKernelName);
 
 // Programs with different numbers of threads live side by side: each must keep to its own, when it

@@ -127,6 +127,10 @@ void convolutions(Table& t) {
   conv(t, "1x1_odd_channels", {2, 17, 5, 5}, {12, 17, 1, 1}, {});
   conv(t, "1x1_stride2", {2, 32, 8, 8}, {64, 32, 1, 1}, strided(2, 0));
   conv(t, "1x1_stride2_odd", {2, 16, 7, 5}, {17, 16, 1, 1}, strided(2, 0));
+  conv(t, "1x1_batch1", {1, 64, 7, 7}, {96, 64, 1, 1}, {});
+  conv(t, "1x1_batch1_stride2_odd", {1, 32, 9, 7}, {32, 32, 1, 1}, strided(2, 0));
+  conv(t, "1x1_fused", {1, 32, 10, 9}, {64, 32, 1, 1},
+       {.bias = true, .residual = true, .relu = true});
   conv(t, "1x1_one_pixel", {3, 16, 1, 1}, {16, 16, 1, 1}, {});
   conv(t, "1x1_padded", {1, 3, 4, 4}, {5, 3, 1, 1}, pad(0 + 1));
   conv(t, "5x5", {1, 3, 9, 9}, {5, 3, 5, 5}, pad(2));

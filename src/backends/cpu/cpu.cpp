@@ -1,8 +1,10 @@
 #include "backends/cpu/cpu.h"
 
 #include <omp.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "backends/cpu/cpu_target.h"
 #include "backends/cpu/simd.h"
@@ -28,6 +30,30 @@ bool has_avx512() {
          isa != dnnl::cpu_isa::avx2_vnni;
 }
 
+// New threads may begin on the processor of the one that made them, and share it for as long as a
+// prediction takes. Each is moved to one of its own, and may move again from there.
+void spread_threads(int threads) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  const int here = sched_getcpu();
+  std::vector<int> others;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (i != here && CPU_ISSET(i, &allowed)) others.push_back(i);
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const auto i = static_cast<std::size_t>(omp_get_thread_num());
+    if (i > 0 && i <= others.size()) {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(others[i - 1], &one);
+      if (sched_setaffinity(0, sizeof(one), &one) == 0) {
+        sched_setaffinity(0, sizeof(allowed), &allowed);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 memory::data_type data_type(DType dtype) {
@@ -48,6 +74,8 @@ CpuTarget::CpuTarget(const CpuOptions& options)
          "this build needs AVX-512, which oneDNN may not use here; unset ONEDNN_MAX_CPU_ISA or "
          "build without -march");
   }
+  begin_run();
+  spread_threads(omp_get_max_threads());
 }
 
 void CpuTarget::begin_run() {

@@ -104,6 +104,11 @@ KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
 KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
                           std::size_t scratch_bytes = 0, std::vector<int> in_place = {});
 
+/// For kConv2d by 1x1 filters, without padding, in whole channel blocks, an even number written.
+KernelChoice make_pointwise_conv(const NodeView& v);  // pointwise.cpp
+/// True if the kernels have vectors of exactly one channel block.
+bool pointwise_fits(std::int64_t block);
+
 /// A oneDNN primitive whose operands are inputs, outputs or scratch of the node.
 class DnnlKernel : public Kernel {
  public:

@@ -263,6 +263,7 @@ class FoldWeights final : public Kernel {
     const auto* gamma = static_cast<const float*>(args.in[1]);
     const auto* var = static_cast<const float*>(args.in[2]);
     auto* y = static_cast<float*>(args.out[0]);
+#pragma omp parallel for schedule(static) if (filters_ * per_filter_ >= kParallel)
     for (std::int64_t o = 0; o < filters_; ++o) {
       const double scale =
           static_cast<double>(gamma[o]) / std::sqrt(static_cast<double>(var[o]) + eps_);
@@ -273,6 +274,7 @@ class FoldWeights final : public Kernel {
   }
 
  private:
+  static constexpr std::int64_t kParallel = 1 << 15;  // weights that are worth waking threads
   std::int64_t filters_, per_filter_;
   double eps_;
 };

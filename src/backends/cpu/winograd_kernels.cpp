@@ -7,25 +7,22 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/winograd_kernels.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
-#include "hwy/highway.h"
+//
+#include "backends/cpu/product-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace resnet::winograd {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::CappedTag<float, 16>;
-using V = hn::Vec<D>;
+using resnet::HWY_NAMESPACE::Ahead;
+using resnet::HWY_NAMESPACE::D;
+using resnet::HWY_NAMESPACE::kRows;
+using resnet::HWY_NAMESPACE::load;
+using resnet::HWY_NAMESPACE::multiply_rows;
+using resnet::HWY_NAMESPACE::store;
+using resnet::HWY_NAMESPACE::V;
 
-// Rows (tiles) of the matrix product that stay in registers beside 2 vectors of output channels.
-#if HWY_TARGET <= HWY_AVX3
-constexpr int kRows = 14;
-#else
-constexpr int kRows = 6;
-#endif
-
-HWY_INLINE V load(const float* p) { return hn::LoadU(D(), p); }
-HWY_INLINE void store(V v, float* p) { hn::StoreU(v, D(), p); }
 HWY_INLINE V times(float k, V v) { return hn::Mul(hn::Set(D(), k), v); }
 HWY_INLINE V times_add(float k, V v, V sum) { return hn::MulAdd(hn::Set(D(), k), v, sum); }
 
@@ -191,52 +188,15 @@ void transform_inputs(const Geometry& g, const Part& part, const float* x, float
   }
 }
 
-// --- Product of one point: kR tiles by kC blocks of output channels, over all input channels.
-// Weights are [channel][kC blocks of lanes], so that they are read in order.
-template <int kR, int kC>
-void multiply_tile(const float* HWY_RESTRICT x, std::int64_t x_stride, const float* HWY_RESTRICT w,
-                   std::int64_t blocks, float* HWY_RESTRICT y, std::int64_t y_stride) {
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  const D d;
-  V sum[kR][kC];
-#pragma GCC unroll 16
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 2
-    for (int c = 0; c < kC; ++c) sum[r][c] = hn::Zero(d);
+// --- Product of one point, over all input channels.
+struct StoreProduct {
+  float* y;
+  std::int64_t stride;
+  HWY_INLINE void prefetch(int, int) const {}
+  HWY_INLINE void operator()(V sum, int row, int block) const {
+    store(sum, y + block * stride + row * static_cast<int>(hn::MaxLanes(D())));
   }
-  for (std::int64_t block = 0; block < blocks; ++block, x += x_stride) {
-#pragma GCC unroll 2
-    for (int lane = 0; lane < kLanes; ++lane, w += kC * kLanes) {
-      // Weights come from beyond the core's cache, 24 channels ahead of their use.
-#pragma GCC unroll 2
-      for (int c = 0; c < kC; ++c) __builtin_prefetch(w + (24 * kC + c) * kLanes);
-      V weights[kC];
-#pragma GCC unroll 2
-      for (int c = 0; c < kC; ++c) weights[c] = load(w + c * kLanes);
-#pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r) {
-        const V value = hn::Set(d, x[r * kLanes + lane]);
-#pragma GCC unroll 2
-        for (int c = 0; c < kC; ++c) sum[r][c] = hn::MulAdd(value, weights[c], sum[r][c]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 2
-    for (int c = 0; c < kC; ++c) store(sum[r][c], y + c * y_stride + r * kLanes);
-  }
-}
-
-template <int kR, int kC>
-HWY_INLINE void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                              const float* w, std::int64_t blocks, float* y,
-                              std::int64_t y_stride) {
-  if constexpr (kR > 0) {
-    if (rows == kR) return multiply_tile<kR, kC>(x, x_stride, w, blocks, y, y_stride);
-    multiply_rows<kR - 1, kC>(rows, x, x_stride, w, blocks, y, y_stride);
-  }
-}
+};
 
 // x [block][tile][lane], y [block][tile][lane].
 void multiply(const float* x, const float* w, float* y, std::int64_t tiles, std::int64_t x_blocks,
@@ -245,19 +205,21 @@ void multiply(const float* x, const float* w, float* y, std::int64_t tiles, std:
   const std::int64_t panels = (tiles + kRows - 1) / kRows, stride = tiles * kLanes;
   for (std::int64_t k = 0; k < y_blocks; k += 2) {
     const bool pair = k + 1 < y_blocks;
+    const std::int64_t size = x_blocks * kLanes * kLanes * (pair ? 2 : 1);
     std::int64_t tile = 0;
     for (std::int64_t p = 0; p < panels; ++p) {
       const std::int64_t rows = tiles / panels + (p < tiles % panels ? 1 : 0);
       const float* from = x + tile * kLanes;
-      float* to = y + k * stride + tile * kLanes;
+      const StoreProduct to{y + k * stride + tile * kLanes, stride};
+      const Ahead ahead(w + size, size, p, panels, x_blocks * kLanes);
       if (pair) {
-        multiply_rows<kRows, 2>(rows, from, stride, w, x_blocks, to, stride);
+        multiply_rows<kRows, 2>(rows, from, stride, w, x_blocks, ahead, to);
       } else {
-        multiply_rows<kRows, 1>(rows, from, stride, w, x_blocks, to, stride);
+        multiply_rows<kRows, 1>(rows, from, stride, w, x_blocks, ahead, to);
       }
       tile += rows;
     }
-    w += x_blocks * kLanes * kLanes * 2;
+    w += size;
   }
 }
 
