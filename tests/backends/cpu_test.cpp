@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "core/half.h"
 #include "support/device_check.h"
 
 namespace resnet::test {
@@ -64,6 +66,38 @@ TEST_P(CpuBf16, StaysWithinTheErrorBoundsOnOneThread) {
 TEST_P(CpuBf16, IsRepeatable) { expect_repeatable(*direct(), GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CpuBf16, ::testing::ValuesIn(bf16_cases()), kName);
+
+// As the reference does: of equal ones the first counts, and a NaN is seen. 25 channels are two
+// sizes of vectors and a rest.
+TEST(CpuMaxPool, TakesTheFirstMaximumAndShowsNanInBf16) {
+  const auto target = direct();
+  if (!target->computes(DType::kBF16)) GTEST_SKIP() << "this processor has no AVX-512";
+  constexpr std::size_t kChannels = 25;
+  const double nan = std::nan("");
+  const double pixels[2][4] = {{1, 2, nan, 5}, {2, 1, -1, nan}};  // two windows of 2x2
+  std::vector<std::uint16_t> x;                                   // [1, 2, 4, channels]
+  for (const auto& row : pixels) {
+    for (const double pixel : row) {
+      x.insert(x.end(), kChannels, float_to_bfloat16(static_cast<float>(pixel)));
+    }
+  }
+  Graph g(Mode::kTraining);
+  const Value image = g.input("x", {1, static_cast<std::int64_t>(kChannels), 2, 4}, DType::kBF16);
+  const Value y = g.append(Op::kMaxPool, "pool", {image}, PoolAttributes{});
+  const std::vector<Layout> have(1, kPlainLayout);
+  const KernelChoice choice = target->choose(g, g.node(y), have);
+  std::vector<std::uint16_t> maxima(2 * kChannels);
+  std::vector<std::uint8_t> places(2 * kChannels);
+  void* in[] = {x.data()};
+  void* out[] = {maxima.data(), places.data()};
+  choice.kernel->run({in, out, nullptr, {}});
+  for (std::size_t c = 0; c < kChannels; ++c) {
+    EXPECT_EQ(bfloat16_to_float(maxima[c]), 2) << c;
+    EXPECT_EQ(places[c], 1) << c;
+    EXPECT_TRUE(std::isnan(bfloat16_to_float(maxima[kChannels + c]))) << c;
+    EXPECT_EQ(places[kChannels + c], 0) << c;
+  }
+}
 
 // Kernels that shapes alone do not choose, but a table of measurements may.
 class CpuKernel : public ::testing::TestWithParam<std::string> {};

@@ -1,4 +1,5 @@
-// Pooling: windows by oneDNN, the global average by a kernel of our own.
+// Pooling: f32 windows by oneDNN; maxima and gradients in bf16, and the global average, by kernels
+// of our own.
 #include <algorithm>
 
 #include "backends/cpu/cpu_target.h"
@@ -17,13 +18,38 @@ dnnl::algorithm algorithm_of(Op op, const PoolAttributes& a) {
                          : dnnl::algorithm::pooling_avg_exclude_padding;
 }
 
+simd::PoolWindows windows_of(const Shape& x, const Shape& y, const PoolAttributes& a) {
+  return {x[1],       x[2],       x[3],       y[2],      y[3],      a.kernel_h,
+          a.kernel_w, a.stride_h, a.stride_w, a.pad_top, a.pad_left};
+}
+
+// In bf16: oneDNN 2.6 takes several times as long as memory does.
+class MaxPool final : public Kernel {
+ public:
+  MaxPool(const Shape& x, const Shape& y, const PoolAttributes& a)
+      : pictures_(x[0]), p_(windows_of(x, y, a)) {}
+  void run(const KernelArgs& args) override {
+    const auto* x = static_cast<const simd::bf16*>(args.in[0]);
+    auto* y = static_cast<simd::bf16*>(args.out[0]);
+    auto* position = static_cast<std::uint8_t*>(args.out[1]);
+    const std::int64_t row_size = p_.out_width * p_.channels;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < pictures_ * p_.out_height; ++row) {
+      simd::max_pool_row(p_, x + row / p_.out_height * p_.height * p_.width * p_.channels,
+                         row % p_.out_height, y + row * row_size, position + row * row_size);
+    }
+  }
+
+ private:
+  std::int64_t pictures_;
+  simd::PoolWindows p_;
+};
+
 // In bf16: oneDNN 2.6 adds the gradients of overlapping windows in bf16, rounding each time.
 class PoolBackward final : public Kernel {
  public:
   PoolBackward(const Shape& x, const Shape& y, const PoolAttributes& a, bool max)
-      : height_(x[2]), pictures_(x[0]), p_{x[1],       x[3],       y[2],       y[3],
-                                           a.kernel_h, a.kernel_w, a.stride_h, a.stride_w,
-                                           a.pad_top,  a.pad_left} {
+      : pictures_(x[0]), p_(windows_of(x, y, a)) {
     if (max) return;
     const auto counted = [&](std::int64_t o, std::int64_t stride, std::int64_t kernel,
                              std::int64_t pad, std::int64_t size) {
@@ -45,16 +71,16 @@ class PoolBackward final : public Kernel {
     auto* dx = static_cast<simd::bf16*>(args.out[0]);
     const std::int64_t picture = p_.out_height * p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t row = 0; row < pictures_ * height_; ++row) {
-      const std::int64_t at = row / height_ * picture;
+    for (std::int64_t row = 0; row < pictures_ * p_.height; ++row) {
+      const std::int64_t at = row / p_.height * picture;
       simd::pool_backward_row(p_, dy + at, position != nullptr ? position + at : nullptr,
-                              share_.data(), row % height_, dx + row * p_.width * p_.channels);
+                              share_.data(), row % p_.height, dx + row * p_.width * p_.channels);
     }
   }
 
  private:
-  std::int64_t height_, pictures_;
-  simd::PoolGradient p_;
+  std::int64_t pictures_;
+  simd::PoolWindows p_;
   std::vector<float> share_;  // of a window's average that each of its pixels gets
 };
 
@@ -65,6 +91,9 @@ KernelChoice make_window_pool(const NodeView& v) {
   const DType dtype = v.in(0).dtype;
   if (backward && dtype == DType::kBF16) {
     return own_kernel(v, std::make_unique<PoolBackward>(a.input_shape, v.in_shape(0), a, max));
+  }
+  if (v.node.op == Op::kMaxPool && dtype == DType::kBF16) {
+    return own_kernel(v, std::make_unique<MaxPool>(v.in_shape(0), v.out_shape(), a));
   }
   const Layout layout = activation_layout(dtype);
   const TensorType x_type{dtype, backward ? a.input_shape : v.in_shape(0)};

@@ -1,6 +1,7 @@
 #include "backends/cpu/simd.h"
 
 #include <cmath>
+#include <cstring>
 #include <type_traits>
 
 // AVX2 and AVX-512 matter; anything older runs Highway's baseline.
@@ -16,6 +17,15 @@ namespace resnet::simd {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
+
+// For lambdas in inner loops: a call for each pixel would keep every sum in memory. With sanitizers
+// speed does not matter, and inlining everything takes the compiler minutes.
+#ifdef __SANITIZE_ADDRESS__
+#define RESNET_INLINED HWY_ATTR
+#else
+#define RESNET_INLINED HWY_ATTR __attribute__((always_inline))
+#endif
+
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 
@@ -56,50 +66,78 @@ HWY_INLINE void put(hn::Vec<D> v, D /*d*/, bf16* to) {
   hn::StoreU(hn::TruncateTo(half, hn::ShiftRight<16>(kept)), half, to);
 }
 
-// Calls body(tag, lane) for each vector of a block: in nChw16c one with AVX-512, two with AVX2.
-// Channels last, a block is all channels, and single ones follow the last whole vector.
-template <class Body>
+// Calls body(tag, lane, vectors) for the channels of a block, a cache line at a time: one vector of
+// f32, `vectors` = 2 of bf16. In nChw16c a block is one such vector with AVX-512, two with AVX2;
+// channels last it is all channels, and smaller vectors follow the last whole line.
+template <class T, class Body>
 HWY_INLINE void for_lanes(std::int64_t block, const Body& body) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t lane = 0;
-  for (; lane + lanes <= block; lane += lanes) body(d, lane);
+  if constexpr (sizeof(T) == 2) {
+    for (; lane + 2 * lanes <= block; lane += 2 * lanes) {
+      body(d, lane, std::integral_constant<int, 2>());
+    }
+  }
+  const std::integral_constant<int, 1> single;
+  for (; lane + lanes <= block; lane += lanes) body(d, lane, single);
+  const hn::CappedTag<float, 8> eight;
+  for (; lane + 8 <= block; lane += 8) body(eight, lane, single);
   const hn::CappedTag<float, 1> one;
-  for (; lane < block; ++lane) body(one, lane);
+  for (; lane < block; ++lane) body(one, lane, single);
 }
 
-// Calls body(first pixel, pixels) for pieces of a tile that stay in the first cache while one
-// vector of channels after the other goes over them.
+// Neighbouring vectors of channels.
+template <int kVectors, class D1>
+struct Columns {
+  hn::Vec<D1> v[kVectors];
+  HWY_INLINE Columns(D1 d, const float* p) {
+    for (int j = 0; j < kVectors; ++j) v[j] = hn::LoadU(d, p + j * hn::Lanes(d));
+  }
+};
+
+// Calls body(first pixel, pixels) for pieces of a tile: while one line of channels after the other
+// goes over a piece, memory is still read in order, by and large.
 template <class T, class Body>
 HWY_INLINE void for_pieces(std::int64_t pixels, std::int64_t block, const Body& body) {
-  constexpr std::int64_t kElements = 16384 / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t kElements = 4096 / static_cast<std::int64_t>(sizeof(T));
   const std::int64_t piece =
-      block <= 16 ? pixels : (kElements / block > 16 ? kElements / block : 16);
+      block <= kLine ? pixels : (kElements / block > 8 ? kElements / block : 8);
   for (std::int64_t p = 0; p < pixels; p += piece) {
     body(p, pixels - p < piece ? pixels - p : piece);
   }
 }
 
 // Adds the sums of two series over pixels to `first` and `second`, with four accumulators each, so
-// that additions overlap and errors grow a quarter as fast. `term(p, a, b)` adds pixel p to a and
-// b.
-template <class D1, class Term>
+// that additions overlap and errors grow a quarter as fast. `term(p, j, a, b)` adds pixel p of
+// vector j to a and b.
+template <int kVectors, class D1, class Term>
 HWY_INLINE void sum_pairs(D1 d, std::int64_t begin, std::int64_t pixels, float* first,
                           float* second, const Term& term) {
-  auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+  hn::Vec<D1> a[kVectors][4], b[kVectors][4];
+  for (int j = 0; j < kVectors; ++j) {
+    for (int i = 0; i < 4; ++i) a[j][i] = b[j][i] = hn::Zero(d);
+  }
   std::int64_t p = begin;
   const std::int64_t end = begin + pixels;
   for (; p + 4 <= end; p += 4) {
-    term(p, a0, b0);
-    term(p + 1, a1, b1);
-    term(p + 2, a2, b2);
-    term(p + 3, a3, b3);
+    for (int i = 0; i < 4; ++i) {
+      for (int j = 0; j < kVectors; ++j) term(p + i, j, a[j][i], b[j][i]);
+    }
   }
-  for (; p < end; ++p) term(p, a0, b0);
-  const auto a = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
-  const auto b = hn::Add(hn::Add(b0, b1), hn::Add(b2, b3));
-  hn::StoreU(hn::Add(hn::LoadU(d, first), a), d, first);
-  hn::StoreU(hn::Add(hn::LoadU(d, second), b), d, second);
+  for (; p < end; ++p) {
+    for (int j = 0; j < kVectors; ++j) term(p, j, a[j][0], b[j][0]);
+  }
+  for (int j = 0; j < kVectors; ++j) {
+    const auto total = [&](const hn::Vec<D1>* v) RESNET_INLINED {
+      return hn::Add(hn::Add(v[0], v[1]), hn::Add(v[2], v[3]));
+    };
+    float* f = first + j * hn::Lanes(d);
+    float* s = second + j * hn::Lanes(d);
+    hn::StoreU(hn::Add(hn::LoadU(d, f), total(a[j])), d, f);
+    hn::StoreU(hn::Add(hn::LoadU(d, s), total(b[j])), d, s);
+  }
 }
 
 HWY_INLINE void clear(float* first, float* second, std::int64_t block) {
@@ -110,15 +148,17 @@ template <class T>
 void Moments(const T* x, const float* shift, std::int64_t pixels, std::int64_t block, float* sum,
              float* square) {
   clear(sum, square, block);
-  for_pieces<T>(pixels, block, [&](std::int64_t begin, std::int64_t count) HWY_ATTR {
-    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
-      const auto k = hn::LoadU(d, shift + lane);
-      sum_pairs(d, begin, count, sum + lane, square + lane,
-                [&](std::int64_t p, auto& a, auto& b) HWY_ATTR {
-                  const auto v = hn::Sub(load(d, x + p * block + lane), k);
-                  a = hn::Add(a, v);
-                  b = hn::MulAdd(v, v, b);
-                });
+  for_pieces<T>(pixels, block, [&](std::int64_t begin, std::int64_t count) RESNET_INLINED {
+    for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
+      const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+      const Columns<vectors, decltype(d)> k(d, shift + lane);
+      sum_pairs<vectors>(d, begin, count, sum + lane, square + lane,
+                         [&](std::int64_t p, int j, auto& a, auto& b) RESNET_INLINED {
+                           const auto v =
+                               hn::Sub(load(d, x + p * block + lane + j * lanes), k.v[j]);
+                           a = hn::Add(a, v);
+                           b = hn::MulAdd(v, v, b);
+                         });
     });
   });
 }
@@ -130,42 +170,58 @@ HWY_INLINE hn::Vec<D1> rectified(D1 d, hn::Vec<D1> v) {
   return hn::Max(hn::Zero(d), v);
 }
 
-template <Store kStore, class T>
+template <Store kStore, bool kResidual, bool kRelu, class T>
 void NormalizeWith(const T* x, const T* residual, T* y, const float* mean, const float* scale,
-                   const float* beta, bool relu, std::int64_t pixels, std::int64_t block) {
-  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
-    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
-      const auto m = hn::LoadU(d, mean + lane), s = hn::LoadU(d, scale + lane),
-                 b = hn::LoadU(d, beta + lane);
-      const auto value = [&](std::int64_t i)
-                             HWY_ATTR { return hn::MulAdd(hn::Sub(load(d, x + i), m), s, b); };
-      const std::int64_t begin = first * block + lane, end = (first + count) * block;
-      if (residual != nullptr && relu) {
-        for (std::int64_t i = begin; i < end; i += block) {
-          put<kStore>(rectified(d, hn::Add(value(i), load(d, residual + i))), d, y + i);
+                   const float* beta, std::int64_t pixels, std::int64_t block) {
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
+    for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
+      const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+      using C = Columns<vectors, decltype(d)>;
+      const C m(d, mean + lane), s(d, scale + lane), b(d, beta + lane);
+      const std::int64_t end = (first + count) * block;
+      for (std::int64_t i = first * block + lane; i < end; i += block) {
+        for (int j = 0; j < vectors; ++j) {
+          const std::int64_t at = i + j * lanes;
+          auto v = hn::MulAdd(hn::Sub(load(d, x + at), m.v[j]), s.v[j], b.v[j]);
+          if constexpr (kResidual) v = hn::Add(v, load(d, residual + at));
+          if constexpr (kRelu) v = rectified(d, v);
+          put<kStore>(v, d, y + at);
         }
-      } else if (residual != nullptr) {
-        for (std::int64_t i = begin; i < end; i += block) {
-          put<kStore>(hn::Add(value(i), load(d, residual + i)), d, y + i);
-        }
-      } else if (relu) {
-        for (std::int64_t i = begin; i < end; i += block) {
-          put<kStore>(rectified(d, value(i)), d, y + i);
-        }
-      } else {
-        for (std::int64_t i = begin; i < end; i += block) put<kStore>(value(i), d, y + i);
       }
     });
   });
   if (kStore == Store::kStream) hwy::FlushStream();
 }
 
+// Calls f with `value` as a compile-time constant.
+template <class F>
+HWY_INLINE void with_bool(bool value, const F& f) {
+  if (value) {
+    f(std::true_type());
+  } else {
+    f(std::false_type());
+  }
+}
+template <class F>
+HWY_INLINE void with_store(Store store, const F& f) {
+  if (store == Store::kStream) {
+    f(std::integral_constant<Store, Store::kStream>());
+  } else {
+    f(std::integral_constant<Store, Store::kCached>());
+  }
+}
+
 template <class T>
 void Normalize(const T* x, const T* residual, T* y, const float* mean, const float* scale,
                const float* beta, bool relu, Store store, std::int64_t pixels, std::int64_t block) {
-  const auto run =
-      store == Store::kStream ? NormalizeWith<Store::kStream, T> : NormalizeWith<Store::kCached, T>;
-  run(x, residual, y, mean, scale, beta, relu, pixels, block);
+  with_store(store, [&](auto kept) HWY_ATTR {
+    with_bool(residual != nullptr, [&](auto added) HWY_ATTR {
+      with_bool(relu, [&](auto rectifies) HWY_ATTR {
+        NormalizeWith<kept(), added(), rectifies()>(x, residual, y, mean, scale, beta, pixels,
+                                                    block);
+      });
+    });
+  });
 }
 
 // The masked gradient at element i. The mask repeats the forward pass's arithmetic to the bit.
@@ -187,19 +243,21 @@ template <Mask kMask, bool kSecond, Store kStore, class T>
 void GradientSums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std::int64_t block,
                   float* sum, float* product) {
   clear(sum, product, block);
-  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
-    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
-      const auto mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
-                 beta = hn::LoadU(d, t.beta + lane);
-      sum_pairs(d, first, count, sum + lane, product + lane,
-                [&](std::int64_t p, auto& a, auto& b) HWY_ATTR {
-                  const std::int64_t i = p * block + lane;
-                  const auto centred = hn::Sub(load(d, t.x + i), mean);
-                  const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred, scale, beta);
-                  if (out != nullptr) put<kStore>(g, d, out + i);
-                  a = hn::Add(a, g);
-                  b = hn::MulAdd(g, centred, b);
-                });
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
+    for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
+      const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+      using C = Columns<vectors, decltype(d)>;
+      const C mean(d, t.mean + lane), scale(d, t.scale + lane), beta(d, t.beta + lane);
+      sum_pairs<vectors>(d, first, count, sum + lane, product + lane,
+                         [&](std::int64_t p, int j, auto& a, auto& b) RESNET_INLINED {
+                           const std::int64_t i = p * block + lane + j * lanes;
+                           const auto centred = hn::Sub(load(d, t.x + i), mean.v[j]);
+                           const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred,
+                                                                          scale.v[j], beta.v[j]);
+                           if (out != nullptr) put<kStore>(g, d, out + i);
+                           a = hn::Add(a, g);
+                           b = hn::MulAdd(g, centred, b);
+                         });
     });
   });
   if (kStore == Store::kStream) hwy::FlushStream();
@@ -208,16 +266,20 @@ void GradientSums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std
 template <Mask kMask, bool kSecond, Store kStore, class T>
 void Gradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
               std::int64_t pixels, std::int64_t block) {
-  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) HWY_ATTR {
-    for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
-      const auto mean = hn::LoadU(d, t.mean + lane), scale = hn::LoadU(d, t.scale + lane),
-                 beta = hn::LoadU(d, t.beta + lane), k = hn::LoadU(d, slope + lane),
-                 o = hn::LoadU(d, offset + lane);
+  for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
+    for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
+      const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+      using C = Columns<vectors, decltype(d)>;
+      const C mean(d, t.mean + lane), scale(d, t.scale + lane), beta(d, t.beta + lane),
+          k(d, slope + lane), o(d, offset + lane);
       const std::int64_t end = (first + count) * block;
-      for (std::int64_t i = first * block + lane; i < end; i += block) {
-        const auto centred = hn::Sub(load(d, t.x + i), mean);
-        const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred, scale, beta);
-        put<kStore>(hn::MulAdd(g, scale, hn::MulAdd(centred, k, o)), d, dx + i);
+      for (std::int64_t p = first * block + lane; p < end; p += block) {
+        for (int j = 0; j < vectors; ++j) {
+          const std::int64_t i = p + j * lanes;
+          const auto centred = hn::Sub(load(d, t.x + i), mean.v[j]);
+          const auto g = masked_gradient<kMask, kSecond>(d, t, i, centred, scale.v[j], beta.v[j]);
+          put<kStore>(hn::MulAdd(g, scale.v[j], hn::MulAdd(centred, k.v[j], o.v[j])), d, dx + i);
+        }
       }
     });
   });
@@ -227,24 +289,15 @@ void Gradient(const NormGradientTile<T>& t, T* dx, const float* slope, const flo
 // Calls f with mask, second gradient and store as compile-time constants.
 template <class T, class F>
 HWY_INLINE void specialise(const NormGradientTile<T>& t, Store store, const F& f) {
-  const auto with_store = [&](auto mask, auto second) HWY_ATTR {
-    if (store == Store::kStream) {
-      f(mask, second, std::integral_constant<Store, Store::kStream>());
-    } else {
-      f(mask, second, std::integral_constant<Store, Store::kCached>());
-    }
-  };
-  const auto with_second = [&](auto mask) HWY_ATTR {
-    if (t.dy2 != nullptr) {
-      with_store(mask, std::true_type());
-    } else {
-      with_store(mask, std::false_type());
-    }
+  const auto with_mask = [&](auto mask) HWY_ATTR {
+    with_bool(t.dy2 != nullptr, [&](auto second) HWY_ATTR {
+      with_store(store, [&](auto kept) HWY_ATTR { f(mask, second, kept); });
+    });
   };
   switch (t.mask) {
-    case Mask::kNone: return with_second(std::integral_constant<Mask, Mask::kNone>());
-    case Mask::kFromX: return with_second(std::integral_constant<Mask, Mask::kFromX>());
-    case Mask::kFromY: return with_second(std::integral_constant<Mask, Mask::kFromY>());
+    case Mask::kNone: return with_mask(std::integral_constant<Mask, Mask::kNone>());
+    case Mask::kFromX: return with_mask(std::integral_constant<Mask, Mask::kFromX>());
+    case Mask::kFromY: return with_mask(std::integral_constant<Mask, Mask::kFromY>());
   }
 }
 
@@ -266,7 +319,7 @@ void NormGradient(const NormGradientTile<T>& t, T* dx, const float* slope, const
 
 template <class T>
 void Sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
-  for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+  for_lanes<float>(block, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
     auto a = hn::Zero(d), b = a;
     std::int64_t p = 0;
     for (; p + 2 <= pixels; p += 2) {
@@ -280,7 +333,7 @@ void Sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
 
 template <class T>
 void Fill(T* y, const float* value, std::int64_t pixels, std::int64_t block) {
-  for_lanes(block, [&](auto d, std::int64_t lane) HWY_ATTR {
+  for_lanes<float>(block, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
     const auto v = hn::LoadU(d, value + lane);
     for (std::int64_t p = 0; p < pixels; ++p) put(v, d, y + p * block + lane);
   });
@@ -371,26 +424,116 @@ void AdamW(float* w, float* m, float* v, const float* gradient, const AdamStep& 
   });
 }
 
-void PoolBackwardRow(const PoolGradient& p, const bf16* dy, const std::uint8_t* position,
-                     const float* share, std::int64_t row, bf16* dx) {
-  // The windows that cover a pixel: [first, last].
-  const auto first = [](std::int64_t at, std::int64_t kernel, std::int64_t stride) {
-    return at < kernel ? 0 : (at - kernel) / stride + 1;
+// The k in [0, kernel) whose places first + k are in [0, size).
+struct Span {
+  std::int64_t begin, end;
+};
+HWY_INLINE Span inside(std::int64_t first, std::int64_t kernel, std::int64_t size) {
+  return {first < 0 ? -first : 0, size - first < kernel ? size - first : kernel};
+}
+
+// The maximum of one vector of channels over the part of a window that is in the picture; its pixel
+// (0, 0) is or would be at x[corner].
+template <class D1>
+HWY_INLINE void max_of_window(D1 d, const PoolWindows& p, const bf16* x, std::int64_t corner,
+                              Span rows, Span columns, bf16* y, std::uint8_t* position) {
+  const hn::Rebind<std::uint16_t, D1> half;
+  const hn::Rebind<std::uint8_t, D1> bytes;
+  const hn::RebindToUnsigned<D1> bits;
+  const auto at = [&](std::int64_t kh, std::int64_t kw)
+                      HWY_ATTR { return load(d, x + corner + (kh * p.width + kw) * p.channels); };
+  const auto place = [&](std::int64_t kh, std::int64_t kw) HWY_ATTR {
+    return hn::Set(bits, static_cast<std::uint32_t>(kh * p.kernel_w + kw));
   };
-  const auto last = [](std::int64_t at, std::int64_t stride, std::int64_t windows) {
-    return at / stride < windows ? at / stride : windows - 1;
+  auto best = at(rows.begin, columns.begin);
+  auto where = place(rows.begin, columns.begin);
+  for (std::int64_t kh = rows.begin; kh < rows.end; ++kh) {
+    for (std::int64_t kw = columns.begin; kw < columns.end; ++kw) {
+      if (kh == rows.begin && kw == columns.begin) continue;
+      const auto v = at(kh, kw);
+      // Greater, or the first NaN.
+      const auto better = hn::And(hn::Not(hn::Le(v, best)), hn::Eq(best, best));
+      best = hn::IfThenElse(better, v, best);
+      where = hn::IfThenElse(hn::RebindMask(bits, better), place(kh, kw), where);
+    }
+  }
+  hn::StoreU(hn::TruncateTo(half, hn::ShiftRight<16>(hn::BitCast(bits, best))), half, y);
+  hn::StoreU(hn::TruncateTo(bytes, where), bytes, position);
+}
+
+void MaxPoolRow(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
+                std::uint8_t* position) {
+  const std::int64_t top = row * p.stride_h - p.pad_top;
+  const Span rows = inside(top, p.kernel_h, p.height);
+  for (std::int64_t column = 0; column < p.out_width; ++column) {
+    const std::int64_t left = column * p.stride_w - p.pad_left;
+    const Span columns = inside(left, p.kernel_w, p.width);
+    const std::int64_t from = (top * p.width + left) * p.channels, to = column * p.channels;
+    const auto square = [&](std::int64_t side) {
+      return rows.begin == 0 && columns.begin == 0 && rows.end == side && columns.end == side;
+    };
+    const auto windows = [&](Span r, Span c) HWY_ATTR {
+      for_lanes<float>(p.channels, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
+        max_of_window(d, p, x, from + lane, r, c, y + to + lane, position + to + lane);
+      });
+    };
+    if (square(2)) {  // constants unroll the loops
+      windows({0, 2}, {0, 2});
+    } else if (square(3)) {
+      windows({0, 3}, {0, 3});
+    } else {
+      windows(rows, columns);
+    }
+  }
+}
+
+// y = x where position is `place`, else 0: no arithmetic, so the elements stay as they are.
+HWY_INLINE void select_place(const bf16* x, const std::uint8_t* position, std::int64_t place,
+                             bf16* y, std::int64_t n) {
+  const hn::CappedTag<std::uint16_t, 32> d;
+  const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto wanted = hn::Set(d, static_cast<std::uint16_t>(place));
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto here = hn::Eq(hn::PromoteTo(d, hn::LoadU(bytes, position + i)), wanted);
+    hn::StoreU(hn::IfThenElseZero(here, hn::LoadU(d, x + i)), d, y + i);
+  }
+  for (; i < n; ++i) y[i] = position[i] == place ? x[i] : bf16{0};
+}
+
+void PoolBackwardRow(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
+                     const float* share, std::int64_t row, bf16* dx) {
+  // The windows that cover a pixel.
+  const auto covering = [](std::int64_t at, std::int64_t kernel, std::int64_t stride,
+                           std::int64_t windows) -> Span {
+    const std::int64_t end = at / stride + 1;
+    return {at < kernel ? 0 : (at - kernel) / stride + 1, end < windows ? end : windows};
   };
   const std::int64_t h = row + p.pad_top;
+  const Span rows = covering(h, p.kernel_h, p.stride_h, p.out_height);
+  const bool apart = p.stride_h >= p.kernel_h && p.stride_w >= p.kernel_w;
   for (std::int64_t column = 0; column < p.width; ++column) {
     const std::int64_t w = column + p.pad_left;
-    for_lanes(p.channels, [&](auto d, std::int64_t lane) HWY_ATTR {
+    const Span columns = covering(w, p.kernel_w, p.stride_w, p.out_width);
+    bf16* to = dx + column * p.channels;
+    if (rows.begin >= rows.end || columns.begin >= columns.end) {
+      std::memset(to, 0, static_cast<std::size_t>(p.channels) * sizeof(bf16));
+      continue;
+    }
+    if (apart && position != nullptr) {
+      const std::int64_t at = (rows.begin * p.out_width + columns.begin) * p.channels;
+      const std::int64_t place =
+          (h - rows.begin * p.stride_h) * p.kernel_w + w - columns.begin * p.stride_w;
+      select_place(dy + at, position + at, place, to, p.channels);
+      continue;
+    }
+    for_lanes<float>(p.channels, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
       const hn::Rebind<std::uint8_t, decltype(d)> bytes;
       const hn::RebindToUnsigned<decltype(d)> bits;
       auto sum = hn::Zero(d);
-      for (std::int64_t oh = first(h, p.kernel_h, p.stride_h);
-           oh <= last(h, p.stride_h, p.out_height); ++oh) {
-        for (std::int64_t ow = first(w, p.kernel_w, p.stride_w);
-             ow <= last(w, p.stride_w, p.out_width); ++ow) {
+      for (std::int64_t oh = rows.begin; oh < rows.end; ++oh) {
+        for (std::int64_t ow = columns.begin; ow < columns.end; ++ow) {
           const std::int64_t window = oh * p.out_width + ow, at = window * p.channels + lane;
           const auto g = load(d, dy + at);
           if (position == nullptr) {
@@ -403,7 +546,7 @@ void PoolBackwardRow(const PoolGradient& p, const bf16* dy, const std::uint8_t* 
           sum = hn::Add(sum, hn::IfThenElseZero(hn::RebindMask(d, is_here), g));
         }
       }
-      put(sum, d, dx + column * p.channels + lane);
+      put(sum, d, to + lane);
     });
   }
 }
@@ -446,6 +589,7 @@ namespace resnet::simd {
 HWY_EXPORT(KernelsF32);
 HWY_EXPORT(KernelsBf16);
 HWY_EXPORT(Mul);
+HWY_EXPORT(MaxPoolRow);
 HWY_EXPORT(PoolBackwardRow);
 HWY_EXPORT(Accumulate);
 HWY_EXPORT(Sgd);
@@ -468,7 +612,11 @@ template <>
 const Kernels<bf16>& kernels<bf16>() {
   return *HWY_DYNAMIC_DISPATCH(KernelsBf16)();
 }
-void pool_backward_row(const PoolGradient& p, const bf16* dy, const std::uint8_t* position,
+void max_pool_row(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
+                  std::uint8_t* position) {
+  HWY_DYNAMIC_DISPATCH(MaxPoolRow)(p, x, row, y, position);
+}
+void pool_backward_row(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
                        const float* share, std::int64_t row, bf16* dx) {
   HWY_DYNAMIC_DISPATCH(PoolBackwardRow)(p, dy, position, share, row, dx);
 }

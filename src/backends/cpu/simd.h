@@ -81,15 +81,20 @@ const Kernels<float>& kernels<float>();
 template <>
 const Kernels<bf16>& kernels<bf16>();
 
-/// The gradient of pooling, channels last, one row of one picture's dx: every pixel sums over the
-/// windows that cover it. With `position` (as dy) a window's gradient goes to that pixel of it,
-/// without each of its pixels gets `share[window]` of it.
-struct PoolGradient {
-  std::int64_t channels, width;        ///< of dx
-  std::int64_t out_height, out_width;  ///< of dy
+/// Windows over pictures that lie channels last.
+struct PoolWindows {
+  std::int64_t channels, height, width;  ///< of x
+  std::int64_t out_height, out_width;    ///< of y
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
 };
-void pool_backward_row(const PoolGradient& p, const bf16* dy, const std::uint8_t* position,
+/// One row of one picture's y: the maximum of each window of x, and its place kh kernel_w + kw. Of
+/// equal ones the first counts; padding never wins; a NaN does.
+void max_pool_row(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
+                  std::uint8_t* position);
+/// The gradient of pooling, one row of one picture's dx: every pixel sums over the windows that
+/// cover it. With `position` (as dy) a window's gradient goes to that pixel of it, without each of
+/// its pixels gets `share[window]` of it.
+void pool_backward_row(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
                        const float* share, std::int64_t row, bf16* dx);
 
 // --- Ranges of `n` elements; the output may be one of the inputs.
