@@ -37,11 +37,11 @@ namespace {
 
 using Bf16 = std::uint16_t;
 
-constexpr std::int64_t kSide = 16;             // filters, channels of a tile
-constexpr std::int64_t kPlaces = 32;           // of a tile
-constexpr std::int64_t kTile = 512;            // elements of a tile of bf16
-constexpr std::int64_t kTileSums = 256;        // elements of a tile of sums
-constexpr std::int64_t kCacheBytes = 2 << 20;  // for the packed operands of a chunk
+constexpr std::int64_t kSide = 16;               // filters, channels of a tile
+constexpr std::int64_t kPlaces = 32;             // of a tile
+constexpr std::int64_t kTile = 512;              // elements of a tile of bf16
+constexpr std::int64_t kTileSums = 256;          // elements of a tile of sums
+constexpr std::int64_t kCacheBytes = 512 << 10;  // for the packed operands of a chunk
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) {
   return (n + unit - 1) / unit * unit;
@@ -105,17 +105,55 @@ RESNET_AMX void pack_pairs(const Bf16* const* places, std::int64_t pairs, std::i
   }
 }
 
+using Row = std::int32_t __attribute__((vector_size(64)));  // of a 16 x 16 matrix of pairs
+
+// The even and the odd quarters of two rows.
+RESNET_AMX inline Row even(Row a, Row b) {
+  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+}
+RESNET_AMX inline Row odd(Row a, Row b) {
+  return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
+// Transposes the matrix: within 128 bits, then 128 bits at a time.
+RESNET_AMX inline void transpose(Row (&r)[16]) {
+  Row t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28,
+                                   13, 29);
+    t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27,
+                                       14, 30, 15, 31);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int k = 0; k < 2; ++k) {
+      const Row a = t[i + k], b = t[i + k + 2];
+      r[i + 2 * k] =
+          __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+      r[i + 2 * k + 1] =
+          __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+  }
+  // r[4 g + k] has, of rows 4 g … 4 g + 3, the columns k, 4 + k, 8 + k, 12 + k.
+  for (int k = 0; k < 4; ++k) {
+    const Row e0 = even(r[k], r[4 + k]), e1 = even(r[8 + k], r[12 + k]);
+    const Row o0 = odd(r[k], r[4 + k]), o1 = odd(r[8 + k], r[12 + k]);
+    t[k] = even(e0, e1), t[4 + k] = even(o0, o1);
+    t[8 + k] = odd(e0, e1), t[12 + k] = odd(o0, o1);
+  }
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+
 // Of 32 places: to[channel][place].
 RESNET_AMX void pack_transposed(const Bf16* const* places, std::int64_t channel, __mmask16 mask,
                                 Bf16* to) {
-  alignas(64) Bf16 pairs[kTile];
-  pack_pairs(places, kPlaces / 2, channel, mask, pairs);
-  const __m512i rows =
-      _mm512_set_epi32(240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 0);
-  for (std::int64_t c = 0; c < kSide; ++c) {
-    const __m512i row = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), __mmask16{0xffff}, rows,
-                                                    pairs + 2 * c, 4);
-    _mm512_storeu_si512(to + c * kPlaces, row);
+  Row rows[kPlaces / 2];
+  for (int i = 0; i < kPlaces / 2; ++i) {
+    rows[i] =
+        reinterpret_cast<Row>(pair(places[2 * i] + channel, places[2 * i + 1] + channel, mask));
+  }
+  transpose(rows);
+  for (int c = 0; c < kSide; ++c) {
+    _mm512_storeu_si512(to + c * kPlaces, reinterpret_cast<__m512i>(rows[c]));
   }
 }
 
