@@ -168,6 +168,35 @@ KernelChoice backward_data(const NodeView& v, const Attempt& t, const DnnlConv& 
   return choice;
 }
 
+// The gradient of a convolution of stride 1 is one with turned filters and the rest of the padding.
+Problem turned(const Problem& p) {
+  Problem f = p;
+  f.op = Op::kConv2d;
+  std::swap(f.x, f.y);
+  f.w = {p.w[1], p.w[0], p.w[2], p.w[3]};
+  const std::int64_t h = (p.w[2] - 1) * p.a.dilation_h, w = (p.w[3] - 1) * p.a.dilation_w;
+  f.a.pad_top = h - p.a.pad_top, f.a.pad_bottom = h - p.a.pad_bottom;
+  f.a.pad_left = w - p.a.pad_left, f.a.pad_right = w - p.a.pad_right;
+  return f;
+}
+
+KernelChoice turned_backward_data(const NodeView& v, const Problem& p) {
+  const Problem f = turned(p);
+  const Attempt t(v.target, f, {dnnl::algorithm::convolution_direct, kChannelsLast, kChannelsLast});
+  const auto pd = t.forward(dnnl::prop_kind::forward_training, false);
+  if (make_weight_packing(pd.weights_desc(), true) == nullptr) {
+    throw dnnl::error(dnnl_unimplemented, "turned weights in this format");
+  }
+  auto kernel = std::make_unique<DnnlKernel>(v.target, Forward(pd));
+  kernel->bind(DNNL_ARG_SRC, pd.src_desc(), From::kIn, 0);
+  kernel->bind(DNNL_ARG_WEIGHTS, pd.weights_desc(), From::kIn, 1);
+  kernel->bind(DNNL_ARG_DST, pd.dst_desc(), From::kOut, 0);
+  KernelChoice choice = finish(v, pd, std::move(kernel));
+  choice.inputs = {kChannelsLast, v.target.intern(TurnedWeights{pd.weights_desc()})};
+  choice.outputs[0] = kChannelsLast;
+  return choice;
+}
+
 KernelChoice backward_weights(const NodeView& v, const Attempt& t, const DnnlConv& c) {
   const auto hint = t.forward(dnnl::prop_kind::forward_training, false);
   const BackwardWeights::primitive_desc pd(
@@ -217,6 +246,13 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
         p.a.stride_h == p.a.stride_w && p.a.dilation_h == 1 && p.a.dilation_w == 1 &&
         p.x[1] >= 16 && p.y[1] >= 16) {
       list.push_back({"amx", [&v] { return make_amx_backward_weights(v); }});
+    }
+    // oneDNN's AMX kernels for the forward pass are up to twice as fast as those for this one.
+    const bool narrow = p.a.pad_top < p.w[2] && p.a.pad_bottom < p.w[2] && p.a.pad_left < p.w[3] &&
+                        p.a.pad_right < p.w[3];
+    if (p.op == Op::kConv2dBackwardData && has_amx() && p.a.groups == 1 && p.a.stride_h == 1 &&
+        p.a.stride_w == 1 && p.a.dilation_h == 1 && p.a.dilation_w == 1 && narrow) {
+      list.push_back({"turned", [&v, &p] { return turned_backward_data(v, p); }});
     }
     // Without AMX, oneDNN's gradient of strided weights crawls channels last; blocked it does not,
     // and that is worth two changes of layout.

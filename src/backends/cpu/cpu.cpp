@@ -104,18 +104,19 @@ std::string_view CpuTarget::needs(DType dtype) const {
                                : "it has kernels for f32 and bf16";
 }
 
+template <class T>
+const T* CpuTarget::format(Layout layout) const {
+  if (layout.id < kFirstFormat) return nullptr;
+  return std::get_if<T>(&formats_[static_cast<std::size_t>(layout.id - kFirstFormat)]);
+}
+
 std::size_t CpuTarget::bytes(const TensorType& type, Layout layout) const {
   if (layout == kPlainLayout) {
     return static_cast<std::size_t>(element_count(type.shape)) * size_of(type.dtype);
   }
-  if (const WinogradWeights* w = winograd_weights(layout)) return w->bytes();
+  if (const auto* w = format<WinogradWeights>(layout)) return w->bytes();
+  if (const auto* w = format<TurnedWeights>(layout)) return w->desc.get_size();
   return describe_memory(type, layout).get_size();
-}
-
-const WinogradWeights* CpuTarget::winograd_weights(Layout layout) const {
-  if (layout.id < kFirstFormat) return nullptr;
-  return std::get_if<WinogradWeights>(
-      &formats_[static_cast<std::size_t>(layout.id - kFirstFormat)]);
 }
 
 Layout CpuTarget::intern(const Format& format) {
@@ -131,15 +132,25 @@ std::string CpuTarget::describe(Layout layout) const {
   if (layout == kPlainLayout) return "plain";
   if (layout == kBlockedLayout) return fmt::format("nChw{}c", block_);
   if (layout == kChannelsLast) return "nhwc";
-  if (winograd_weights(layout) != nullptr) return "winograd";
+  if (format<WinogradWeights>(layout) != nullptr) return "winograd";
+  if (format<TurnedWeights>(layout) != nullptr) return "turned";
   return fmt::format("format{}", layout.id);
 }
 
 KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) {
   begin_run();  // oneDNN shapes a primitive for the number of threads it sees at its creation
-  if (const WinogradWeights* w = winograd_weights(to)) {
+  if (const auto* w = format<WinogradWeights>(to)) {
     RESNET_CHECK(from == kPlainLayout);
     return {make_winograd_weights(*w), "own:winograd", {from}, {to}, 0, {}};
+  }
+  if (const auto* w = format<TurnedWeights>(to)) {
+    RESNET_CHECK(from == kPlainLayout);
+    return {make_weight_packing(w->desc, true), "own:turned", {from}, {to}, 0, {}};
+  }
+  if (const auto* desc = format<memory::desc>(to);
+      desc != nullptr && from == kPlainLayout && type.dtype == DType::kF32) {
+    auto packing = make_weight_packing(*desc, false);
+    if (packing != nullptr) return {std::move(packing), "own:packed", {from}, {to}, 0, {}};
   }
   memory::desc source = describe_memory(type, from);
   memory::desc destination = describe_memory(type, to);

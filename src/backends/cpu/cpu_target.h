@@ -12,6 +12,7 @@
 
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/tuner.h"
+#include "backends/cpu/weights.h"
 #include "backends/cpu/winograd.h"
 #include "compile/target.h"
 
@@ -65,7 +66,7 @@ class CpuTarget final : public Target {
     return {t.shape, activation_layout(t.dtype) == kChannelsLast ? t.shape[1] : block_};
   }
   /// A layout number for a format that oneDNN or a kernel of our own chose.
-  using Format = std::variant<dnnl::memory::desc, WinogradWeights>;
+  using Format = std::variant<dnnl::memory::desc, WinogradWeights, TurnedWeights>;
   Layout intern(const Format& format);
   dnnl::memory::desc describe_memory(const TensorType& type, Layout layout) const;
 
@@ -75,7 +76,8 @@ class CpuTarget final : public Target {
   dnnl::stream stream_{engine_};
   std::int64_t block_;
   Tuner tuner_;
-  const WinogradWeights* winograd_weights(Layout layout) const;
+  template <class T>
+  const T* format(Layout layout) const;  ///< null if it is another
 
   std::deque<Format> formats_;  // layout id - kFirstFormat
 };
