@@ -1,5 +1,6 @@
 #include "train/training_graph.h"
 
+#include <algorithm>
 #include <limits>
 #include <set>
 
@@ -122,16 +123,20 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
       g.append(Op::kClipScale, "gradient_scale", gradients, FillAttributes{.value = max_norm});
   g.mark_output("gradient_scale", scale);
   const Value lr = g.input("lr", {1});
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    add_update(g, weights[i], gradients[i], lr, scale, o);
-  }
-  if (o.ema_decay <= 0) return;
-  // After the updates: the average is of the new values. It starts at 0; who reads it divides by
-  // 1 - decay^steps, as Adam does.
-  for (const Value v : averaged) {
+  // The average is of the new values. It starts at 0; who reads it divides by 1 - decay^steps, as
+  // Adam does.
+  const auto average = [&](Value v) {
+    if (o.ema_decay <= 0) return;
     g.append(Op::kRunningAverage, name_of(g, v) + ".ema",
              {state_of(g, std::string(kEmaPrefix), v), v},
              UpdateAttributes{.momentum = 1 - o.ema_decay});
+  };
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    add_update(g, weights[i], gradients[i], lr, scale, o);
+    average(weights[i]);  // here, while the weights are in cache
+  }
+  for (const Value v : averaged) {
+    if (std::ranges::find(weights, v) == weights.end()) average(v);
   }
 }
 
