@@ -91,16 +91,22 @@ def initialise(model):
             torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def evaluate(model, pictures, target, flip=False):
-    """Top-1 and loss; with `flip` of the mean of the probabilities of each picture and its mirror."""
+def evaluate(model, pictures, target, views=False):
+    """Top-1 and loss; with `views` of the mean of the probabilities of each picture, of it moved by a
+    pixel and back, and of the mirror images of these three."""
     model.eval()
     correct, loss = 0, 0.0
     with torch.no_grad():
         for i in range(0, len(target), 500):
             x = normalise(pictures[i : i + 500])
-            logits = model(x).float()
-            if flip:
-                logits = ((logits.softmax(1) + model(x.flip(3)).float().softmax(1)) / 2).log()
+            looks = [x]
+            if views:
+                looks = [x, x.flip(3)]
+                for look in looks[:]:
+                    padded = F.pad(look, (1, 1, 1, 1), mode="reflect")
+                    looks += [padded[:, :, s : s + 32, s : s + 32] for s in (0, 2)]
+            answers = [model(look.contiguous(memory_format=torch.channels_last)).float().softmax(1) for look in looks]
+            logits = torch.stack(answers).mean(0).log()
             loss += F.cross_entropy(logits, target[i : i + 500], reduction="sum").item()
             correct += (logits.argmax(1) == target[i : i + 500]).sum().item()
     return correct / len(target), loss / len(target)

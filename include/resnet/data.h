@@ -181,17 +181,20 @@ struct Preprocessing {
 
 /// Where evaluation looks at a picture: torchvision's FiveCrop and TenCrop are made of these. The
 /// picture is mirrored before it is cropped. A part that is larger than the picture is padded as
-/// the centre crop is.
+/// the centre crop is. At last what the network would see is moved by `shift` pixels to the right
+/// and down (left and up if negative), and mirrored at the edges that this uncovers.
 enum class Corner : std::uint8_t { kTopLeft, kTopRight, kBottomLeft, kBottomRight, kCenter };
 struct View {
   Corner corner = Corner::kCenter;
   bool mirrored = false;
+  int shift = 0;
   bool operator==(const View&) const = default;
 };
 /// 1 crop is the centre; 5 are the corners and the centre, in FiveCrop's order; 10 are TenCrop's:
-/// these five and the same of the mirrored picture, which is what `flip` adds to 1 or 5. Throws
-/// `kInvalidArgument` for another number.
-std::vector<View> evaluation_views(int crops, bool flip = false);
+/// these five and the same of the mirrored picture, which is what `flip` adds to 1 or 5. A `shift`
+/// other than 0 adds each of these moved by that many pixels and back by as many. Throws
+/// `kInvalidArgument` for another number of crops, or a negative shift.
+std::vector<View> evaluation_views(int crops, bool flip = false, int shift = 0);
 
 /// For a data set: its own size without resizing where pictures share one and `image_size` is 0 or
 /// the same; else `image_size` (0: 224) after a resize to 256/224 of it. Grey where the data is

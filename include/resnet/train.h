@@ -141,7 +141,9 @@ struct TrainOptions {
   std::optional<std::array<float, 3>> std = {};
   /// Of the resize to the network's input. Unset: bilinear, or that of the weights.
   std::optional<Interpolation> interpolation = {};
-  bool val_flip = false;  ///< Validate on the mean of each picture's answer and its mirror's.
+  /// Validate on the mean of the answers to evaluation_views(1, val_flip, val_shift).
+  bool val_flip = false;
+  int val_shift = 0;
   double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share end the run.
 
   std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.

@@ -43,8 +43,15 @@ void add_pretrained(CLI::App& weights, Action& action);
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& examples);
 
-/// --crops, --flip and --scales: the views of each picture that an answer is averaged over.
-void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scales);
+/// --crops, --flip, --shift and --scales: the views of each picture that an answer is averaged
+/// over.
+struct ViewFlags {
+  int crops = 1;
+  bool flip = false;
+  int shift = 0;
+  std::vector<View> views() const { return evaluation_views(crops, flip, shift); }
+};
+void add_views(CLI::App& command, ViewFlags& views, std::vector<int>& scales);
 
 /// --dtype: f32 or bf16.
 void add_dtype(CLI::App& command, DType& dtype);

@@ -16,8 +16,7 @@ struct Flags {
   std::uint64_t seed = 0;
   EvalOptions options;
   DataFetchFlags fetch;
-  int crops = 1;
-  bool flip = false;
+  ViewFlags views;
   bool json = false;
 };
 
@@ -62,7 +61,7 @@ void print_classes(const EvalResult& r) {
 int run(Flags& f) {
   catch_signals();
   if (!f.predictions.empty()) require_extension("--predictions", f.predictions, {".csv"});
-  f.options.views = evaluation_views(f.crops, f.flip);
+  f.options.views = f.views.views();
   ProgressLine line;
   const ModelFile model = open_model(f.model, line, f.fetch.cache);
   f.options.stop = &stop_requested();
@@ -76,7 +75,7 @@ int run(Flags& f) {
   if (data.image_size == 0) data.image_size = model.preprocessing.height;
   const DatasetPtr pictures = open_test_data(data, model.class_names);
   if (f.options.scales.empty()) {
-    note_equal_crops(f.crops, model.preprocessing, pictures->picture_size());
+    note_equal_crops(f.views.crops, model.preprocessing, pictures->picture_size());
   }
   std::string table = "name,label,answer,probability\n";
   if (!f.predictions.empty()) {
@@ -124,7 +123,7 @@ void add_eval(CLI::App& app, Action& action) {
       ->check(at_least(1));
   command->add_option("--predictions", f->predictions,
                       "Write this CSV: name, label, answer and probability of each picture");
-  add_views(*command, f->crops, f->flip, f->options.scales);
+  add_views(*command, f->views, f->options.scales);
   add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));

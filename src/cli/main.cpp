@@ -191,12 +191,16 @@ void catch_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, on_signal);
 }
 
-void add_views(CLI::App& command, int& crops, bool& flip, std::vector<int>& scales) {
+void add_views(CLI::App& command, ViewFlags& views, std::vector<int>& scales) {
   command
-      .add_option("--crops", crops,
+      .add_option("--crops", views.crops,
                   "Average over 1: the centre; 5: and the corners; 10: and the same mirrored")
       ->capture_default_str();
-  command.add_flag("--flip", flip, "Average over the mirrored picture, too");
+  command.add_flag("--flip", views.flip, "Average over the mirrored picture, too");
+  command
+      .add_option("--shift", views.shift,
+                  "Average over the picture moved by so many pixels and back, too")
+      ->check(at_least(0));
   command
       .add_option("--scales", scales,
                   "Average over these sides of the network's input, e.g. 224,256")

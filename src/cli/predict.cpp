@@ -19,8 +19,7 @@ struct Flags {
   std::vector<std::string> paths;
   int top = 3;
   EvalOptions options;
-  int crops = 1;
-  bool flip = false;
+  ViewFlags views;
   bool json = false;
 };
 
@@ -87,7 +86,7 @@ PictureSize size_of_first(const std::vector<std::filesystem::path>& paths) {
 
 int run(Flags& f) {
   catch_signals();
-  f.options.views = evaluation_views(f.crops, f.flip);
+  f.options.views = f.views.views();
   ProgressLine line;
   f.options.stop = &stop_requested();
   ModelFile model = open_model(f.model, line);
@@ -113,8 +112,8 @@ int run(Flags& f) {
       paths.emplace_back(p);
     }
   }
-  if (f.crops > 1 && f.options.scales.empty() && !paths.empty()) {
-    note_equal_crops(f.crops, preprocessing, size_of_first(paths));
+  if (f.views.crops > 1 && f.options.scales.empty() && !paths.empty()) {
+    note_equal_crops(f.views.crops, preprocessing, size_of_first(paths));
   }
   if (!paths.empty()) predictor.predict(paths, f.top, each);
   if (stream) predict_stream(predictor, f.top, each);
@@ -144,7 +143,7 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
-  add_views(*command, f->crops, f->flip, f->options.scales);
+  add_views(*command, f->views, f->options.scales);
   add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));

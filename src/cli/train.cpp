@@ -103,6 +103,9 @@ void add_data_flags(CLI::App* app, Flags& f) {
   toggle(app, f, "--val-flip", "Validate on the mean of each picture's answer and its mirror's",
          [](TrainOptions& o) { o.val_flip = true; })
       ->group(group);
+  flag<int>(app, f, "--val-shift", "Validate on each picture moved by so many pixels and back, too",
+            [](TrainOptions& o, int v) { o.val_shift = v; })
+      ->group(group);
   number("--hflip", "Probability of a horizontal flip", &Augmentation::horizontal_flip);
   number("--vflip", "Probability of a vertical flip", &Augmentation::vertical_flip);
   number("--rotate", "Largest rotation, in degrees", &Augmentation::rotation);

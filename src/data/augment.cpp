@@ -18,14 +18,6 @@ int below(Random& random, int n) {
   return static_cast<int>(random.below(static_cast<std::uint32_t>(n)));
 }
 
-/// Mirrors an index into 0 … n − 1 without repeating the border pixel.
-int reflected(int i, int n) {
-  if (n == 1) return 0;
-  const int period = 2 * (n - 1);
-  i = ((i % period) + period) % period;
-  return i < n ? i : period - i;
-}
-
 Rect random_part(int width, int height, const Augmentation& a, Random& random) {
   const double area = static_cast<double>(width) * height;
   for (int attempt = 0; attempt < 10; ++attempt) {

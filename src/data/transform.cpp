@@ -121,6 +121,30 @@ const Image& prepared(const Image& picture, const Preprocessing& settings, Image
   return scratch;
 }
 
+int reflected(int i, int n) {
+  if (n == 1) return 0;
+  const int period = 2 * (n - 1);
+  i = ((i % period) + period) % period;
+  return i < n ? i : period - i;
+}
+
+namespace {
+
+PictureView shifted(const PictureView& from, int shift, Image& out) {
+  reshape(out, from.width, from.height, from.channels);
+  const auto bytes = static_cast<std::size_t>(from.channels);
+  for (int y = 0; y < out.height; ++y) {
+    const int row = reflected(y - shift, from.height);
+    for (int x = 0; x < out.width; ++x) {
+      std::memcpy(out.row(y) + static_cast<std::size_t>(x) * bytes,
+                  from.at(reflected(x - shift, from.width), row), bytes);
+    }
+  }
+  return PictureView(out);
+}
+
+}  // namespace
+
 PictureView fit(const PictureView& source, const Preprocessing& s, const View& view,
                 FitScratch& scratch) {
   PictureSize size{source.width, source.height};
@@ -138,7 +162,8 @@ PictureView fit(const PictureView& source, const Preprocessing& s, const View& v
     x.pad = s.width - x.count - x.pad;
   }
   const auto faced = [&](const PictureView& part) {
-    return view.mirrored ? part.flipped_horizontally() : part;
+    const PictureView turned = view.mirrored ? part.flipped_horizontally() : part;
+    return view.shift == 0 ? turned : shifted(turned, view.shift, scratch.shifted);
   };
   PictureView kept;
   if (size == PictureSize{source.width, source.height}) {
@@ -218,7 +243,8 @@ void preprocess(const Image& picture, const Preprocessing& settings, float* out,
   normalizer.write(fit(PictureView(source), settings, view, scratch), out, layout);
 }
 
-std::vector<View> evaluation_views(int crops, bool flip) {
+std::vector<View> evaluation_views(int crops, bool flip, int shift) {
+  if (shift < 0) fail(ErrorCode::kInvalidArgument, "a shift of {}; expected at least 0", shift);
   std::vector<View> views;
   if (crops == 5 || crops == 10) {
     views = {{Corner::kTopLeft},
@@ -234,6 +260,10 @@ std::vector<View> evaluation_views(int crops, bool flip) {
   if (crops == 10 || flip) {
     const std::size_t n = views.size();
     for (std::size_t i = 0; i < n; ++i) views.push_back({views[i].corner, true});
+  }
+  const std::size_t unmoved = shift == 0 ? 0 : views.size();
+  for (std::size_t i = 0; i < unmoved; ++i) {
+    for (const int by : {shift, -shift}) views.push_back({views[i].corner, views[i].mirrored, by});
   }
   return views;
 }

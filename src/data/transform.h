@@ -19,11 +19,15 @@ struct FitScratch {
   ResampleScratch resample;
   Image part;
   Image padded;
+  Image shifted;
 };
 
 /// The picture turned upright if the settings ask for it, with their number of channels; `scratch`
 /// holds it where it differs from `picture`.
 const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch);
+
+/// An index mirrored into 0 … n − 1 without repeating the border pixel.
+int reflected(int i, int n);
 
 /// Resize of the shorter side and crop. The result looks into `source` where nothing had to be
 /// computed, else into `scratch`.

@@ -140,6 +140,7 @@ void fields(V& v, TrainOptions& o) {
   v("std", o.std);
   v("interpolation", o.interpolation);
   v("val_flip", o.val_flip);
+  v("val_shift", o.val_shift);
   v("max_bad_fraction", o.max_bad_fraction);
   v("seed", o.seed);
   v("device", o.device);

@@ -164,7 +164,7 @@ TrainOptions cifar_fast() {
   TrainOptions o;
   o.data.source = "cifar10";
   o.model.architecture = "resnet8-fast";
-  o.epochs = 10;
+  o.epochs = 16;
   o.batch_size = 512;
   o.optimizer = {.lr = 0.75, .weight_decay = 1.3e-3, .momentum = 0.85, .norm_shift_lr_factor = 64};
   o.schedule = {.kind = Schedule::kPoly, .warmup_epochs = 2.3, .warmup_start = 0.2, .power = 1};
@@ -173,6 +173,7 @@ TrainOptions cifar_fast() {
   o.mean = {0.4914F, 0.4822F, 0.4465F};
   o.std = {0.2470F, 0.2435F, 0.2616F};
   o.val_flip = true;
+  o.val_shift = 1;
   return o;
 }
 

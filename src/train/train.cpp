@@ -105,7 +105,7 @@ LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
   load.max_bad_fraction = o.max_bad_fraction;
   load.layout = o.layout;
-  if (o.val_flip) load.views = evaluation_views(1, true);
+  load.views = evaluation_views(1, o.val_flip, o.val_shift);
   return load;
 }
 

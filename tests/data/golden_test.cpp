@@ -62,6 +62,32 @@ TEST(Golden, Views){
 #undef VIEW
 }
 
+TEST(Views, MovesWhatTheNetworkSeesAndMirrorsItsEdges) {
+  Preprocessing s;
+  s.resize = 0;
+  s.width = s.height = 5;
+  const Image in = test_picture(5, 5, 3);
+  const std::vector<View> views = evaluation_views(1, true, 2);
+  ASSERT_EQ(views.size(), 6U);
+  for (const View& view : views) {
+    const Image seen = preprocess_pixels(in, s, view);
+    for (int y = 0; y < 5; ++y) {
+      for (int x = 0; x < 5; ++x) {
+        const auto mirror = [](int i) { return i < 0 ? -i : i > 4 ? 8 - i : i; };
+        const int column = mirror(x - view.shift), row = mirror(y - view.shift);
+        const int from = view.mirrored ? 4 - column : column;
+        EXPECT_TRUE(std::equal(seen.row(y) + 3 * x, seen.row(y) + 3 * x + 3, in.row(row) + 3 * from)) << view.shift;
+      }
+    }
+  }
+  std::vector<int> shifts;
+  for (const View& view : views) shifts.push_back(view.shift);
+  EXPECT_EQ(shifts, (std::vector{0, 0, 2, -2, 2, -2}));
+  s.width = s.height = 1;  // a single pixel is its own mirror
+  EXPECT_EQ(preprocess_pixels(in, s, {.shift = 3}).pixels, preprocess_pixels(in, s).pixels);
+  expect_error(ErrorCode::kInvalidArgument, {"-1"}, [] { evaluation_views(1, false, -1); });
+}
+
 TEST(Golden, Changes){
 #define CHANGE(w, h, c, expression, hash)   \
   {                                         \

@@ -64,6 +64,7 @@ TrainOptions unusual_options() {
   o.mean = {0.485F, 0.456F, 0.406F};
   o.std = {0.229F, 0.1F, 1.0F / 3};
   o.val_flip = true;
+  o.val_shift = 2;
   o.max_bad_fraction = 0.05;
   o.seed = 9007199254740993ULL;  // not a double
   o.device = Device::kReference;

@@ -162,16 +162,17 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   error_of([&] { predict(model, {folder_ / "nowhere"}); }, ErrorCode::kNotFound);
 }
 
-TEST_F(Run, ValidatesOnMirrorImagesToo) {
+TEST_F(Run, ValidatesOnMirroredAndMovedPicturesToo) {
   write_colours(folder_ / "data", 16, 6);
   TrainOptions o = colour_options(folder_);
   o.val_flip = true;
+  o.val_shift = 1;
   const TrainResult result = train(o);
   DataSpec data;
   data.source = (folder_ / "data").string();
-  EvalOptions both;
-  both.views = evaluation_views(1, true);
-  const EvalResult again = evaluate(load_model(result.model), data, both);
+  EvalOptions views;
+  views.views = evaluation_views(1, true, 1);
+  const EvalResult again = evaluate(load_model(result.model), data, views);
   EXPECT_EQ(again.images, 12);
   EXPECT_NEAR(again.loss, result.best.loss, 1e-4 * result.best.loss + 1e-6);
 }
