@@ -99,6 +99,23 @@ TEST(CpuMaxPool, TakesTheFirstMaximumAndShowsNanInBf16) {
   }
 }
 
+// The sum of so many bytes does not fit in 32 bits.
+TEST(CpuGlobalAvgPool, SumsLargePicturesOfBytes) {
+  const Shape shape{1, 1, 2944, 2944};
+  std::vector<std::uint8_t> x(2944U * 2944U, 255);
+  Graph g(Mode::kInference);
+  const Value image = g.input("x", shape, DType::kU8);
+  const Value y =
+      g.append(Op::kGlobalAvgPool, "pool", {image}, QuantizeAttributes{.scale = 1.0F / 255});
+  const std::vector<Layout> have(1, kPlainLayout);
+  const KernelChoice choice = direct()->choose(g, g.node(y), have);
+  float mean = 0;
+  void* in[] = {x.data()};
+  void* out[] = {&mean};
+  choice.kernel->run({in, out, nullptr, {}});
+  EXPECT_FLOAT_EQ(mean, 1);
+}
+
 // Kernels that shapes alone do not choose, but a table of measurements may.
 class CpuKernel : public ::testing::TestWithParam<std::string> {};
 

@@ -76,7 +76,9 @@ TEST(Views, MovesWhatTheNetworkSeesAndMirrorsItsEdges) {
         const auto mirror = [](int i) { return i < 0 ? -i : i > 4 ? 8 - i : i; };
         const int column = mirror(x - view.shift), row = mirror(y - view.shift);
         const int from = view.mirrored ? 4 - column : column;
-        EXPECT_TRUE(std::equal(seen.row(y) + 3 * x, seen.row(y) + 3 * x + 3, in.row(row) + 3 * from)) << view.shift;
+        EXPECT_TRUE(
+            std::equal(seen.row(y) + 3 * x, seen.row(y) + 3 * x + 3, in.row(row) + 3 * from))
+            << view.shift;
       }
     }
   }

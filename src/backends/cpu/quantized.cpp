@@ -361,19 +361,24 @@ class IntegerGlobalAvgPool final : public Kernel {
   void run(const KernelArgs& args) override {
     const auto* x = static_cast<const T*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
-    constexpr std::int64_t kChannels = 64;  // at a time: their sums stay in registers
+    constexpr std::int64_t kChannels = 64;     // at a time: their sums stay in registers
+    constexpr std::int64_t kPixels = 1 << 22;  // so many bytes of 255 fit in 32 bits
     const std::int64_t groups = (c_ + kChannels - 1) / kChannels;
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < n_ * groups; ++i) {
       const std::int64_t n = i / groups, first = i % groups * kChannels;
       const std::int64_t count = std::min(kChannels, c_ - first);
-      std::int32_t sums[kChannels] = {};
-      for (std::int64_t p = 0; p < pixels_; ++p) {
-        const T* pixel = x + (n * pixels_ + p) * c_ + first;
-        for (std::int64_t c = 0; c < count; ++c) sums[c] += pixel[c];
+      std::int64_t totals[kChannels] = {};
+      for (std::int64_t begin = 0; begin < pixels_; begin += kPixels) {
+        std::int32_t sums[kChannels] = {};
+        for (std::int64_t p = begin; p < std::min(pixels_, begin + kPixels); ++p) {
+          const T* pixel = x + (n * pixels_ + p) * c_ + first;
+          for (std::int64_t c = 0; c < count; ++c) sums[c] += pixel[c];
+        }
+        for (std::int64_t c = 0; c < count; ++c) totals[c] += sums[c];
       }
       for (std::int64_t c = 0; c < count; ++c) {
-        y[n * c_ + first + c] = static_cast<float>(sums[c]) * scale_;
+        y[n * c_ + first + c] = static_cast<float>(totals[c]) * scale_;
       }
     }
   }
