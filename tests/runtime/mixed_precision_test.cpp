@@ -10,6 +10,7 @@
 #include "resnet/models.h"
 #include "resnet/program.h"
 #include "runtime/support.h"
+#include "support/relative.h"
 
 namespace resnet {
 namespace {
@@ -139,16 +140,6 @@ std::optional<Training> trained(const Graph& g, Device device) {
   }
   t.last = weights();
   return t;
-}
-
-// Root mean square of the difference over that of b.
-double relative(const Tensor& a, const Tensor& b) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(b.size()); ++i) {
-    difference += std::pow(a.as<double>()[i] - b.as<double>()[i], 2);
-    size += std::pow(b.as<double>()[i], 2);
-  }
-  return std::sqrt(difference / size);
 }
 
 Tensor difference(const Tensor& a, const Tensor& b) {

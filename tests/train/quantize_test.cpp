@@ -10,6 +10,7 @@
 #include "formats/safetensors.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
+#include "support/relative.h"
 #include "train/evaluator.h"
 #include "train/support.h"
 
@@ -51,16 +52,6 @@ Tensor logits_of(const ModelFile& m, const Tensor& images, Device device = Devic
   program.set_input("image", images);
   program.run();
   return program.output("logits").cast(DType::kF64);
-}
-
-// Root mean square of the difference over that of b.
-double relative(const Tensor& a, const Tensor& b) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(b.size()); ++i) {
-    difference += std::pow(a.as<double>()[i] - b.as<double>()[i], 2);
-    size += std::pow(b.as<double>()[i], 2);
-  }
-  return std::sqrt(difference / size);
 }
 
 class QuantizedFamilies : public testing::TestWithParam<ModelConfig> {};

@@ -362,8 +362,8 @@ bool ask_for_amx() {
   constexpr long kTileData = 18;                   // XFEATURE_XTILEDATA
   const auto isa = dnnl::get_effective_cpu_isa();  // what ONEDNN_MAX_CPU_ISA allows
   constexpr auto kAmx = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
-  return (static_cast<unsigned>(isa) & kAmx) ==
-             kAmx &&  // newer ones contain the bits of older ones
+  // Newer instruction sets contain the bits of older ones.
+  return (static_cast<unsigned>(isa) & kAmx) == kAmx &&
          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
