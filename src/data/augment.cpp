@@ -194,26 +194,12 @@ PictureView Augmenter::shift(const PictureView& view, Random& random, Scratch& s
   const int channels = view.channels;
   const int left = below(random, 2 * pad + 1);
   const int top = below(random, 2 * pad + 1);
+  if (augmentation_.reflect) return shifted(view, pad - left, pad - top, scratch.padded);
   reshape(scratch.padded, view.width + 2 * pad, view.height + 2 * pad, channels);
-  if (augmentation_.reflect) {
-    for (int y = 0; y < scratch.padded.height; ++y) {
-      const std::uint8_t* from = view.at(0, reflected(y - pad, view.height));
-      std::uint8_t* to = scratch.padded.row(y);
-      std::memcpy(to + pad * channels, from, static_cast<std::size_t>(view.width * channels));
-      for (int x = 0; x < pad; ++x) {
-        const int right = pad + view.width + x;
-        std::memcpy(to + x * channels, from + reflected(x - pad, view.width) * channels,
-                    static_cast<std::size_t>(channels));
-        std::memcpy(to + right * channels, from + reflected(right - pad, view.width) * channels,
-                    static_cast<std::size_t>(channels));
-      }
-    }
-  } else {
-    std::memset(scratch.padded.pixels.data(), 0, scratch.padded.pixels.size());
-    for (int y = 0; y < view.height; ++y) {
-      std::memcpy(scratch.padded.row(y + pad) + pad * channels, view.at(0, y),
-                  static_cast<std::size_t>(view.width * channels));
-    }
+  std::memset(scratch.padded.pixels.data(), 0, scratch.padded.pixels.size());
+  for (int y = 0; y < view.height; ++y) {
+    std::memcpy(scratch.padded.row(y + pad) + pad * channels, view.at(0, y),
+                static_cast<std::size_t>(view.width * channels));
   }
   return PictureView(scratch.padded).crop(left, top, view.width, view.height);
 }

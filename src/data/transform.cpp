@@ -121,6 +121,8 @@ const Image& prepared(const Image& picture, const Preprocessing& settings, Image
   return scratch;
 }
 
+namespace {
+
 int reflected(int i, int n) {
   if (n == 1) return 0;
   const int period = 2 * (n - 1);
@@ -128,22 +130,30 @@ int reflected(int i, int n) {
   return i < n ? i : period - i;
 }
 
-namespace {
+}  // namespace
 
-PictureView shifted(const PictureView& from, int shift, Image& out) {
-  reshape(out, from.width, from.height, from.channels);
-  const auto bytes = static_cast<std::size_t>(from.channels);
+PictureView shifted(const PictureView& picture, int dx, int dy, Image& out) {
+  const int width = picture.width, channels = picture.channels;
+  reshape(out, width, picture.height, channels);
+  const auto copy = [&](const std::uint8_t* from, std::uint8_t* to, int pixels) {
+    std::memcpy(to, from, static_cast<std::size_t>(pixels * channels));
+  };
+  // Columns [begin, end) need no mirror, and lie one behind the other unless the view is turned.
+  const bool in_order = picture.step_x == channels;
+  const int begin = in_order ? std::clamp(dx, 0, width) : 0;
+  const int end = in_order ? std::clamp(width + dx, begin, width) : 0;
   for (int y = 0; y < out.height; ++y) {
-    const int row = reflected(y - shift, from.height);
-    for (int x = 0; x < out.width; ++x) {
-      std::memcpy(out.row(y) + static_cast<std::size_t>(x) * bytes,
-                  from.at(reflected(x - shift, from.width), row), bytes);
-    }
+    const int row = reflected(y - dy, picture.height);
+    std::uint8_t* to = out.row(y);
+    const auto mirror = [&](int x) {
+      copy(picture.at(reflected(x - dx, width), row), to + x * channels, 1);
+    };
+    for (int x = 0; x < begin; ++x) mirror(x);
+    if (end > begin) copy(picture.at(begin - dx, row), to + begin * channels, end - begin);
+    for (int x = end; x < width; ++x) mirror(x);
   }
   return PictureView(out);
 }
-
-}  // namespace
 
 PictureView fit(const PictureView& source, const Preprocessing& s, const View& view,
                 FitScratch& scratch) {
@@ -163,7 +173,7 @@ PictureView fit(const PictureView& source, const Preprocessing& s, const View& v
   }
   const auto faced = [&](const PictureView& part) {
     const PictureView turned = view.mirrored ? part.flipped_horizontally() : part;
-    return view.shift == 0 ? turned : shifted(turned, view.shift, scratch.shifted);
+    return view.shift == 0 ? turned : shifted(turned, view.shift, view.shift, scratch.shifted);
   };
   PictureView kept;
   if (size == PictureSize{source.width, source.height}) {

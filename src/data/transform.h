@@ -26,8 +26,9 @@ struct FitScratch {
 /// holds it where it differs from `picture`.
 const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch);
 
-/// An index mirrored into 0 … n − 1 without repeating the border pixel.
-int reflected(int i, int n);
+/// The picture moved to the right by `dx` pixels and down by `dy`, in `out`; what this uncovers is
+/// mirrored, without repeating the border pixel.
+PictureView shifted(const PictureView& picture, int dx, int dy, Image& out);
 
 /// Resize of the shorter side and crop. The result looks into `source` where nothing had to be
 /// computed, else into `scratch`.
