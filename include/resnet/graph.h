@@ -326,7 +326,7 @@ class Graph {
   Value concat(std::span<const Value> xs);
   Value softmax(Value x);
   /// Mean over the batch of −Σ t' log p with t' = (1−ε) t + ε/c. `targets` [n, c] are rows of
-  /// probabilities (one-hot or mixed). With class weights w: Σ w t' (−log p) / Σ w t.
+  /// probabilities (one-hot or mixed). With class weights w: Σ w t' (−log p) / Σ w t, or 0 / 0 = 0.
   Value softmax_cross_entropy(Value logits, Value targets, double label_smoothing = 0,
                               Value class_weights = {});
 
@@ -369,8 +369,8 @@ class Graph {
 };
 
 /// Appends the derivative of the scalar `loss` with respect to each of `wrt` and returns them in
-/// order (an invalid Value where the loss does not depend on it). Reverse mode; throws
-/// kUnsupported for an op without a gradient rule.
+/// order (an invalid Value where the loss does not depend on it). Reverse mode; throws kUnsupported
+/// for an op without a gradient rule, and for outputs and inputs that its rule does not cover.
 std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wrt);
 
 /// The output of a layer: of the last operation of the forward pass that is called `name`

@@ -11,12 +11,13 @@
 namespace resnet {
 namespace {
 
-// What a gradient rule sees: the node, its output gradient dy, and which inputs need one.
+// What a gradient rule sees: the node, the gradients of its outputs, and which inputs need one.
 struct Rule {
   Graph& graph;
   const std::int32_t id;
-  const Node node;  // a copy: appending to the graph moves its nodes
-  const Value dy;
+  const Node node;               // a copy: appending to the graph moves its nodes
+  const std::vector<Value> dys;  // of each output; invalid where the loss does not depend on it
+  const Value dy;                // of output 0
   const std::vector<bool>& needed;
   std::vector<Value> dx;  // the answer: gradient of each input; invalid where there is none
 
@@ -33,6 +34,9 @@ struct Rule {
   Value emit(Op op, std::vector<Value> inputs, Attributes a = {}) {
     return graph.append(op, node.name + ".grad", std::move(inputs), std::move(a));
   }
+  [[noreturn]] void unsupported(std::string_view what) const {
+    fail(ErrorCode::kUnsupported, "layer {}: {} {}", node.name, name_of(node.op), what);
+  }
 };
 
 void conv2d(Rule& r) {
@@ -47,10 +51,33 @@ void conv2d(Rule& r) {
   if (r.needs(0)) r.dx[0] = r.emit(Op::kConv2dBackwardData, {r.dy, r.x(1)}, a);
 }
 
+// What the mean and the biased variance of m values give to x: dmean / m + dvar 2 (x - mean) / m,
+// which is a normalisation with these as shift and scale and a deviation of 1.
+void batch_statistics(Rule& r) {
+  if (!r.needs(0) || (!r.dys[1] && !r.dys[2])) return;
+  const Shape channels = r.graph.shape(r.y(1));
+  const double m =
+      static_cast<double>(element_count(r.shape(0))) / static_cast<double>(element_count(channels));
+  const auto fill = [&](double value) {
+    return r.emit(Op::kFill, {}, FillAttributes{.value = value, .shape = channels});
+  };
+  const auto times = [&](Value d, double factor) {
+    return d ? r.emit(Op::kMul, {d, fill(factor)}) : fill(0);
+  };
+  constexpr double kHalf = 0.5;
+  const Value d =
+      r.emit(Op::kNormalize,
+             {r.x(0), times(r.dys[2], 2 / m), times(r.dys[1], 1 / m), r.y(1), fill(1 - kHalf)},
+             NormAttributes{.eps = kHalf});
+  r.dx[0] = r.dx[0] ? r.emit(Op::kAdd, {r.dx[0], d}) : d;
+}
+
 // Batch norm (batch statistics) and normalize (given statistics) differ in where mean and var are.
 void norm(Rule& r) {
   const auto a = r.attributes<NormAttributes>();
   const bool batch = r.node.op == Op::kBatchNorm;
+  if (!batch && (r.needs(3) || r.needs(4))) r.unsupported("has no gradient by its mean and var");
+  if (!r.dy) return batch_statistics(r);
   std::vector<Value> in{
       r.dy, r.x(0), r.x(1), r.x(2), batch ? r.y(1) : r.x(3), batch ? r.y(2) : r.x(4)};
   if (a.relu && a.residual) in.push_back(r.y());
@@ -59,6 +86,7 @@ void norm(Rule& r) {
   r.dx[1] = {d.node, 1};
   r.dx[2] = {d.node, 2};
   if (a.residual) r.dx[batch ? 3 : 5] = {d.node, 3};
+  if (batch) batch_statistics(r);
 }
 
 void max_pool(Rule& r) {
@@ -95,6 +123,7 @@ void concat(Rule& r) {
 }
 
 void softmax_cross_entropy(Rule& r) {
+  if (r.needs(1) || r.needs(2)) r.unsupported("has no gradient by its targets and class weights");
   std::vector<Value> in{r.dy, r.y(1), r.x(1)};
   if (r.node.inputs.size() == 3) in.push_back(r.x(2));
   r.dx[0] = r.emit(Op::kSoftmaxCrossEntropyBackward, in, r.node.attributes);
@@ -159,13 +188,19 @@ std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wr
     }
   }
 
-  std::map<std::int32_t, Value> total;  // gradient of output 0 of each node, summed so far
-  total[loss.node] = graph.append(Op::kFill, "loss.grad", {},
-                                  FillAttributes{.value = 1, .shape = graph.shape(loss)});
+  std::map<Value, Value> total;  // gradient of each output of each node, summed so far
+  total[loss] = graph.append(Op::kFill, "loss.grad", {},
+                             FillAttributes{.value = 1, .shape = graph.shape(loss)});
+  const auto total_of = [&](Value v) {
+    const auto found = total.find(v);
+    return found == total.end() ? Value{} : found->second;
+  };
   for (std::int32_t id = loss.node; id >= 0; --id) {
-    const auto found = total.find(id);
-    if (found == total.end() || !needed[static_cast<std::size_t>(id)]) continue;
+    if (!needed[static_cast<std::size_t>(id)]) continue;
     const Node& node = graph.nodes()[static_cast<std::size_t>(id)];
+    std::vector<Value> dys;
+    for (std::int32_t k = 0; k < std::ssize(node.outputs); ++k) dys.push_back(total_of({id, k}));
+    if (std::ranges::none_of(dys, [](Value d) { return static_cast<bool>(d); })) continue;
     // An input, a parameter, or one of `wrt` that depends on no other: its sum is the answer.
     if (std::none_of(node.inputs.begin(), node.inputs.end(),
                      [&](Value v) { return needed[static_cast<std::size_t>(v.node)]; })) {
@@ -175,22 +210,22 @@ std::vector<Value> gradients(Graph& graph, Value loss, std::span<const Value> wr
     if (rule == nullptr) {
       fail(ErrorCode::kUnsupported, "layer {}: {} has no gradient", node.name, name_of(node.op));
     }
-    Rule r{graph, id, node, found->second, needed, std::vector<Value>(node.inputs.size())};
+    const Value dy = dys[0];
+    Rule r{graph, id, node, std::move(dys), dy, needed, std::vector<Value>(node.inputs.size())};
+    // Positions of maxima and probabilities are not differentiated.
+    for (std::size_t k = 1; k < r.dys.size() && node.op != Op::kBatchNorm; ++k) {
+      if (r.dys[k]) r.unsupported(fmt::format("has no gradient of its output {}", k));
+    }
     rule(r);
     for (std::size_t i = 0; i < r.dx.size(); ++i) {
       if (!r.dx[i] || !r.needs(i)) continue;
-      // Only output 0 carries gradient; statistics and positions are not differentiated.
-      RESNET_CHECK(r.x(i).output == 0);
-      auto [slot, first] = total.try_emplace(r.x(i).node, r.dx[i]);
+      auto [slot, first] = total.try_emplace(r.x(i), r.dx[i]);
       if (!first) slot->second = r.emit(Op::kAdd, {slot->second, r.dx[i]});
     }
   }
 
   std::vector<Value> result;
-  for (const Value v : wrt) {
-    const auto found = total.find(v.node);
-    result.push_back(found == total.end() ? Value{} : found->second);
-  }
+  for (const Value v : wrt) result.push_back(total_of(v));
   return result;
 }
 

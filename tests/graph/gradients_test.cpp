@@ -145,6 +145,61 @@ TEST(Gradients, RefuseAnOpWithoutARule) {
   }
 }
 
+/// The error of differentiating a scalar of `y` by `x`.
+std::string refusal(Graph& g, Value y, Value x) {
+  const Value loss = scalar(g, y);
+  const Value wrt[] = {x};
+  try {
+    gradients(g, loss, wrt);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
+    return e.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
+
+void expect_mentions(const std::string& text, std::string_view what) {
+  EXPECT_NE(text.find(what), std::string::npos) << text;
+}
+
+TEST(Gradients, BelongToTheOutputThatIsRead) {
+  Graph g(Mode::kTraining);
+  const Value x = g.input("x", {2, 3, 4, 4});
+  const Value y = g.append(Op::kBatchNorm, "bn", {x, g.input("gamma", {3}), g.input("beta", {3})},
+                           NormAttributes{});
+  const Value mean{y.node, 1}, var{y.node, 2};
+  const Value row = g.append(Op::kReshape, "row", {mean}, ShapeAttributes{{1, 3}});
+  const Value loss = g.append(Op::kLinear, "sum", {row, g.input("w", {1, 3})});
+  const std::vector<Value> d = gradients_of(g, loss, {x, y, mean, var, g.find("gamma")});
+  EXPECT_EQ(g.shape(d[0]), g.shape(x));
+  EXPECT_EQ(count(g, Op::kBatchNormBackward), 0);  // nothing reads y
+  EXPECT_FALSE(d[1]);
+  EXPECT_EQ(g.shape(d[2]), (Shape{3}));
+  EXPECT_FALSE(d[3]);
+  EXPECT_FALSE(d[4]);
+}
+
+TEST(Gradients, RefuseAnOutputWithoutARule) {
+  Graph g;
+  g.set_scope("head");
+  const Value x = g.input("x", {2, 3});
+  const Value loss = g.softmax_cross_entropy(x, g.input("targets", {2, 3}));
+  const std::string error = refusal(g, {loss.node, 1}, x);  // the probabilities
+  expect_mentions(error, "softmax_cross_entropy");
+  expect_mentions(error, "output 1");
+}
+
+TEST(Gradients, RefuseInputsThatAreTakenForConstants) {
+  Graph g;
+  const Value x = g.input("x", {2, 3}), targets = g.input("targets", {2, 3});
+  const Value loss = g.softmax_cross_entropy(x, targets);
+  expect_mentions(refusal(g, loss, targets), "targets");
+  const Value image = g.input("image", {2, 3, 4, 4});
+  const Value y = g.batch_norm("bn", image);
+  expect_mentions(refusal(g, y, g.find("bn.running_mean")), "mean");
+}
+
 TEST(Gradients, RefuseALossThatIsNoScalar) {
   Graph g;
   const Value x = g.input("x", {2, 3});

@@ -230,6 +230,30 @@ void norm(Table& t, const std::string& name, const Shape& shape, const NormCase&
   c.done(c.op(o.batch ? Op::kBatchNorm : Op::kNormalize, inputs, a), wrt);
 }
 
+/// Mean and variance of a batch as values of the network, alone and beside y.
+void norm_statistics(Table& t, const std::string& name, const Shape& shape, std::int32_t output,
+                     bool beside_y) {
+  const Shape channels{shape[1]};
+  Case c(t, "batch_norm_statistics_" + name);
+  if (output != 0) c.zeros_expected();  // what stands for the other one's gradient
+  const Value x = c.input("x", shape);
+  const Value gamma = c.parameter("gamma", channels, {Source::kNonZero});
+  const Value beta = c.parameter("beta", channels);
+  const Value y = c.op(Op::kBatchNorm, {x, gamma, beta}, NormAttributes{.relu = beside_y});
+  std::vector<Value> parts;
+  if (output != 2) parts.push_back({y.node, 1});
+  if (output != 1) parts.push_back({y.node, 2});
+  Value sum = parts[0];
+  for (std::size_t i = 1; i < parts.size(); ++i) sum = c.op(Op::kMul, {sum, parts[i]});
+  std::vector<Value> wrt{x};
+  if (beside_y) {
+    const Value mean = c.op(Op::kGlobalAvgPool, {y});  // of a batch of 1
+    sum = c.op(Op::kAdd, {sum, c.op(Op::kReshape, {mean}, ShapeAttributes{channels})});
+    wrt.push_back(gamma);
+  }
+  c.done(sum, wrt);
+}
+
 /// The gradient of a norm whose dy is a sum that is not computed apart.
 void norm_two_gradients(Table& t, const std::string& name, bool batch, bool relu, bool residual) {
   const Shape shape{2, 17, 5, 4}, channels{17};
@@ -289,6 +313,10 @@ void norms(Table& t) {
     norm_two_gradients(t, "_residual_relu", batch, true, true);
   }
   norm(t, "many_values", {8, 3, 16, 16}, {.relu = true});
+  norm_statistics(t, "mean", {2, 5, 3, 4}, 1, false);
+  norm_statistics(t, "var", {3, 17, 4, 3}, 2, false);
+  norm_statistics(t, "both", {2, 3, 5, 5}, 0, false);
+  norm_statistics(t, "beside_y", {1, 4, 5, 3}, 0, true);
 }
 
 PoolAttributes window(std::int64_t kernel, std::int64_t stride, std::int64_t padding = 0,
@@ -392,6 +420,7 @@ struct LossCase {
   double smoothing = 0;
   bool soft = false, weighted = false;
   Source logits = {};
+  Source weights = {Source::kPositive};
 };
 
 void losses(Table& t) {
@@ -401,7 +430,8 @@ void losses(Table& t) {
     const Value logits = c.input("logits", {n, classes}, o.logits);
     std::vector<Value> in{logits, c.input("targets", {n, classes},
                                           {o.soft ? Source::kProbabilities : Source::kOneHot})};
-    if (o.weighted) in.push_back(c.input("weights", {classes}, {Source::kPositive}));
+    if (o.weighted) in.push_back(c.input("weights", {classes}, o.weights));
+    if (o.weights.domain == Source::kConstant) c.zeros_expected();
     c.done(c.op(Op::kSoftmaxCrossEntropy, in, LossAttributes{o.smoothing}), {logits});
   };
   loss("hard", 4, 10, {});
@@ -417,6 +447,11 @@ void losses(Table& t) {
   loss("weighted", 4, 5, {.weighted = true});
   loss("weighted_smoothing", 4, 5, {.smoothing = 0.1, .weighted = true});
   loss("weighted_soft_smoothing", 4, 5, {.smoothing = 0.1, .soft = true, .weighted = true});
+  const Source none{Source::kConstant, 0};
+  loss("weightless", 4, 5, {.weighted = true, .weights = none});
+  loss("weightless_batch1", 1, 3, {.weighted = true, .weights = none});
+  loss("weightless_soft_smoothing", 4, 5,
+       {.smoothing = 0.1, .soft = true, .weighted = true, .weights = none});
   for (const auto& [name, source] :
        {std::pair{"plain", Source{}}, std::pair{"wide", Source{Source::kWide}}}) {
     Case c(t, std::string("softmax_") + name);

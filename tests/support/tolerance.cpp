@@ -285,7 +285,9 @@ std::vector<Tensor> softmax(const Site& s) {
       denominator += weighted ? w * t : 1 / static_cast<double>(c);
     }
   }
-  if (loss) {
+  if (loss && denominator == 0) {  // no target has a weight: 0 exactly
+    bounds[0].as<double>()[0] = 0;
+  } else if (loss) {
     bounds[0].as<double>()[0] = error / denominator +
                                 gamma_k(static_cast<double>(n * c) + 2) * std::abs(s.result(0)[0]) +
                                 kTiny;
@@ -307,6 +309,7 @@ std::vector<Tensor> loss_backward(const Site& s) {
     denominator += s.in(3)[i % static_cast<std::size_t>(c)] * t[i];
   }
   std::vector<Tensor> bounds = equal(s);
+  if (denominator == 0) return bounds;
   const double k = gamma_k(static_cast<double>(n * c + c) + 8) * std::abs(s.in(0)[0]) / denominator;
   for (std::size_t i = 0; i < t.size(); ++i) {
     const std::size_t row = i - i % static_cast<std::size_t>(c);

@@ -55,6 +55,9 @@ struct Targets {
   }
 };
 
+// x / divisor, and 0 where no target has a weight, unless x is not finite.
+double ratio(double x, double divisor) { return divisor == 0 ? 0 * x : x / divisor; }
+
 class CrossEntropy final : public Kernel {
  public:
   CrossEntropy(const Shape& s, const LossAttributes& a) : n_(s[0]), c_(s[1]), a_(a) {}
@@ -73,7 +76,7 @@ class CrossEntropy final : public Kernel {
         loss += t.weight(j) * target * (log_sum - static_cast<double>(x[i * c_ + j]));
       }
     }
-    static_cast<float*>(args.out[0])[0] = static_cast<float>(loss / t.divisor());
+    static_cast<float*>(args.out[0])[0] = static_cast<float>(ratio(loss, t.divisor()));
   }
 
  private:
@@ -92,7 +95,7 @@ class CrossEntropyBackward final : public Kernel {
                     a_.label_smoothing};
     auto* dx = static_cast<float*>(args.out[0]);
     const double scale =
-        static_cast<double>(static_cast<const float*>(args.in[0])[0]) / t.divisor();
+        ratio(static_cast<double>(static_cast<const float*>(args.in[0])[0]), t.divisor());
     for (std::int64_t i = 0; i < n_; ++i) {
       double mass = 0;
       for (std::int64_t j = 0; j < c_; ++j) mass += t.weight(j) * t.smoothed(i, j);

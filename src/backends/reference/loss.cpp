@@ -5,7 +5,8 @@
 // w (1 where none are given):
 //   loss = sum over n, k of w_k t'_k (-log p_k) / D,   D = sum over n, k of w_k t_k,
 // and D = n, the batch, without class weights. For hard labels this is
-// torch.nn.functional.cross_entropy(..., weight, label_smoothing) with its mean reduction.
+// torch.nn.functional.cross_entropy(..., weight, label_smoothing) with its mean reduction. Where D
+// is 0, because no target has a weight, PyTorch's is NaN; here loss and gradient are 0.
 #include <algorithm>
 #include <cmath>
 
@@ -41,6 +42,9 @@ struct Targets {
   }
 };
 
+/// x / d, and 0 where d is 0, unless x is not finite
+double ratio(double x, double d) { return d == 0 ? 0 * x : x / d; }
+
 }  // namespace
 
 /// z [n, c] -> p = e^z / sum of e^z over a row
@@ -71,7 +75,7 @@ Compute softmax_cross_entropy(const Site& site) {
         output(args, 1)[i * c + k] = std::exp(z[k] - total);
       }
     }
-    output(args, 0)[0] = sum / t.denominator();
+    output(args, 0)[0] = ratio(sum, t.denominator());
   };
 }
 
@@ -89,7 +93,8 @@ Compute softmax_cross_entropy_backward(const Site& site) {
       double sum = 0;
       for (std::int64_t k = 0; k < c; ++k) sum += t.smoothed(i, k);
       for (std::int64_t k = 0; k < c; ++k) {
-        output(args, 0)[i * c + k] = dloss * (p[i * c + k] * sum - t.smoothed(i, k)) / denominator;
+        output(args, 0)[i * c + k] =
+            ratio(dloss * (p[i * c + k] * sum - t.smoothed(i, k)), denominator);
       }
     }
   };
