@@ -110,6 +110,37 @@ struct TransferOptions {
   bool operator==(const TransferOptions&) const = default;
 };
 
+/// Changes of an Augmentation: what is set here takes the place of the field of that name.
+struct AugmentationChanges {
+  std::optional<bool> random_resized_crop = {};
+  std::optional<double> min_scale = {};
+  std::optional<double> max_scale = {};
+  std::optional<double> min_ratio = {};
+  std::optional<double> max_ratio = {};
+  std::optional<int> pad = {};
+  std::optional<bool> reflect = {};
+  std::optional<double> horizontal_flip = {};
+  std::optional<bool> alternate_flip = {};
+  std::optional<double> vertical_flip = {};
+  std::optional<bool> quarter_turns = {};
+  std::optional<double> rotation = {};
+  std::optional<double> brightness = {};
+  std::optional<double> contrast = {};
+  std::optional<double> saturation = {};
+  std::optional<double> hue = {};
+  std::optional<int> randaugment = {};
+  std::optional<int> randaugment_magnitude = {};
+  std::optional<double> random_erasing = {};
+  std::optional<bool> fast_decode = {};
+  std::optional<double> mixup = {};
+  std::optional<double> cutmix = {};
+  bool operator==(const AugmentationChanges&) const = default;
+};
+
+/// `base` with the changes. `horizontal_flip` and `alternate_flip` exclude each other: if one alone
+/// is switched on, the other is switched off.
+Augmentation changed(Augmentation base, const AugmentationChanges& changes);
+
 /// All of a run. What is unset is chosen by the recipe for the network and the data (`resolve`),
 /// and config.json in the run's folder holds the outcome.
 struct TrainOptions {
@@ -123,7 +154,9 @@ struct TrainOptions {
 
   int epochs = 10;
   std::optional<int> batch_size = {};  ///< Unset: 128, large pictures 32, little data less.
-  int accumulate = 1;                  ///< Batches whose gradients are averaged for one step.
+  /// Batches whose gradients are averaged for one step. An epoch's last step takes what is left of
+  /// the batches, and averages over these.
+  int accumulate = 1;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
   double clip_norm = 0;  ///< Largest global norm of the gradient; 0: no clipping.
@@ -133,9 +166,12 @@ struct TrainOptions {
   double ema_decay = 0;
   int early_stop_patience = 0;  ///< Stop after that many epochs without a better top-1; 0: never.
   ClassWeighting class_weighting = ClassWeighting::kNone;
-  std::vector<double> class_weights = {};  ///< One a class, for `kGiven`.
+  std::vector<double> class_weights =
+      {};  ///< One a class, for `kGiven`. A batch without any: loss 0.
 
   std::optional<Augmentation> augmentation = {};  ///< Unset: the recipe's.
+  AugmentationChanges augmentation_changes =
+      {};  ///< Of it, or of the recipe's; `resolve` does them.
   /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training pictures.
   std::optional<std::array<float, 3>> mean = {};
   std::optional<std::array<float, 3>> std = {};
@@ -176,7 +212,8 @@ Schedule parse_schedule(std::string_view name);
 /// The options as a JSON object: config.json. What is unset is left out; `resume` and
 /// `overwrite` always are.
 std::string to_json(const TrainOptions& options);
-/// `base` with what the JSON object names replaced. `augmentation` may be a preset's name.
+/// `base` with what the JSON object names replaced. `augmentation` may be a preset's name, or an
+/// object of the fields to change, on top of the one named by its key `preset` if there is one.
 /// Throws kInvalidArgument: not JSON, a key nobody knows (with the nearest one), a value of the
 /// wrong kind.
 TrainOptions train_options_from_json(std::string_view text, TrainOptions base = {});
@@ -186,6 +223,7 @@ TrainOptions train_options_from_json(std::string_view text, TrainOptions base = 
 TrainOptions resolve(TrainOptions options, const DataSplits& data);
 
 /// The options of the last checkpoint in the folder of a run, with `resume` set and `out` there.
+/// Data that has moved since is given anew, as `data.source`; `train` checks that it fits.
 TrainOptions resume_options(const std::filesystem::path& run);
 
 // ---------------------------------------------------------------------------------------- progress

@@ -171,6 +171,7 @@ void add_find_lr(CLI::App& app, Action& action) {
       ->group(group);
   command->add_flag("--json", f->train.json, "The result as one JSON object")->group(group);
   add_data_flags(command, f->train);
+  add_augmentation_flags(command, f->train);
   add_network_flags(command, f->train);
   add_transfer_flags(command, f->train);
   add_step_flags(command, f->train);

@@ -39,12 +39,6 @@ CLI::Option* toggle(CLI::App* app, Flags& flags, const std::string& name, const 
       help);
 }
 
-// The augmentation to change: the one that was given, or the preset for the kind of data.
-Augmentation& augmentation(TrainOptions& o) {
-  if (!o.augmentation) o.augmentation = Augmentation{};
-  return *o.augmentation;
-}
-
 // "1 epoch", "2 epochs"
 std::string counted(std::int64_t n, const std::string& what) {
   return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
@@ -82,48 +76,11 @@ void add_data_flags(CLI::App* app, Flags& f) {
   flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
                      [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })
       ->group(group);
-  flag<std::string>(
-      app, f, "--augment", "none, cifar, imagenet or galaxy; default: by the data",
-      [](TrainOptions& o, const std::string& v) { o.augmentation = augmentation_preset(v); })
-      ->group(group);
-  const auto number = [&](const std::string& name, const std::string& help, auto member) {
-    flag<double>(app, f, name, help, [member](TrainOptions& o, double v) {
-      augmentation(o).*member = v;
-    })->group(group);
-  };
-  number("--mixup", "Beta parameter of mixup", &Augmentation::mixup);
-  number("--cutmix", "Beta parameter of CutMix", &Augmentation::cutmix);
-  toggle(app, f, "--alternate-flip",
-         "Mirror each picture in every second epoch, in place of --hflip",
-         [](TrainOptions& o) {
-           augmentation(o).alternate_flip = true;
-           augmentation(o).horizontal_flip = 0;
-         })
-      ->group(group);
   toggle(app, f, "--val-flip", "Validate on the mean of each picture's answer and its mirror's",
          [](TrainOptions& o) { o.val_flip = true; })
       ->group(group);
   flag<int>(app, f, "--val-shift", "Validate on each picture moved by so many pixels and back, too",
             [](TrainOptions& o, int v) { o.val_shift = v; })
-      ->group(group);
-  number("--hflip", "Probability of a horizontal flip", &Augmentation::horizontal_flip);
-  number("--vflip", "Probability of a vertical flip", &Augmentation::vertical_flip);
-  number("--rotate", "Largest rotation, in degrees", &Augmentation::rotation);
-  number("--random-erasing", "Probability of erasing a rectangle", &Augmentation::random_erasing);
-  flag<std::vector<double>>(app, f, "--color-jitter", "Brightness, contrast, saturation, hue",
-                            [](TrainOptions& o, const std::vector<double>& v) {
-                              Augmentation& a = augmentation(o);
-                              a.brightness = v[0], a.contrast = v[1];
-                              a.saturation = v[2], a.hue = v[3];
-                            })
-      ->expected(4)
-      ->delimiter(',')
-      ->group(group);
-  flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
-            [](TrainOptions& o, int v) { augmentation(o).randaugment = v; })
-      ->group(group);
-  toggle(app, f, "--fast-decode", "Decode large JPEGs at 1/2, 1/4 or 1/8 of their size",
-         [](TrainOptions& o) { augmentation(o).fast_decode = true; })
       ->group(group);
   const auto colour = [&](const std::string& name, auto member) {
     flag<std::vector<float>>(app, f, name, "Per channel, of values in 0 … 1; default: measured",
@@ -142,6 +99,52 @@ void add_data_flags(CLI::App* app, Flags& f) {
       ->group(group);
   flag<double>(app, f, "--max-bad", "End when more than this share of pictures is unreadable",
                [](TrainOptions& o, double v) { o.max_bad_fraction = v; })
+      ->group(group);
+}
+
+// Each changes the preset, whatever their order; a group of their own in the help.
+void add_augmentation_flags(CLI::App* app, Flags& f) {
+  const std::string group = "Augmentation";
+  app->add_option_function<std::string>(
+         "--augment",
+         [&f](const std::string& v) {
+           f.edits.insert(f.edits.begin(), [v](TrainOptions& o) {
+             o.augmentation = augmentation_preset(v);
+             o.augmentation_changes = {};
+           });
+         },
+         "none, cifar, imagenet or galaxy, to be changed by the flags below; default: by the data")
+      ->group(group);
+  using Changes = AugmentationChanges;
+  const auto number = [&](const std::string& name, const std::string& help, auto member) {
+    flag<double>(app, f, name, help, [member](TrainOptions& o, double v) {
+      o.augmentation_changes.*member = v;
+    })->group(group);
+  };
+  number("--hflip", "Probability of a horizontal flip", &Changes::horizontal_flip);
+  toggle(app, f, "--alternate-flip",
+         "Mirror each picture in every second epoch, in place of --hflip",
+         [](TrainOptions& o) { o.augmentation_changes.alternate_flip = true; })
+      ->group(group);
+  number("--vflip", "Probability of a vertical flip", &Changes::vertical_flip);
+  number("--rotate", "Largest rotation, in degrees", &Changes::rotation);
+  flag<std::vector<double>>(app, f, "--color-jitter", "Brightness, contrast, saturation, hue",
+                            [](TrainOptions& o, const std::vector<double>& v) {
+                              AugmentationChanges& a = o.augmentation_changes;
+                              a.brightness = v[0], a.contrast = v[1];
+                              a.saturation = v[2], a.hue = v[3];
+                            })
+      ->expected(4)
+      ->delimiter(',')
+      ->group(group);
+  flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
+            [](TrainOptions& o, int v) { o.augmentation_changes.randaugment = v; })
+      ->group(group);
+  number("--random-erasing", "Probability of erasing a rectangle", &Changes::random_erasing);
+  number("--mixup", "Beta parameter of mixup", &Changes::mixup);
+  number("--cutmix", "Beta parameter of CutMix", &Changes::cutmix);
+  toggle(app, f, "--fast-decode", "Decode large JPEGs at 1/2, 1/4 or 1/8 of their size",
+         [](TrainOptions& o) { o.augmentation_changes.fast_decode = true; })
       ->group(group);
 }
 
@@ -218,7 +221,8 @@ void add_step_flags(CLI::App* app, Flags& f) {
   };
   whole("--batch-size", "Pictures a step; default: by the size of the pictures",
         [](TrainOptions& o, int v) { o.batch_size = v; });
-  whole("--accumulate", "Batches whose gradients make one step",
+  whole("--accumulate",
+        "Batches whose gradients make one step; an epoch's last step takes what is left",
         [](TrainOptions& o, int v) { o.accumulate = v; });
   flag<std::string>(
       app, f, "--optimizer", "sgd, adamw or lars",
@@ -371,17 +375,19 @@ void add_run_flags(CLI::App* app, Flags& f) {
                       f.out_given = true;
                     })
       ->group(group);
-  app->add_option(
-         "--recipe", f.recipe,
-         "Options by name: cifar-fast (CIFAR-10 to 94 % in the least time); flags override "
-         "them")
-      ->group(group);
+  CLI::Option* recipe = app->add_option(
+      "--recipe", f.recipe,
+      "Options by name: cifar-fast (CIFAR-10 to 94 % in the least time); flags override them");
+  recipe->group(group);
   CLI::Option* config =
       app->add_option("--config", f.config,
                       "Options from a file such as the config.json of a run; flags override it")
+          ->excludes(recipe)
           ->group(group);
-  app->add_option("--resume", f.resume_from, "Continue the run in this folder where it stopped")
+  app->add_option("--resume", f.resume_from,
+                  "Continue the run in this folder where it stopped; DATA: where its data is now")
       ->excludes(config)
+      ->excludes(recipe)
       ->group(group);
   toggle(app, f, "--overwrite", "Replace a run that is in --out", [](TrainOptions& o) {
     o.overwrite = true;
@@ -563,6 +569,7 @@ void add_train(CLI::App& app, Action& action) {
       "  resnet train --resume runs/c10\n"
       "  resnet train --config runs/c10/config.json --seed 1 --out runs/c10-seed1");
   add_data_flags(command, *flags);
+  add_augmentation_flags(command, *flags);
   add_network_flags(command, *flags);
   add_transfer_flags(command, *flags);
   add_step_flags(command, *flags);

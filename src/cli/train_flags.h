@@ -20,6 +20,8 @@ struct TrainFlags {
 
 /// DATA and what is done to pictures.
 void add_data_flags(CLI::App* app, TrainFlags& flags);
+/// Random changes of images, on top of a preset.
+void add_augmentation_flags(CLI::App* app, TrainFlags& flags);
 void add_network_flags(CLI::App* app, TrainFlags& flags);
 /// Weights to start from, and what of them is trained.
 void add_transfer_flags(CLI::App* app, TrainFlags& flags);

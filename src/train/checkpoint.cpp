@@ -2,8 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <array>
-
 #include "core/check.h"
 #include "formats/safetensors.h"
 
@@ -23,6 +21,7 @@ Json state_to_json(const RunState& s) {
           {"loss_sum", s.loss_sum},
           {"right", s.right},
           {"seen", s.seen},
+          {"whole_windows", s.whole_windows},
           {"best_epoch", s.best_epoch},
           {"top1_epoch", s.top1_epoch},
           {"best_top1", s.best.top1},
@@ -40,6 +39,7 @@ RunState state_from_json(const Json& j) {
   j.at("loss_sum").get_to(s.loss_sum);
   j.at("right").get_to(s.right);
   j.at("seen").get_to(s.seen);
+  s.whole_windows = j.value("whole_windows", true);
   j.at("best_epoch").get_to(s.best_epoch);
   j.at("top1_epoch").get_to(s.top1_epoch);
   j.at("best_top1").get_to(s.best.top1);
@@ -144,43 +144,6 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, Variables& variabl
   }
   for (const auto& [name, tensor] : file.tensors) variables.assign(name, tensor);
   return c;
-}
-
-void check_resumable(const Checkpoint& checkpoint, const TrainOptions& now,
-                     const std::vector<std::string>& class_names, std::int64_t train_pictures) {
-  if (checkpoint.class_names != class_names || checkpoint.train_pictures != train_pictures) {
-    fail(
-        ErrorCode::kInvalidArgument,
-        "the data has changed since the checkpoint: it had {} training pictures of {} classes, now "
-        "{} of {}; train anew in another folder",
-        checkpoint.train_pictures, checkpoint.class_names.size(), train_pictures,
-        class_names.size());
-  }
-  static constexpr std::array kMayDiffer = {
-      "epochs", "early_stop_patience", "max_bad_fraction",   "layout",           "threads",
-      "out",    "loader_threads",      "checkpoint_minutes", "checkpoint_steps", "save_every"};
-  Json before = Json::parse(to_json(checkpoint.options)), after = Json::parse(to_json(now));
-  for (const char* key : kMayDiffer) {
-    before.erase(key);
-    after.erase(key);
-  }
-  before["data"].erase("source");  // it may have been moved
-  after["data"].erase("source");
-  const Json difference = Json::diff(before, after);
-  if (difference.empty()) return;
-  std::string where = difference[0].at("path").get<std::string>().substr(1);
-  std::ranges::replace(where, '/', '.');
-  fail(ErrorCode::kInvalidArgument,
-       "option {} differs from that of the run to be resumed; leave it as it was, or train anew in "
-       "another folder",
-       where);
-}
-
-TrainOptions resume_options(const std::filesystem::path& run) {
-  TrainOptions options = read_checkpoint(run / "last.safetensors").options;
-  options.out = run;
-  options.resume = true;
-  return options;
 }
 
 }  // namespace resnet

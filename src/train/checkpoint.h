@@ -20,6 +20,9 @@ struct RunState {
   std::int64_t right = 0;
   std::int64_t seen = 0;
   int best_epoch = 0;  ///< 0: none yet.
+  /// Begun by a version that left out the last batches of an epoch that fill no step of
+  /// `accumulate`.
+  bool whole_windows = false;
   int top1_epoch = 0;  ///< The first with the best top-1; early stopping counts from it.
   EvalResult best;
 };
@@ -41,10 +44,5 @@ Checkpoint read_checkpoint(const std::filesystem::path& path);
 /// The same, and fills `variables`, which must have exactly the tensors of the checkpoint (else
 /// kBadData, naming one).
 Checkpoint load_checkpoint(const std::filesystem::path& path, Variables& variables);
-
-/// Throws kInvalidArgument, naming the option, if a run with options `now` would not continue what
-/// the checkpoint has done. Options that only say how far, how fast and where may differ.
-void check_resumable(const Checkpoint& checkpoint, const TrainOptions& now,
-                     const std::vector<std::string>& class_names, std::int64_t train_pictures);
 
 }  // namespace resnet

@@ -99,7 +99,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   const DataSplits& data = prepared.data;
   const TrainOptions& o = prepared.options;
   Loader loader(data.train, preprocessing_of(o, *data.train), *o.augmentation, train_loading(o));
-  TrainingStep step(o, *data.train);
+  TrainingStep step(o, *data.train, steps_of_epoch(o, data.train->size()));
   if (prepared.loaded) step.load(prepared.loaded->tensors);
   if (observer.started) {
     RunInfo info;
@@ -107,7 +107,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
     info.description = data.description;
     info.class_names = data.train->class_names();
     info.train_pictures = data.train->size();
-    info.steps_per_epoch = loader.batches_per_epoch() / o.accumulate;
+    info.steps_per_epoch = steps_of_epoch(o, data.train->size());
     observer.started(info);
   }
 
@@ -117,7 +117,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   double average = 0, least = 0;
   for (int i = 0; i < finder.steps; ++i) {
     const double lr = rate_of(finder, i);
-    step.begin(lr, i);
+    step.begin(lr, i, o.accumulate);
     double loss = 0;
     for (int part = 0; part < o.accumulate; ++part) {
       const std::uint64_t number = batches.number();

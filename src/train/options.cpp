@@ -93,30 +93,41 @@ void fields(V& v, ScheduleOptions& o) {
   v("power", o.power);
 }
 
+// Of an Augmentation, of changes of one, or of several of these side by side.
+template <class V, class... A>
+void augmentation_fields(V&& v, A&... o) {
+  v("random_resized_crop", o.random_resized_crop...);
+  v("min_scale", o.min_scale...);
+  v("max_scale", o.max_scale...);
+  v("min_ratio", o.min_ratio...);
+  v("max_ratio", o.max_ratio...);
+  v("pad", o.pad...);
+  v("reflect", o.reflect...);
+  v("horizontal_flip", o.horizontal_flip...);
+  v("alternate_flip", o.alternate_flip...);
+  v("vertical_flip", o.vertical_flip...);
+  v("quarter_turns", o.quarter_turns...);
+  v("rotation", o.rotation...);
+  v("brightness", o.brightness...);
+  v("contrast", o.contrast...);
+  v("saturation", o.saturation...);
+  v("hue", o.hue...);
+  v("randaugment", o.randaugment...);
+  v("randaugment_magnitude", o.randaugment_magnitude...);
+  v("random_erasing", o.random_erasing...);
+  v("fast_decode", o.fast_decode...);
+  v("mixup", o.mixup...);
+  v("cutmix", o.cutmix...);
+}
+
 template <class V>
 void fields(V& v, Augmentation& o) {
-  v("random_resized_crop", o.random_resized_crop);
-  v("min_scale", o.min_scale);
-  v("max_scale", o.max_scale);
-  v("min_ratio", o.min_ratio);
-  v("max_ratio", o.max_ratio);
-  v("pad", o.pad);
-  v("reflect", o.reflect);
-  v("horizontal_flip", o.horizontal_flip);
-  v("alternate_flip", o.alternate_flip);
-  v("vertical_flip", o.vertical_flip);
-  v("quarter_turns", o.quarter_turns);
-  v("rotation", o.rotation);
-  v("brightness", o.brightness);
-  v("contrast", o.contrast);
-  v("saturation", o.saturation);
-  v("hue", o.hue);
-  v("randaugment", o.randaugment);
-  v("randaugment_magnitude", o.randaugment_magnitude);
-  v("random_erasing", o.random_erasing);
-  v("fast_decode", o.fast_decode);
-  v("mixup", o.mixup);
-  v("cutmix", o.cutmix);
+  augmentation_fields(v, o);
+}
+
+template <class V>
+void fields(V& v, AugmentationChanges& o) {
+  augmentation_fields(v, o);
 }
 
 template <class V>
@@ -135,7 +146,7 @@ void fields(V& v, TrainOptions& o) {
   v("early_stop_patience", o.early_stop_patience);
   v("class_weighting", o.class_weighting);
   v("class_weights", o.class_weights);
-  v("augmentation", o.augmentation);
+  v.augmentation("augmentation", o.augmentation, o.augmentation_changes);
   v("mean", o.mean);
   v("std", o.std);
   v("interpolation", o.interpolation);
@@ -160,6 +171,13 @@ template <class T>
 inline constexpr bool kIsOptional<std::optional<T>> = true;
 using Triple = std::array<float, 3>;
 
+// Nothing that a preset sets is left to one: a run's config.json, also one of a version that knew
+// fewer fields.
+bool is_whole(const AugmentationChanges& c) {
+  return c.random_resized_crop && c.pad && c.reflect && c.horizontal_flip && c.vertical_flip &&
+         c.quarter_turns;
+}
+
 struct Writer {
   Json json = Json::object();
 
@@ -169,6 +187,16 @@ struct Writer {
       if (value) json[key] = encode(*value);
     } else {
       json[key] = encode(value);
+    }
+  }
+
+  void augmentation(const char* key, const std::optional<Augmentation>& base,
+                    AugmentationChanges& changes) {
+    if (base) {
+      Augmentation all = changed(*base, changes);
+      json[key] = encode(all);
+    } else if (changes != AugmentationChanges{}) {
+      json[key] = encode(changes);
     }
   }
 
@@ -214,6 +242,42 @@ struct Reader {
       value = inner;
     } else {
       decode(key, *found, value);
+    }
+  }
+
+  // A preset's name, or changes: of the preset that they name, else of what there is.
+  void augmentation(const char* key, std::optional<Augmentation>& base,
+                    AugmentationChanges& changes) {
+    known.emplace_back(key);
+    const auto found = json.find(key);
+    if (found == json.end()) return;
+    if (found->is_null() || found->is_string()) {
+      base.reset();
+      changes = {};
+      if (found->is_string()) base = augmentation_preset(found->get_ref<const std::string&>());
+      return;
+    }
+    if (!found->is_object()) wrong(key, "an object { … } or a preset's name", *found);
+    Json rest = *found;
+    if (const auto preset = rest.find("preset"); preset != rest.end()) {
+      if (!preset->is_string()) wrong("augmentation.preset", "a name", *preset);
+      base = augmentation_preset(preset->get_ref<const std::string&>());
+      changes = {};
+      rest.erase(preset);
+    }
+    AugmentationChanges given;
+    read(rest, path + key + ".", given);
+    if (is_whole(given)) {
+      base = changed({}, given);
+      changes = {};
+    } else if (base) {
+      base = changed(*base, given);
+    } else {
+      augmentation_fields(
+          [](const char*, auto& old, auto& now) {
+            if (now) old = now;
+          },
+          changes, given);
     }
   }
 
@@ -263,12 +327,6 @@ struct Reader {
       }
       for (std::size_t i = 0; i < 3; ++i) value[i] = in[i].template get<float>();
     } else {
-      if constexpr (std::is_same_v<T, Augmentation>) {
-        if (in.is_string()) {
-          value = augmentation_preset(in.template get_ref<const std::string&>());
-          return;
-        }
-      }
       if (!in.is_object()) wrong(key, "an object { … }", in);
       read(in, path + key + ".", value);
     }
@@ -287,6 +345,19 @@ struct Reader {
 };
 
 }  // namespace
+
+Augmentation changed(Augmentation base, const AugmentationChanges& changes) {
+  augmentation_fields(
+      [](const char*, auto& value, auto& change) {
+        if (change) value = *change;
+      },
+      base, changes);
+  if (base.alternate_flip && base.horizontal_flip > 0) {
+    if (changes.alternate_flip && !changes.horizontal_flip) base.horizontal_flip = 0;
+    if (changes.horizontal_flip && !changes.alternate_flip) base.alternate_flip = false;
+  }
+  return base;
+}
 
 std::string to_json(const TrainOptions& options) {
   TrainOptions copy = options;

@@ -221,10 +221,10 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
 
   const bool small = o.model.image_size <= kSmallPicture;
   if (!o.batch_size) o.batch_size = default_batch(train.size() / o.accumulate, small);
-  if (train.size() / *o.batch_size < o.accumulate) {
+  if (train.size() < *o.batch_size) {
     fail(ErrorCode::kInvalidArgument,
-         "{} training pictures do not fill one step of {} batch(es) of {}; choose a smaller batch",
-         train.size(), o.accumulate, *o.batch_size);
+         "{} training images do not fill one batch of {}; choose a smaller batch (--batch-size)",
+         train.size(), *o.batch_size);
   }
   fill_optimizer(o, small);
   if (!o.schedule.kind) o.schedule.kind = Schedule::kCosine;
@@ -238,16 +238,22 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
     const char* preset = is_galaxies(o.data.source) ? "galaxy" : small ? "cifar" : "imagenet";
     o.augmentation = augmentation_preset(preset);
   }
+  o.augmentation = changed(*o.augmentation, o.augmentation_changes);
+  o.augmentation_changes = {};
   if (!o.mean || !o.std) measure(o, data.train);
 
   if (o.class_weighting == ClassWeighting::kGiven) {
-    const bool fine = static_cast<std::int64_t>(o.class_weights.size()) == classes &&
-                      std::ranges::all_of(o.class_weights, [](double w) { return w >= 0; }) &&
-                      std::ranges::any_of(o.class_weights, [](double w) { return w > 0; });
+    // As the loss reads them, in f32.
+    std::vector<float> weights(o.class_weights.begin(), o.class_weights.end());
+    const bool fine =
+        std::ssize(weights) == classes &&
+        std::ranges::all_of(weights, [](float w) { return w >= 0 && std::isfinite(w); }) &&
+        std::ranges::any_of(weights, [](float w) { return w > 0; });
     if (!fine) {
       fail(ErrorCode::kInvalidArgument,
-           "class_weights must be {} numbers of at least 0, one a class and not all 0, found {}",
-           classes, o.class_weights.size());
+           "class_weights must be {} numbers, one a class, finite, at least 0 and not all 0, found "
+           "{}: {:g}",
+           classes, weights.size(), fmt::join(o.class_weights, ", "));
     }
   }
   return o;

@@ -14,6 +14,7 @@
 #include "train/features.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
+#include "train/resume.h"
 #include "train/run_folder.h"
 #include "train/training_graph.h"
 #include "train/training_step.h"
@@ -37,7 +38,7 @@ bool all_finite(const Tensor& tensor) {
 
 class Trainer {
  public:
-  Trainer(Prepared prepared, const Observer& observer);
+  Trainer(Prepared prepared, std::optional<Checkpoint> resumed, const Observer& observer);
   TrainResult run();
 
  private:
@@ -69,6 +70,8 @@ class Trainer {
   }
 
   const TrainOptions o_;
+  const TrainOptions kept_;  // as files of the run have them
+  const std::optional<Checkpoint> resumed_;
   const DataSplits data_;
   const Observer& observer_;
   const Preprocessing prep_;
@@ -76,6 +79,7 @@ class Trainer {
   Loader train_loader_;
   Loader val_loader_;
   const std::int64_t steps_per_epoch_;
+  const std::int64_t batches_per_epoch_;
   const std::optional<Loaded> loaded_;
   TrainingStep step_;
   const std::shared_ptr<Variables> variables_;
@@ -109,23 +113,28 @@ LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
   return load;
 }
 
-Trainer::Trainer(Prepared prepared, const Observer& observer)
+Trainer::Trainer(Prepared prepared, std::optional<Checkpoint> resumed, const Observer& observer)
     : o_(std::move(prepared.options)),
+      kept_(with_absolute_paths(o_)),
+      resumed_(std::move(resumed)),
       data_(std::move(prepared.data)),
       observer_(observer),
       prep_(preprocessing_of(o_, *data_.train)),
       compile_{.device = o_.device, .threads = o_.threads, .dtype = o_.dtype},
       train_loader_(data_.train, prep_, *o_.augmentation, train_loading(o_)),
       val_loader_(data_.val, prep_, Augmentation{}, val_loading(o_, *data_.val)),
-      steps_per_epoch_(train_loader_.batches_per_epoch() / o_.accumulate),
+      steps_per_epoch_(
+          steps_of_epoch(o_, data_.train->size(), resumed_ && resumed_->state.whole_windows)),
+      batches_per_epoch_(
+          std::min(train_loader_.batches_per_epoch(), steps_per_epoch_ * o_.accumulate)),
       loaded_(std::move(prepared.loaded)),
-      step_(o_, *data_.train),
+      step_(o_, *data_.train, steps_per_epoch_),
       variables_(step_.variables()) {
   RESNET_CHECK(steps_per_epoch_ > 0);
   if (loaded_) step_.load(loaded_->tensors);
   make_evaluator();
   folder_.emplace(o_.out, o_.overwrite, o_.resume);
-  if (o_.resume) resume();
+  if (resumed_) resume();
   if (step_.phase() == 0 && can_cache()) {
     caching_ = true;
     step_.use_features(true);
@@ -223,12 +232,12 @@ void Trainer::enter_phase() {
 }
 
 void Trainer::resume() {
-  const Checkpoint description = read_checkpoint(folder_->last());
-  check_resumable(description, o_, data_.train->class_names(), data_.train->size());
+  check_resumable(*resumed_, o_);
+  const RunState& state = resumed_->state;
   // Between two epochs the checkpoint is still of the one before.
-  const int epoch = description.state.epoch + (description.state.batch > 0 ? 1 : 0);
+  const int epoch = state.epoch + (state.batch > 0 ? 1 : 0);
   const std::size_t phase = phase_at(step_.phases(), epoch);
-  if (phase != step_.phase()) step_.enter(phase, description.state.step);
+  if (phase != step_.phase()) step_.enter(phase, state.step);
   state_ = load_checkpoint(folder_->last(), *variables_).state;
 }
 
@@ -275,11 +284,15 @@ RunInfo Trainer::describe() const {
           "computed once, and epochs would take seconds");
     }
   }
+  if (resumed_) {
+    std::string note = rate_note(o_, resumed_->options.epochs, state_.step, steps_per_epoch_);
+    if (!note.empty()) info.notes.push_back(std::move(note));
+  }
   return info;
 }
 
 TrainResult Trainer::run() {
-  folder_->write_config(o_);
+  folder_->write_config(kept_);
   folder_->begin_metrics(state_.epoch);
   if (observer_.started) observer_.started(describe());
 
@@ -323,12 +336,11 @@ TrainResult Trainer::run() {
 
 // From wherever the state is to the end of the epoch.
 Trainer::Outcome Trainer::train_epoch() {
-  const std::int64_t batches = steps_per_epoch_ * o_.accumulate;
   train_loader().start_epoch(state_.epoch, state_.batch);
-  while (state_.batch < batches) {
+  while (state_.batch < batches_per_epoch_) {
     step();
     // After the last step of an epoch comes its own checkpoint.
-    if (state_.batch == batches) break;
+    if (state_.batch == batches_per_epoch_) break;
     if (stop_requested()) return Outcome::kStopped;
     const bool due =
         (o_.checkpoint_steps > 0 && state_.step % o_.checkpoint_steps == 0) ||
@@ -339,19 +351,21 @@ Trainer::Outcome Trainer::train_epoch() {
   return stop_requested() ? Outcome::kStopped : Outcome::kDone;
 }
 
-// One update from `accumulate` batches.
+// One update from `accumulate` batches, or what is left of the epoch's.
 void Trainer::step() {
   const double lr = lr_of(state_.step);
-  step_.begin(lr, state_.step);
+  const std::int64_t parts =
+      std::min<std::int64_t>(o_.accumulate, batches_per_epoch_ - state_.batch);
+  step_.begin(lr, state_.step, parts);
   double loss = 0;
-  for (int part = 0; part < o_.accumulate; ++part) {
+  for (std::int64_t part = 0; part < parts; ++part) {
     RESNET_CHECK(train_loader().next(batch_));
     const double part_loss =
         step_.add(train_features_ ? train_features_->rows(batch_) : batch_.images, batch_.targets,
                   static_cast<std::uint64_t>(state_.epoch * train_loader().batches_per_epoch() +
                                              state_.batch));
     if (!std::isfinite(part_loss)) fail_non_finite("the loss");
-    loss += part_loss / o_.accumulate;
+    loss += part_loss / static_cast<double>(parts);
     state_.loss_sum += part_loss * batch_.count;
     state_.right += count_right(step_.logits(), batch_.labels);
     state_.seen += batch_.count;
@@ -365,7 +379,7 @@ void Trainer::step() {
 }
 
 void Trainer::report_step(double lr, double loss) {
-  const std::int64_t in_epoch = state_.batch / o_.accumulate;
+  const std::int64_t in_epoch = (state_.batch + o_.accumulate - 1) / o_.accumulate;
   const std::int64_t interval = std::max<std::int64_t>(1, steps_per_epoch_ / 50);
   if (in_epoch % interval == 0) {
     folder_->curve("train/loss_of_step", state_.step, loss);
@@ -384,12 +398,12 @@ void Trainer::report_step(double lr, double loss) {
   p.images_per_second = static_cast<double>(epoch_images_) / std::max(elapsed, 1e-9);
   p.data_wait_share =
       std::min(1.0, (train_loader().wait_seconds() - epoch_wait_start_) / std::max(elapsed, 1e-9));
-  const auto steps_left =
-      static_cast<double>((o_.epochs - state_.epoch) * steps_per_epoch_ - in_epoch);
+  const auto batches_left =
+      static_cast<double>((o_.epochs - state_.epoch) * batches_per_epoch_ - state_.batch);
   const double val_seconds = last_val_seconds_ > 0
                                  ? last_val_seconds_  // a forward pass is a third of a step
                                  : static_cast<double>(data_.val->size()) / 3 / p.images_per_second;
-  p.eta_seconds = steps_left * *o_.batch_size * o_.accumulate / p.images_per_second +
+  p.eta_seconds = batches_left * *o_.batch_size / p.images_per_second +
                   (o_.epochs - state_.epoch) * val_seconds;
   observer_.progress(p);
 }
@@ -497,7 +511,7 @@ void Trainer::finish_epoch(const EvalResult& val) {
   folder_->flush_curves();
   if (o_.save_every > 0 && state_.epoch % o_.save_every == 0) {
     save_checkpoint(folder_->epoch(state_.epoch),
-                    {o_, state_, data_.train->class_names(), data_.train->size()}, *variables_);
+                    {kept_, state_, data_.train->class_names(), data_.train->size()}, *variables_);
   }
   save_last();
   if (observer_.epoch) observer_.epoch(r);
@@ -505,7 +519,7 @@ void Trainer::finish_epoch(const EvalResult& val) {
 
 void Trainer::save_last() {
   check_finite();
-  save_checkpoint(folder_->last(), {o_, state_, data_.train->class_names(), data_.train->size()},
+  save_checkpoint(folder_->last(), {kept_, state_, data_.train->class_names(), data_.train->size()},
                   *variables_);
   last_save_ = Clock::now();
 }
@@ -521,7 +535,8 @@ void Trainer::save_best() {
                       {"top5", fmt::format("{:.6g}", state_.best.top5)},
                       {"loss", fmt::format("{:.6g}", state_.best.loss)},
                       {"seed", std::to_string(o_.seed)}};
-  if (!o_.transfer.weights.empty()) model.provenance["weights"] = o_.transfer.weights;
+  if (!o_.transfer.weights.empty())
+    model.provenance["weights"] = seen_from_here(o_.transfer.weights);
   const Variables& variables = ema_variables_ != nullptr ? *ema_variables_ : *variables_;
   model.weights = from_variables(variables, o_.model);
   for (auto& [name, tensor] : model.weights) tensor = tensor.cast(DType::kF32);
@@ -568,8 +583,10 @@ TrainResult train(const TrainOptions& options, const Observer& observer) {
   if (options.out.empty()) {
     fail(ErrorCode::kInvalidArgument, "a run needs a folder for its results; set `out`");
   }
-  if (options.resume) read_checkpoint(options.out / "last.safetensors");  // fail early
-  return Trainer(prepare(options), observer).run();
+  std::optional<Checkpoint> resumed;
+  if (options.resume) resumed = read_checkpoint(options.out / "last.safetensors");
+  Prepared prepared = prepare(options, resumed ? &*resumed : nullptr);
+  return Trainer(std::move(prepared), std::move(resumed), observer).run();
 }
 
 }  // namespace resnet

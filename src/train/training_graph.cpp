@@ -28,7 +28,8 @@ struct Loss {
   std::vector<Value> gradients;  // of each; one that the loss does not reach is left out of both
 };
 
-Loss add_loss(Graph& g, Value logits, const StepOptions& o) {
+// With the name of an input, the gradients are those of the loss times that input.
+Loss add_loss(Graph& g, Value logits, const StepOptions& o, std::string_view factor = {}) {
   if (g.mode() != Mode::kTraining) {
     fail(ErrorCode::kInvalidArgument, "a step of training needs a graph of Mode::kTraining");
   }
@@ -45,7 +46,12 @@ Loss add_loss(Graph& g, Value logits, const StepOptions& o) {
   g.mark_output("loss", result.loss);
   g.mark_output("logits", logits);
   const std::vector<Value> trainable = g.trainable();
-  const std::vector<Value> all = gradients(g, result.loss, trainable);
+  Value differentiated = result.loss;
+  if (!factor.empty()) {
+    differentiated =
+        g.append(Op::kMul, "loss.scaled", {result.loss, g.input(std::string(factor), {1})});
+  }
+  const std::vector<Value> all = gradients(g, differentiated, trainable);
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!all[i]) continue;
     result.weights.push_back(trainable[i]);
@@ -185,7 +191,7 @@ Graph training_graph(const NetworkBuilder& network, std::int64_t batch,
 Graph accumulating_graph(const NetworkBuilder& network, std::int64_t batch,
                          const StepOptions& options, int parts) {
   Graph g(Mode::kTraining);
-  const Loss l = add_loss(g, network(g, batch), options);
+  const Loss l = add_loss(g, network(g, batch), options, kWindowScale);
   for (std::size_t i = 0; i < l.weights.size(); ++i) {
     g.append(Op::kAccumulate, name_of(g, l.weights[i]) + ".accumulate",
              {state_of(g, std::string(kGradientPrefix), l.weights[i]), l.gradients[i]},

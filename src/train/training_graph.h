@@ -19,8 +19,9 @@ NetworkBuilder head_of(const ModelConfig& config);
 /// The network and `add_training_step`.
 Graph training_graph(const NetworkBuilder& network, std::int64_t batch, const StepOptions& options);
 
-/// The same up to the gradients, of which 1/`parts` is added to the variables "grad.<weight>".
-/// Outputs "loss" and "logits".
+/// The same up to the gradients, of which 1/`parts` times the input "window_scale" is added to the
+/// variables "grad.<weight>". Outputs "loss" and "logits". With p batches in place of `parts`, the
+/// scale is parts / p.
 Graph accumulating_graph(const NetworkBuilder& network, std::int64_t batch,
                          const StepOptions& options, int parts);
 /// Updates from the variables "grad.<weight>", which it clears. Inputs "lr" and perhaps "step",
@@ -29,6 +30,7 @@ Graph applying_graph(const NetworkBuilder& network, const StepOptions& options);
 
 inline constexpr std::string_view kEmaPrefix = "ema.";
 inline constexpr std::string_view kGradientPrefix = "grad.";
+inline constexpr std::string_view kWindowScale = "window_scale";
 inline constexpr std::string_view kClassWeights = "loss.class_weights";
 
 }  // namespace resnet

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "train/evaluator.h"
 #include "train/recipe.h"
+#include "train/resume.h"
 #include "train/training_graph.h"
 #include "train/whitening.h"
 
@@ -12,7 +13,7 @@ namespace resnet {
 namespace {
 
 // With what transfer asks of single weights.
-StepOptions transfer_options(const TrainOptions& o, const Dataset& train,
+StepOptions transfer_options(const TrainOptions& o, std::int64_t per_epoch,
                              const std::vector<Phase>& phases) {
   StepOptions step = step_options(o);
   if (o.transfer.lr_decay_per_stage != 1) {
@@ -20,7 +21,6 @@ StepOptions transfer_options(const TrainOptions& o, const Dataset& train,
                          const std::string& name) { return factors.at(name); };
   }
   if (phases.size() > 1) {
-    const std::int64_t per_epoch = train.size() / *o.batch_size / o.accumulate;
     step.steps_before = [phases, per_epoch,
                          first = first_trained(phases, o.model)](const std::string& name) {
       return (phases[first.at(name)].first_epoch - 1) * per_epoch;
@@ -51,7 +51,12 @@ LoaderOptions train_loading(const TrainOptions& o) {
           .layout = o.layout};
 }
 
-Prepared prepare(const TrainOptions& options) {
+std::int64_t steps_of_epoch(const TrainOptions& o, std::int64_t pictures, bool whole_windows) {
+  const std::int64_t batches = pictures / *o.batch_size;  // `drop_last`
+  return (batches + (whole_windows ? 0 : o.accumulate - 1)) / o.accumulate;
+}
+
+Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
   if (!options.model.architecture.empty()) check_architecture(options.model.architecture);
   TrainOptions o = options;
   // A run to be resumed has taken from the weights what it needs of them.
@@ -63,7 +68,7 @@ Prepared prepare(const TrainOptions& options) {
     o = adopt(std::move(o), *weights);
   }
   Prepared p;
-  p.data = open_data(sized_data(o));
+  p.data = resumed != nullptr ? open_data_again(o, *resumed) : open_data(sized_data(o));
   if (p.data.val == nullptr || p.data.val->size() == 0) {
     fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
          o.data.source);
@@ -76,8 +81,11 @@ Prepared prepare(const TrainOptions& options) {
   return p;
 }
 
-TrainingStep::TrainingStep(const TrainOptions& o, const Dataset& train)
-    : o_(o), phases_(phases_of(o.transfer, o.model)), step_(transfer_options(o, train, phases_)) {
+TrainingStep::TrainingStep(const TrainOptions& o, const Dataset& train,
+                           std::int64_t steps_per_epoch)
+    : o_(o),
+      phases_(phases_of(o.transfer, o.model)),
+      step_(transfer_options(o, steps_per_epoch, phases_)) {
   const std::vector<Graph> whole = graphs(network_of(o_.model, phases_[0].freeze_until));
   add_variables(whole);
   for (const Value v : whole[0].parameters()) {
@@ -144,7 +152,12 @@ void TrainingStep::use_features(bool features) {
       graphs(features ? head_of(o_.model) : network_of(o_.model, phases_[phase_].freeze_until)));
 }
 
-void TrainingStep::begin(double lr, std::int64_t number) {
+void TrainingStep::begin(double lr, std::int64_t number, std::int64_t batches) {
+  RESNET_CHECK(batches >= 1 && batches <= o_.accumulate);
+  if (apply_) {
+    network_->set_input(kWindowScale,
+                        static_cast<double>(o_.accumulate) / static_cast<double>(batches));
+  }
   updating().set_input("lr", lr);
   if (o_.optimizer.kind == Optimizer::kAdamW) {
     updating().set_input("step", static_cast<double>(number + 1));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "resnet/train.h"
+#include "train/checkpoint.h"
 #include "train/training_graph.h"
 #include "train/transfer.h"
 
@@ -19,17 +20,23 @@ struct Prepared {
   TrainOptions options;          ///< Resolved.
   std::optional<Loaded> loaded;  ///< What goes into `TrainingStep::load`; never when resumed.
 };
-/// Opens data and weights and fills what the options leave open.
-Prepared prepare(const TrainOptions& options);
+/// Opens data and weights and fills what the options leave open. A run that goes on from a
+/// checkpoint needs its data.
+Prepared prepare(const TrainOptions& options, const Checkpoint* resumed = nullptr);
+
+/// Steps of an epoch, of `accumulate` whole batches each; the last takes what is left of the
+/// batches, or, with `whole_windows`, there is none for it.
+std::int64_t steps_of_epoch(const TrainOptions& resolved, std::int64_t pictures,
+                            bool whole_windows = false);
 
 /// Network, loss, gradients and update of resolved options, with fresh variables.
 ///
-///     step.begin(lr, number);
-///     for (each of `accumulate` batches) loss += step.add(batch, …) / accumulate;
+///     step.begin(lr, number, batches);
+///     for (each of `batches`, at most `accumulate`) loss += step.add(batch, …) / batches;
 ///     if (!step.apply()) …;
 class TrainingStep {
  public:
-  TrainingStep(const TrainOptions& resolved, const Dataset& train);
+  TrainingStep(const TrainOptions& resolved, const Dataset& train, std::int64_t steps_per_epoch);
 
   /// Puts weights from elsewhere in the place of the fresh ones.
   void load(const std::map<std::string, Tensor>& tensors);
@@ -43,8 +50,8 @@ class TrainingStep {
   /// Compiles the head alone, for batches of features in place of images, or the network again.
   void use_features(bool features);
 
-  /// `number` counts steps from 0.
-  void begin(double lr, std::int64_t number);
+  /// `number` counts steps from 0; `batches` is how many of them this step will average.
+  void begin(double lr, std::int64_t number, std::int64_t batches);
   /// Returns the loss of a batch of these images (or features). Dropout masks follow from the seed
   /// and the number of the batch.
   double add(const Tensor& images, const Tensor& targets, std::uint64_t number);

@@ -1,6 +1,9 @@
 // Options as text, and what the recipe makes of them.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <nlohmann/json.hpp>
+
 #include "data/support.h"
 #include "resnet/train.h"
 #include "train/recipe.h"
@@ -124,6 +127,108 @@ TEST(Options, JsonKeepsWhatItDoesNotName) {
   EXPECT_FALSE(o.batch_size);
 }
 
+Augmentation resolved_augmentation(const TrainOptions& o, int size = 32) {
+  DataSplits data;
+  data.train = test_dataset(40, size);
+  data.val = test_dataset(4, size);
+  return *resolve(o, data).augmentation;
+}
+
+nlohmann::ordered_json augmentation_json(const Augmentation& a) {
+  TrainOptions o;
+  o.augmentation = a;
+  return nlohmann::ordered_json::parse(to_json(o)).at("augmentation");
+}
+
+// Every field by its name in JSON: a new one that is left out of the list there fails here.
+TEST(Options, AChangedFieldOfTheAugmentationKeepsTheRestOfThePreset) {
+  [[maybe_unused]] const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v] =
+      Augmentation{};
+  constexpr std::size_t kFields = 22;
+  const auto preset = augmentation_json(augmentation_preset("cifar"));
+  ASSERT_EQ(preset.size(), kFields);
+  for (const auto& [key, value] : preset.items()) {
+    SCOPED_TRACE(key);
+    auto expected = preset;
+    if (value.is_boolean()) {
+      expected[key] = !value.get<bool>();
+    } else if (value.is_number_integer()) {
+      expected[key] = value.get<int>() + 1;
+    } else {
+      expected[key] = value.get<double>() + 0.125;
+    }
+    const nlohmann::ordered_json part{{"augmentation", {{key, expected[key]}}}};
+    if (key == "alternate_flip") expected["horizontal_flip"] = 0.0;  // they exclude each other
+    const TrainOptions options = train_options_from_json(part.dump());
+    EXPECT_FALSE(options.augmentation) << "the preset is for the recipe to choose";
+    EXPECT_EQ(augmentation_json(resolved_augmentation(options)), expected);
+    EXPECT_EQ(to_json(train_options_from_json(to_json(options))), to_json(options));
+    EXPECT_EQ(to_json(options).find("reflect") != std::string::npos, key == "reflect");
+  }
+}
+
+TEST(Options, AnAugmentationInJsonIsWholeOrChanges) {
+  // As a run's config.json has it, also from a version that knew fewer fields.
+  const auto whole = augmentation_json({.pad = 3, .mixup = 0.25});
+  auto older = whole;
+  for (const char* key : {"alternate_flip", "fast_decode", "cutmix"}) older.erase(key);
+  for (const auto& object : {whole, older}) {
+    const TrainOptions o =
+        train_options_from_json(nlohmann::ordered_json{{"augmentation", object}}.dump());
+    EXPECT_EQ(o.augmentation, (Augmentation{.pad = 3, .mixup = 0.25}));
+    EXPECT_EQ(o.augmentation_changes, AugmentationChanges{});
+  }
+  const auto parsed = [](const char* text, const TrainOptions& base = {}) {
+    return resolved_augmentation(train_options_from_json(text, base));
+  };
+  Augmentation expected = augmentation_preset("galaxy");
+  expected.mixup = 0.25;
+  EXPECT_EQ(parsed(R"({"augmentation": {"mixup": 0.25, "preset": "galaxy"}})"), expected);
+  TrainOptions base;
+  base.augmentation = Augmentation{.pad = 3, .mixup = 0.5};
+  EXPECT_EQ(parsed(R"({"augmentation": {"cutmix": 1}})", base),
+            (Augmentation{.pad = 3, .mixup = 0.5, .cutmix = 1}));
+  base.augmentation.reset();
+  base.augmentation_changes.mixup = 0.5;
+  expected = augmentation_preset("cifar");
+  expected.mixup = 0.5, expected.cutmix = 1;
+  EXPECT_EQ(parsed(R"({"augmentation": {"cutmix": 1}})", base), expected);
+  EXPECT_EQ(parsed(R"({"augmentation": null})", base), augmentation_preset("cifar"));
+  EXPECT_EQ(parsed(R"({"augmentation": "none"})", base), Augmentation{});
+  EXPECT_TRUE(mentions(error_of([&] { parsed(R"({"augmentation": {"mixupp": 1}})"); }), "mixup\""));
+  EXPECT_TRUE(mentions(error_of([&] { parsed(R"({"augmentation": {"preset": 1}})"); }), "preset"));
+  EXPECT_TRUE(mentions(error_of([&] { parsed(R"({"augmentation": 3})"); }), "preset"));
+}
+
+TEST(Options, ObjectsGivenInPartKeepWhatARecipeSays) {
+  const TrainOptions fast = recipe("cifar-fast");
+  const TrainOptions o = train_options_from_json(
+      R"({"optimizer": {"lr": 1}, "schedule": {"power": 3}, "model": {"dropout": 0.5},
+          "transfer": {"cache_features": false}, "data": {"per_class": 7},
+          "augmentation": {"mixup": 0.25}})",
+      fast);
+  OptimizerOptions optimizer = fast.optimizer;
+  optimizer.lr = 1;
+  EXPECT_EQ(o.optimizer, optimizer);
+  ScheduleOptions schedule = fast.schedule;
+  schedule.power = 3;
+  EXPECT_EQ(o.schedule, schedule);
+  EXPECT_EQ(o.model.architecture, fast.model.architecture);
+  EXPECT_EQ(o.data.source, fast.data.source);
+  Augmentation augmentation = *fast.augmentation;
+  augmentation.mixup = 0.25;
+  EXPECT_EQ(o.augmentation, augmentation);
+}
+
+TEST(Options, OfTwoWaysToFlipTheOneThatIsSwitchedOnWins) {
+  EXPECT_EQ(changed({.horizontal_flip = 0.5}, {.alternate_flip = true}),
+            (Augmentation{.alternate_flip = true}));
+  EXPECT_EQ(changed({.alternate_flip = true}, {.horizontal_flip = 0.5}),
+            (Augmentation{.horizontal_flip = 0.5}));
+  EXPECT_EQ(changed({.alternate_flip = true}, {.horizontal_flip = 0}),
+            (Augmentation{.alternate_flip = true}));
+}
+
 TEST(Options, JsonErrorsSayWhatAndWhere) {
   const auto error = [](const char* text) {
     return error_of([&] { train_options_from_json(text); });
@@ -203,6 +308,14 @@ TEST(Recipe, MeasuresMeanAndStd) {
   }
 }
 
+TEST(Recipe, MeasuresOnlyWhatIsNotGiven) {
+  TrainOptions o;
+  o.mean = {0.25F, 0.25F, 0.25F};
+  const TrainOptions resolved = resolve(o, two_classes(8));
+  EXPECT_EQ(resolved.mean, o.mean);
+  EXPECT_FLOAT_EQ((*resolved.std)[0], 0.3F);
+}
+
 TEST(Recipe, IsAFixedPoint) {
   const DataSplits data = two_classes(16);
   const TrainOptions once = resolve({}, data);
@@ -258,6 +371,16 @@ TEST(Recipe, RefusesContradictions) {
   EXPECT_TRUE(mentions(error([](auto& o) { o.batch_size = 11; }), "smaller batch"));
   EXPECT_TRUE(mentions(error([](auto& o) { o.class_weighting = ClassWeighting::kGiven; }),
                        "class_weights must be 2 numbers"));
+  // What the loss reads is f32: there these are 0, or infinite.
+  for (const std::vector<double>& weights :
+       {std::vector{0.0, 0.0}, {1e-60, 0.0}, {1e60, 1.0}, {std::nan(""), 1.0}, {-1.0, 1.0}}) {
+    EXPECT_TRUE(mentions(error([&](auto& o) {
+                           o.class_weighting = ClassWeighting::kGiven;
+                           o.class_weights = weights;
+                         }),
+                         "class_weights must be 2 numbers"))
+        << weights[0];
+  }
   EXPECT_TRUE(mentions(error([](auto& o) { o.model.architecture = "resnet2o"; }), "resnet20"));
 }
 

@@ -209,7 +209,7 @@ TEST_P(Resume, IsBitwiseWhereverItWasStopped) {
   if (o.dtype == DType::kBF16 && !has_bf16()) GTEST_SKIP() << "this processor has no AVX-512";
   const TrainResult whole = train(o);
   EXPECT_FALSE(whole.interrupted);
-  const int last = 2 * 6 / o.accumulate;
+  const int last = 2 * ((6 + o.accumulate - 1) / o.accumulate);
   for (const int stop : {1, last / 2, last / 2 + 1, -2}) {  // -2: in the validation
     SCOPED_TRACE(stop);
     o.out = folder_ / ("stopped" + std::to_string(stop));
@@ -236,6 +236,11 @@ INSTANTIATE_TEST_SUITE_P(
                               o.accumulate = 2;
                               o.clip_norm = 1;
                             }},
+                    Variant{"AccumulatingWhatIsLeft",
+                            [](TrainOptions& o) {
+                              o.accumulate = 4;  // an epoch: 4 batches and 2
+                              o.schedule.kind = Schedule::kOneCycle;
+                            }},
                     Variant{"Bf16", [](TrainOptions& o) { o.dtype = DType::kBF16; }},
                     Variant{"LarsNhwc",
                             [](TrainOptions& o) {
@@ -245,6 +250,78 @@ INSTANTIATE_TEST_SUITE_P(
                               o.class_weighting = ClassWeighting::kBalanced;
                             }}),
     [](const auto& variant) { return std::string(variant.param.name); });
+
+TEST_F(Run, AnEpochsLastStepTakesWhatIsLeftOfItsBatches) {
+  TrainOptions o = busy_options(folder_ / "run");
+  o.accumulate = 4;
+  train_until(o, 2);
+  const Checkpoint end_of_epoch = read_checkpoint(o.out / "last.safetensors");
+  EXPECT_EQ(end_of_epoch.state.step, 2);
+  EXPECT_EQ(end_of_epoch.state.batch, 6);
+  EXPECT_EQ(end_of_epoch.state.seen, 48);  // every image
+  EXPECT_EQ(end_of_epoch.options.accumulate, 4);
+  Observer observer;
+  std::vector<std::int64_t> steps;
+  observer.started = [&](const RunInfo& info) { steps.push_back(info.steps_per_epoch); };
+  observer.progress = [&](const Progress& p) {
+    if (!p.validating) steps.push_back(p.step);
+  };
+  train(resume_options(o.out), observer);
+  EXPECT_EQ(steps, (std::vector<std::int64_t>{2, 1, 2}));
+  EXPECT_EQ(read_checkpoint(o.out / "last.safetensors").state.step, 4);
+  o.out = folder_ / "one";
+  o.accumulate = 100;  // more than an epoch has
+  EXPECT_EQ(train(o).epochs, 2);
+  EXPECT_EQ(read_checkpoint(o.out / "last.safetensors").state.step, 2);
+}
+
+TEST_F(Run, ARunThatLeftOutTheRestOfItsBatchesGoesOnSo) {
+  TrainOptions o = busy_options(folder_ / "run");
+  o.accumulate = 4;
+  train_until(o, 1);
+  const fs::path last = o.out / "last.safetensors";
+  Safetensors file = read_safetensors(last);
+  std::string& state = file.metadata.at("state");
+  const std::string key = "\"whole_windows\":false,";
+  const std::size_t at = state.find(key);
+  ASSERT_NE(at, std::string::npos) << state;
+  state.erase(at, key.size());  // as older versions wrote it
+  write_safetensors(last, file.tensors, file.metadata);
+  std::int64_t steps = 0;
+  Observer observer;
+  observer.started = [&](const RunInfo& info) { steps = info.steps_per_epoch; };
+  train(resume_options(o.out), observer);
+  EXPECT_EQ(steps, 1);
+  const RunState end = read_checkpoint(last).state;
+  EXPECT_EQ(end.epoch, 2);
+  EXPECT_EQ(end.step, 2);
+  EXPECT_TRUE(end.whole_windows);
+}
+
+TEST_F(Run, BatchesOfClassesWithoutWeightDoNoHarm) {
+  write_colours(folder_ / "data", 16, 4);
+  int number = 0;
+  for (const int accumulate : {1, 3}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      if (dtype == DType::kBF16 && !has_bf16()) continue;
+      TrainOptions o = colour_options(folder_);
+      o.out = folder_ / std::to_string(number++);
+      o.epochs = 1;
+      o.batch_size = 1;  // each of one class
+      o.accumulate = accumulate;
+      o.dtype = dtype;
+      o.label_smoothing = 0.1;
+      o.class_weighting = ClassWeighting::kGiven;
+      o.class_weights = {0, 1};
+      std::vector<double> losses;
+      Observer observer;
+      observer.epoch = [&](const EpochResult& e) { losses.push_back(e.train_loss); };
+      EXPECT_EQ(train(o, observer).epochs, 1);
+      ASSERT_EQ(losses.size(), 1U);
+      EXPECT_TRUE(std::isfinite(losses[0]) && losses[0] > 0) << losses[0];
+    }
+  }
+}
 
 // The child of the next test: a run that somebody kills.
 TEST(RunChild, DISABLED_Train) {

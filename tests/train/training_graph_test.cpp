@@ -79,6 +79,7 @@ TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
     one.run();
     for (std::int64_t i = 0; i < 4; ++i) {
       set(parts, pictures(8 * step + 2 * i, 2));
+      parts.set_input(kWindowScale, 1);
       parts.run();
     }
     update.set_input("lr", 0.1);
@@ -92,6 +93,68 @@ TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
       for (const double sum : values(*b, "grad." + name)) EXPECT_EQ(sum, 0) << name;
       const auto ex = values(*a, "ema." + name), ey = values(*b, "ema." + name);
       for (std::size_t i = 0; i < ex.size(); ++i) EXPECT_NEAR(ex[i], ey[i], 3e-12) << name;
+    }
+  }
+}
+
+TEST(TrainingGraph, AWindowThatIsNotFullIsTheMeanOfItsImages) {
+  StepOptions options;
+  options.optimizer.weight_decay = 0.01;
+  options.clip_norm = 0.05;  // of the mean
+  const Graph whole = training_graph(small_network, 6, options);
+  const Graph part = accumulating_graph(small_network, 2, options, 5);
+  const Graph apply = applying_graph(small_network, options);
+  auto a = variables_for({&whole}, Device::kReference);
+  auto b = variables_for({&part, &apply}, Device::kReference);
+  Program one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
+  for (std::int64_t step = 0; step < 2; ++step) {
+    set(one, pictures(6 * step, 6));
+    one.set_input("lr", 0.1);
+    one.run();
+    double loss = 0;
+    for (std::int64_t i = 0; i < 3; ++i) {
+      set(parts, pictures(6 * step + 2 * i, 2));
+      parts.set_input(kWindowScale, 5.0 / 3);
+      parts.run();
+      loss += parts.scalar("loss") / 3;
+    }
+    update.set_input("lr", 0.1);
+    update.run();
+    EXPECT_NEAR(loss, one.scalar("loss"), 1e-12);  // not scaled
+    EXPECT_LT(update.scalar("gradient_scale"), 1);
+    EXPECT_NEAR(update.scalar("gradient_scale"), one.scalar("gradient_scale"), 1e-12);
+    for (const std::string& name : kWeights) {
+      const auto x = values(*a, name), y = values(*b, name);
+      // As above, of 6 images, at a rate of 0.1 with momentum: 0.19 * 36 * (6 * 36 + 100) eps.
+      for (std::size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(x[i], y[i], 1e-12) << name;
+    }
+  }
+}
+
+TEST(TrainingGraph, ABatchWithoutWeightChangesNothingBesideDecay) {
+  for (const Device device : {Device::kReference, Device::kCpu}) {
+    for (const auto kind : {Optimizer::kSgd, Optimizer::kAdamW, Optimizer::kLars}) {
+      for (const double smoothing : {0.0, 0.1}) {
+        StepOptions options;
+        options.optimizer.kind = kind;
+        options.label_smoothing = smoothing;
+        options.class_weights = true;
+        const Graph g = training_graph(small_network, 1, options);
+        auto v = variables_for({&g}, device);
+        const std::vector<double> weights = {0, 1, 3};
+        v->assign(kClassWeights, Tensor::from<double>({kClasses}, std::span(weights)));
+        const Variables before = v->cast(DType::kF64);
+        Program program(g, v, {.device = device});
+        set(program, pictures(0, 1));  // of class 0
+        program.set_input("lr", 0.1);
+        if (kind == Optimizer::kAdamW) program.set_input("step", 1);
+        program.run();
+        EXPECT_EQ(program.scalar("loss"), 0);
+        EXPECT_EQ(program.scalar("gradient_scale"), 1);
+        for (const std::string& name : kWeights) {
+          EXPECT_EQ(values(before, name), values(*v, name)) << name;
+        }
+      }
     }
   }
 }

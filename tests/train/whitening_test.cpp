@@ -71,7 +71,7 @@ TEST(Whitening, DecorrelatesPatches) {
 TEST(Whitening, StaysAsItIsInTraining) {
   const DatasetPtr data = test_dataset(16, 32);
   const TrainOptions o = options_for(data);
-  TrainingStep step(o, *data);
+  TrainingStep step(o, *data, 1);
   const Tensor before = step.variables()->at("conv1.weight").clone();
   EXPECT_TRUE(same(before, whitening_filters(o, *data, before.shape())));
   const Tensor bias = step.variables()->at("conv1.bias").clone();
@@ -79,7 +79,7 @@ TEST(Whitening, StaysAsItIsInTraining) {
   loader.start_epoch(0);
   Batch batch;
   ASSERT_TRUE(loader.next(batch));
-  step.begin(0.1, 0);
+  step.begin(0.1, 0, 1);
   step.add(batch, 0);
   EXPECT_TRUE(step.apply());
   EXPECT_TRUE(same(before, step.variables()->at("conv1.weight")));

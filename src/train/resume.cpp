@@ -1,0 +1,132 @@
+#include "train/resume.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "data/known_data.h"
+#include "resnet/pretrained.h"
+#include "train/recipe.h"
+
+namespace resnet {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+bool is_drawn(const std::string& source) {
+  return source == "galaxies" || source.starts_with("galaxies:");
+}
+
+bool is_name_of_data(const std::string& source) {
+  std::error_code ignored;
+  return is_drawn(source) || (!fs::exists(source, ignored) && find_known_data(source) != nullptr);
+}
+
+// Links and ".." stay: what they mean is for the system to say.
+std::string absolute(std::string path) {
+  while (path.starts_with("./")) path.erase(0, path.find_first_not_of('/', 1));
+  return fs::absolute(path.empty() ? "." : path).string();
+}
+
+}  // namespace
+
+TrainOptions with_absolute_paths(TrainOptions o) {
+  if (!is_name_of_data(o.data.source)) o.data.source = absolute(o.data.source);
+  std::string& weights = o.transfer.weights;
+  if (!weights.empty() && !is_pretrained_name(weights)) weights = absolute(weights);
+  return o;
+}
+
+std::string seen_from_here(const std::string& path) {
+  std::error_code error;
+  const std::string here = (fs::current_path(error) / "").string();
+  return !error && path.size() > here.size() && path.starts_with(here) ? path.substr(here.size())
+                                                                       : path;
+}
+
+DataSplits open_data_again(const TrainOptions& o, const Checkpoint& c) {
+  DataSplits data;
+  try {
+    data = open_data(sized_data(o));
+  } catch (const Error& error) {
+    const std::string& source = o.data.source;
+    if (error.code() != ErrorCode::kNotFound || source != c.options.data.source ||
+        is_name_of_data(source)) {
+      throw;
+    }
+    fail(
+        ErrorCode::kNotFound,
+        "{}: no such file or folder; the run in {} was trained on it{}; if the data has moved, say "
+        "where it is now: resnet train --resume {} DATA",
+        source, o.out.string(),
+        fs::path(source).is_absolute() ? "" : ", as seen from the folder where it was started",
+        o.out.string());
+  }
+  const std::vector<std::string>& names = data.train->class_names();
+  constexpr const char* kAdvice =
+      "give the data that the run was trained on, or train anew in another folder";
+  if (c.class_names.size() != names.size() || c.train_pictures != data.train->size()) {
+    fail(
+        ErrorCode::kInvalidArgument,
+        "{}: not the data of the run in {}: expected {} training images of {} classes, found {} of "
+        "{}; {}",
+        o.data.source, o.out.string(), c.train_pictures, c.class_names.size(), data.train->size(),
+        names.size(), kAdvice);
+  }
+  const auto [expected, found] = std::ranges::mismatch(c.class_names, names);
+  if (expected != c.class_names.end()) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: not the data of the run in {}: expected class \"{}\", found \"{}\" in its place; {}",
+         o.data.source, o.out.string(), *expected, *found, kAdvice);
+  }
+  return data;
+}
+
+void check_resumable(const Checkpoint& checkpoint, const TrainOptions& now) {
+  static constexpr std::array kMayDiffer = {
+      "epochs", "early_stop_patience", "max_bad_fraction",   "layout",           "threads",
+      "out",    "loader_threads",      "checkpoint_minutes", "checkpoint_steps", "save_every"};
+  Json before = Json::parse(to_json(checkpoint.options)), after = Json::parse(to_json(now));
+  for (Json* options : {&before, &after}) {
+    for (const char* key : kMayDiffer) options->erase(key);
+    // These may have been moved. Of the weights the run has taken what it needs.
+    (*options)["data"].erase("source");
+    (*options)["transfer"].erase("weights");
+  }
+  const Json difference = Json::diff(before, after);
+  if (difference.empty()) return;
+  std::string where = difference[0].at("path").get<std::string>().substr(1);
+  std::ranges::replace(where, '/', '.');
+  fail(ErrorCode::kInvalidArgument,
+       "option {} differs from that of the run to be resumed; leave it as it was, or train anew in "
+       "another folder",
+       where);
+}
+
+TrainOptions resume_options(const fs::path& run) {
+  TrainOptions options = read_checkpoint(run / "last.safetensors").options;
+  options.out = run;
+  options.resume = true;
+  return options;
+}
+
+std::string rate_note(const TrainOptions& o, int epochs_before, std::int64_t step,
+                      std::int64_t steps_per_epoch) {
+  if (step == 0 || step >= steps_per_epoch * o.epochs) return {};
+  const auto rate = [&](std::int64_t at, int epochs) {
+    return learning_rate(o.schedule, *o.optimizer.lr, at, steps_per_epoch, epochs);
+  };
+  const double last = rate(step - 1, epochs_before), next = rate(step, o.epochs);
+  const double planned = rate(step, epochs_before);
+  if (std::abs(next - planned) <= 0.01 * std::max(next, planned)) return {};
+  return fmt::format(
+      "note: with {} epochs instead of {} the learning rate goes from {:.3g} to {:.3g}, because "
+      "{} spans all epochs; to train on at a rate of your own, start a new run: --weights {} --lr "
+      "RATE --schedule constant",
+      o.epochs, epochs_before, last, next, name_of(*o.schedule.kind), o.out.string());
+}
+
+}  // namespace resnet
