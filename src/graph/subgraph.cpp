@@ -72,7 +72,10 @@ class Copy {
         std::vector<Value> inputs = all(n.inputs);
         inputs.push_back(at(mean->second));
         inputs.push_back(at(var->second));
-        values_[{id, 0}] = to_.append(Op::kNormalize, n.name, std::move(inputs), n.attributes);
+        values_.try_emplace({id, 1}, at(mean->second));  // whoever reads these
+        values_.try_emplace({id, 2}, at(var->second));
+        values_.try_emplace({id, 0},
+                            to_.append(Op::kNormalize, n.name, std::move(inputs), n.attributes));
       } else {
         copy(id, is(fixed, id) || is_fixed_statistic(running, fixed, {id, 0}));
       }
@@ -100,7 +103,10 @@ class Copy {
     } else {
       v = to_.append(n.op, n.name, all(n.inputs), n.attributes);
     }
-    for (std::int32_t i = 0; i < std::ssize(n.outputs); ++i) values_[{id, i}] = {v.node, i};
+    // What is known already stays, also when the node is copied for another of its outputs.
+    for (std::int32_t i = 0; i < std::ssize(n.outputs); ++i) {
+      values_.try_emplace({id, i}, Value{v.node, i});
+    }
   }
 
   Value at(Value v) const {

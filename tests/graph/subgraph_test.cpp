@@ -160,6 +160,29 @@ TEST(CopySubgraph, OnlyWhatTheFrozenLayerReadsIsFrozen) {
   EXPECT_TRUE(trained.contains("layer2.0.downsample.0.weight"));
 }
 
+TEST(CopySubgraph, TellsTheOutputsOfANodeApart) {
+  Graph from(Mode::kTraining);
+  const Value y = from.batch_norm("bn", from.input("x", {1, 3, 4, 4}));
+  const Value mean{y.node, 1};
+  const Value row = from.append(Op::kReshape, "row", {mean}, ShapeAttributes{{1, 3}});
+  const Value both = from.add(row, from.global_avg_pool(y));
+  const auto read_as_mean = [&](const Graph& g, Value copy) {
+    const Node& reshape = g.node(g.node(copy).inputs[0]);
+    return g.node(reshape.inputs[0]).name;
+  };
+  // Frozen, the mean is the running one.
+  Graph frozen(Mode::kTraining);
+  const Value copy = copy_subgraph(frozen, from, both, {}, y);
+  verify(frozen);
+  EXPECT_EQ(read_as_mean(frozen, copy), "bn.running_mean");
+  EXPECT_EQ(count(frozen, Op::kBatchNorm), 0);
+  // What takes the place of one output stays when the node is copied for another.
+  Graph known(Mode::kTraining);
+  const Value given = known.input("given", {3});
+  EXPECT_EQ(read_as_mean(known, copy_subgraph(known, from, both, {{mean, given}})), "given");
+  EXPECT_EQ(count(known, Op::kBatchNorm), 1);
+}
+
 TEST(CopySubgraph, NothingToFreezeWithoutRunningStatistics) {
   Graph from(Mode::kTraining), to(Mode::kTraining);
   const Value x = from.input("x", {2, 3, 4, 4});
