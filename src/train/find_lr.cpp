@@ -115,6 +115,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   Batches batches(loader);
   const Clock::time_point start = Clock::now();
   double average = 0, least = 0;
+  int averaged = 0;
   for (int i = 0; i < finder.steps; ++i) {
     const double lr = rate_of(finder, i);
     step.begin(lr, i, o.accumulate);
@@ -127,13 +128,18 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
       result.diverged = true;
       break;
     }
-    // The average starts at 0: what it lacks of a full weight is smoothing^(i + 1).
-    average = finder.smoothing * average + (1 - finder.smoothing) * loss;
-    const double smoothed = average / (1 - std::pow(finder.smoothing, i + 1));
+    // The average starts at 0: what it lacks of a full weight is smoothing^averaged. A loss of 0 is
+    // that of classes without weight and says nothing.
+    if (loss != 0) {
+      average = finder.smoothing * average + (1 - finder.smoothing) * loss;
+      ++averaged;
+    }
+    const double smoothed =
+        averaged == 0 ? 0 : average / (1 - std::pow(finder.smoothing, averaged));
     result.lr.push_back(lr);
     result.loss.push_back(loss);
     result.smoothed.push_back(smoothed);
-    least = i == 0 ? smoothed : std::min(least, smoothed);
+    least = averaged <= 1 ? smoothed : std::min(least, smoothed);
     if (observer.progress) {
       Progress p;
       p.epoch = p.epochs = 1;

@@ -37,6 +37,7 @@ void fields(V& v, DataSpec& o) {
   v("image_size", o.image_size);
   v("shuffle_buffer", o.shuffle_buffer);
   v("per_class", o.per_class);
+  v("cache", o.cache);
 }
 
 template <class V>

@@ -35,6 +35,7 @@ std::string absolute(std::string path) {
 
 TrainOptions with_absolute_paths(TrainOptions o) {
   if (!is_name_of_data(o.data.source)) o.data.source = absolute(o.data.source);
+  if (!o.data.cache.empty()) o.data.cache = absolute(o.data.cache.string());
   std::string& weights = o.transfer.weights;
   if (!weights.empty() && !is_pretrained_name(weights)) weights = absolute(weights);
   return o;
@@ -94,6 +95,7 @@ void check_resumable(const Checkpoint& checkpoint, const TrainOptions& now) {
     for (const char* key : kMayDiffer) options->erase(key);
     // These may have been moved. Of the weights the run has taken what it needs.
     (*options)["data"].erase("source");
+    (*options)["data"].erase("cache");
     (*options)["transfer"].erase("weights");
   }
   const Json difference = Json::diff(before, after);

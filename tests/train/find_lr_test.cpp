@@ -102,6 +102,32 @@ TEST(FindLr, AccumulatesAndTakesEveryOptimizer) {
   EXPECT_FALSE(r.diverged);
 }
 
+TEST(FindLr, AStepMayTakeMoreBatchesThanAnEpochHas) {
+  TrainOptions o = tiny();
+  o.accumulate = 7;  // of six
+  EXPECT_EQ(find_learning_rate(o, {.max_lr = 1e-3, .steps = 10}).lr.size(), 10U);
+}
+
+TEST(FindLr, BatchesOfClassesWithoutWeightSayNothing) {
+  TrainOptions o = tiny();
+  o.batch_size = 1;
+  o.class_weighting = ClassWeighting::kGiven;
+  o.class_weights = {0, 0, 0, 0, 0, 0, 1, 1};
+  const LrFinderOptions finder{.max_lr = 1e-5, .steps = 40, .smoothing = 0.5};
+  const LrFinderResult r = find_learning_rate(o, finder);
+  EXPECT_FALSE(r.diverged);
+  ASSERT_EQ(r.lr.size(), 40U);
+  EXPECT_GT(std::ranges::count(r.loss, 0.0), 20);
+  double weighted = 0, weights = 0;
+  for (std::size_t i = 0; i < r.loss.size(); ++i) {
+    if (r.loss[i] != 0) {
+      weighted = 0.5 * weighted + r.loss[i];
+      weights = 0.5 * weights + 1;
+    }
+    EXPECT_NEAR(r.smoothed[i], weights == 0 ? 0 : weighted / weights, 1e-12 * r.smoothed[i]);
+  }
+}
+
 TEST(FindLr, EndsEarlyWithWhatThereIs) {
   std::atomic<bool> stop = false;
   Observer observer;

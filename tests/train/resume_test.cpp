@@ -48,6 +48,13 @@ TEST(Paths, AreAbsoluteInTheFilesOfARunAndNamesStay) {
   EXPECT_EQ(kept("galaxies", "resnet50.tv2_in1k").second, "resnet50.tv2_in1k");
   EXPECT_EQ(kept("galaxies", "runs/c10").second, here + "runs/c10");
   EXPECT_EQ(kept("galaxies").second, "");
+  TrainOptions cached;
+  cached.data.source = "cifar10";
+  cached.data.cache = "cache";
+  const TrainOptions read = train_options_from_json(to_json(with_absolute_paths(cached)));
+  EXPECT_EQ(read.data.cache, here + "cache");
+  EXPECT_EQ(read.data.source, "cifar10");
+  EXPECT_EQ(train_options_from_json(to_json(with_absolute_paths({}))).data.cache, "");
   EXPECT_EQ(seen_from_here(here + "runs/c10"), "runs/c10");
   EXPECT_EQ(seen_from_here("/elsewhere/c10"), "/elsewhere/c10");
 }
@@ -153,6 +160,7 @@ TEST_F(Resumed, NeedsNoWeightsAnyMoreAndMayHaveMoved) {
   EXPECT_EQ(train(again).epochs, 3);
   EXPECT_FALSE(fs::exists(folder_ / "second"));
   again.transfer.weights = "given/in/another/way";  // not read
+  again.data.cache = folder_ / "cache";             // may be elsewhere, too
   again.epochs = 4;
   EXPECT_EQ(train(again).epochs, 4);
 }

@@ -410,7 +410,8 @@ TEST_P(ResumeTransfer, IsBitwiseInEveryPhase) {
   EXPECT_EQ(whole.epochs, 3);
   // Weights, classes and preprocessing are in the checkpoint.
   fs::rename(weights, folder_ / "moved");
-  const int steps = 5 / o.accumulate;  // an epoch: 42 pictures, batches of 8
+  // An epoch: 42 pictures, batches of 8.
+  const int steps = (5 + o.accumulate - 1) / o.accumulate;
   for (const int stop : {1, steps, steps + 1, 2 * steps, 3 * steps - 1}) {
     SCOPED_TRACE(stop);
     fs::rename(folder_ / "moved", weights);
@@ -438,6 +439,12 @@ INSTANTIATE_TEST_SUITE_P(Variants, ResumeTransfer,
                                                    o.ema_decay = 0.8;
                                                    o.transfer.lr_decay_per_stage = 0.7;
                                                  }},
+                                         Variant{"accumulating",
+                                                 [](TrainOptions& o) {
+                                                   o.optimizer.kind = Optimizer::kAdamW;
+                                                   o.optimizer.lr = 1e-3;
+                                                   o.accumulate = 3;
+                                                 }},
                                          Variant{"slow_accumulating",
                                                  [](TrainOptions& o) {
                                                    o.transfer.cache_features = false;
@@ -458,6 +465,7 @@ TEST_F(Transfer, CachedFeaturesChangeNothing) {
       o.model.splice = "layer2";
       o.model.head_hidden = hidden;
       o.model.dropout = 0.3;
+      o.accumulate = hidden == 0 ? 1 : 2;  // of five batches
       int cached = 0;
       Observer observer;
       observer.progress = [&](const Progress& p) { cached += p.caching; };
