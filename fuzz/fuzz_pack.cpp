@@ -14,12 +14,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         fuzz::expect_no_other_error([&] { part->image(i); });
         fuzz::expect_no_other_error([&] {
           Image image;
-          part->read_part(
-              i, 0,
-              [](int width, int height, int) {
-                return Rect{width / 2, height / 2, 1, 1};
-              },
-              image);
+          part->read_part(i,
+                          {.pick =
+                               [](int width, int height, int) {
+                                 return Rect{width / 2, height / 2, 1, 1};
+                               }},
+                          image);
           fuzz::require(image.width == 1 && image.height == 1);
         });
       }

@@ -34,6 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace resnet;
   PictureOptions options;
   options.max_pixels = 1 << 18;  // so that a second holds many pictures
+  options.scale_16bit = static_cast<Scale16Bit>(size % 8);
   for (const ColorMode mode : {ColorMode::kRgb, ColorMode::kGrey}) {
     fuzz::expect_no_other_error([&] {
       const Image image = decode_picture(fuzz::bytes_of(data, size), "fuzz", mode, options);

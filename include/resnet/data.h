@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +32,16 @@ struct PictureSize {
   bool operator==(const PictureSize&) const = default;
 };
 
+/// How a picture is to be decoded.
+struct ReadOptions {
+  /// Above 0, a reduced size that is cheaper is allowed, whose shorter side is at least this.
+  int shorter = 0;
+  /// Asked, once the size is known (the reduced one), for the part that is wanted; empty: all of
+  /// it.
+  PartPicker pick = {};
+  Scale16Bit scale_16bit = Scale16Bit::kClip;
+};
+
 /// Pictures with labels, addressed by index. Every member may be called from any thread at any
 /// time.
 class Dataset {
@@ -46,11 +57,10 @@ class Dataset {
   /// Decodes picture `i` into `out`, whose memory is reused. Throws `kBadData` (or `kIo`,
   /// `kNotFound`) naming the file when it cannot be read.
   virtual void read(std::int64_t i, Image& out) const = 0;
-  /// The part of picture `i` that `pick` chooses, which may take less time than all of it: the same
-  /// pixels as in all of it. Above 0, `shorter` allows a reduced size that is cheaper, whose
-  /// shorter side is at least this; `pick` is asked about that size then. Without `pick` it is the
-  /// whole.
-  virtual void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const;
+  /// The part of picture `i` that `options` choose, which may take less time than all of it: the
+  /// same pixels as in all of it. A data set whose pictures are no files of 16 bits need not heed
+  /// more than `pick`, and need not override this.
+  virtual void read_part(std::int64_t i, const ReadOptions& options, Image& out) const;
   /// The size that all pictures share; {0, 0} when they differ or nobody knows.
   virtual PictureSize picture_size() const { return {}; }
   /// All pictures have one channel.
@@ -147,10 +157,15 @@ DataSplits open_data(const DataSpec& spec);
 /// model does not know is `kBadData`, one without pictures here is fine.
 DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names);
 
+/// Told of a folder below that cannot be listed, and why.
+using Unlisted = std::function<void(const std::filesystem::path& folder, const std::string& why)>;
+
 /// The pictures below a folder by their file names, sorted; or the path itself when it is a file.
+/// Without `unlisted`, a folder that cannot be listed is `kIo`.
 /// Throws `kNotFound` when there is no such path. Formats that are pictures but cannot be decoded
 /// here (GIF, BMP, TIFF) are listed, so that they are reported and not silently missing.
-std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& path);
+std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& path,
+                                                 const Unlisted& unlisted = {});
 
 // ----------------------------------------------------------------------------------- preprocessing
 
@@ -176,6 +191,7 @@ struct Preprocessing {
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
   /// Turn photographs upright by their EXIF orientation first. torchvision and timm do not.
   bool upright = true;
+  Scale16Bit scale_16bit = Scale16Bit::kClip;  ///< Of 16-bit grey files.
   bool operator==(const Preprocessing&) const = default;
 };
 
@@ -196,9 +212,10 @@ struct View {
 /// `kInvalidArgument` for another number of crops, or a negative shift.
 std::vector<View> evaluation_views(int crops, bool flip = false, int shift = 0);
 
-/// For a data set: its own size without resizing where pictures share one and `image_size` is 0 or
-/// the same; else `image_size` (0: 224) after a resize to 256/224 of it. Grey where the data is
-/// grey. Mean and std are ImageNet's (grey: their average); see `measure_statistics`.
+/// For a data set: its own size where pictures share one and `image_size` is 0 or the same, to
+/// which others than its own are resized; else `image_size` (0: 224) after a resize to 256/224 of
+/// it. Grey where the data is grey. Mean and std are ImageNet's (grey: their average); see
+/// `measure_statistics`.
 Preprocessing default_preprocessing(const Dataset& dataset, int image_size = 0);
 
 /// Writes one network input: [channels, height, width] or [height, width, channels] floats.
@@ -307,6 +324,37 @@ struct BadPicture {
   std::string reason;
 };
 
+/// Pictures whose 16-bit values above 255 became white (`Image::clipped`).
+struct ClippedPictures {
+  std::int64_t count = 0;
+  std::vector<std::string> first;  ///< Names of the first few.
+  void add(const std::string& name);
+};
+/// One line that names them and what to do; "" when there are none.
+std::string to_note(const ClippedPictures& clipped);
+
+/// What tells, without a look at its contents, whether a picture resembles others.
+struct PictureTraits {
+  int shorter_side = 0;  ///< In pixels, before preprocessing.
+  /// mean |Laplacian| / mean |gradient| of what the network sees, in its green or only channel:
+  /// whatever brightness and contrast are, near 3 for noise and 0 for what was enlarged.
+  float sharpness = 0;
+};
+/// How they are distributed: their percentiles 1, 50 and 99.
+struct PictureProfile {
+  int pictures = 0;
+  std::array<float, 3> shorter_side{};
+  std::array<float, 3> sharpness{};
+};
+PictureProfile profile_of(const std::vector<PictureTraits>& traits);
+/// Of at most 256 pictures across the data set that can be read, as evaluation sees them.
+/// `clipped`, if given, gains those of them.
+PictureProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& preprocessing,
+                               int threads = 1, ClippedPictures* clipped = nullptr);
+/// One line if the median of `pictures` lies far outside of what the training pictures span in size
+/// or sharpness; "" otherwise and where either is of no pictures.
+std::string difference_note(const PictureProfile& training, const PictureProfile& pictures);
+
 /// Makes batches in background threads. What is in a batch depends on (seed, epoch, index) alone:
 /// never on the number of threads or on timing. One consumer thread at a time.
 class Loader {
@@ -334,6 +382,12 @@ class Loader {
   double wait_seconds() const;
   /// Unreadable pictures met so far, by index.
   std::vector<BadPicture> bad_pictures() const;
+  /// Why a picture met so far cannot be read; "" if it can.
+  std::string bad_reason(std::int64_t index) const;
+  /// Of the pictures met so far.
+  ClippedPictures clipped() const;
+  /// Of the first 256 readable pictures of an evaluation, in no order; none with augmentation.
+  std::vector<PictureTraits> traits() const;
 
  private:
   struct State;
@@ -349,13 +403,16 @@ struct Statistics {
   std::array<double, 3> std{};  ///< Of the population.
   std::int64_t pictures = 0;
   std::int64_t unreadable = 0;
+  ClippedPictures clipped = {};
 };
 /// Throws `kBadData` when no picture can be read.
-Statistics measure_statistics(const Dataset& dataset, int threads = 1);
+Statistics measure_statistics(const Dataset& dataset, int threads = 1,
+                              Scale16Bit scale_16bit = Scale16Bit::kClip);
 
 struct PartReport {
   std::vector<std::int64_t> class_counts;
   std::vector<BadPicture> bad;
+  ClippedPictures clipped = {};
   PictureSize smallest;  ///< Each side for itself, over the readable pictures.
   PictureSize largest;
 };
@@ -366,6 +423,7 @@ struct DataReport {
   std::vector<std::array<std::string, 2>> duplicates;
 };
 /// Decodes everything once and says what is wrong with it.
-DataReport check_data(const DataSplits& splits, int threads = 1);
+DataReport check_data(const DataSplits& splits, int threads = 1,
+                      Scale16Bit scale_16bit = Scale16Bit::kClip);
 
 }  // namespace resnet

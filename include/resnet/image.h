@@ -3,9 +3,28 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 namespace resnet {
+
+/// How 16-bit grey values v (of PNG) become bytes. A microscope or a 12-bit camera uses a part of
+/// the range only, so that one has to be chosen. FITS always takes `kAsinh`.
+enum class Scale16Bit : std::uint8_t {
+  kClip,        ///< min(v, 255), as Pillow and torchvision do: what is brighter becomes white.
+  kHighByte,    ///< v / 256, rounded down: the whole range, as 16-bit colour is read.
+  k10Bit,       ///< min(1, v / 1023) · 255, rounded.
+  k12Bit,       ///< The same with 4095.
+  k14Bit,       ///< The same with 16383.
+  kRange,       ///< (v − least) / (most − least) · 255 of each image's own values, rounded.
+  kPercentile,  ///< The same between the percentiles 0.25 and 99.75, and clipped there.
+  kAsinh,       ///< The latter, y in 0 … 1, as asinh(y / 0.1) / asinh(1 / 0.1) · 255.
+};
+
+/// "clip", "high-byte", "10bit", "12bit", "14bit", "range", "percentile", "asinh".
+std::string_view name_of(Scale16Bit scale);
+/// Throws `kInvalidArgument` for another name, listing these.
+Scale16Bit parse_scale_16bit(std::string_view name);
 
 /// 8-bit pixels, interleaved, rows from top to bottom: `pixels[(y * width + x) * channels + c]`.
 struct Image {
@@ -14,6 +33,8 @@ struct Image {
   int channels = 3;  ///< 1 grey, 3 RGB, 4 RGBA
   /// EXIF's, of a decoded photograph: how its pixels lie; 1 is upright, see `upright`.
   int orientation = 1;
+  /// Decoded with `Scale16Bit::kClip` from 16-bit values of which some were above 255.
+  bool clipped = false;
   std::vector<std::uint8_t> pixels;
 
   Image() = default;

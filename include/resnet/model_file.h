@@ -34,6 +34,8 @@ struct ModelFile {
   /// Parameters and running statistics: exactly those of `inference_graph(model, 1)`; f32, on
   /// integers i8.
   std::map<std::string, Tensor> weights;
+  /// Of the pictures it was trained on; none in files of programs that did not measure them.
+  PictureProfile training_pictures = {};
   /// Of a network on 8-bit integers (`quantize_model`); empty for others.
   Quantization quantization = {};
 };

@@ -28,6 +28,7 @@ struct PackOptions {
   /// With `size` 0: pictures whose shorter side is longer are shrunk to it; 0: none is.
   int shorter_side = 256;
   Interpolation interpolation = Interpolation::kBilinear;
+  Scale16Bit scale_16bit = Scale16Bit::kClip;  ///< Of 16-bit grey files; what is packed has 8.
   bool upright = true;  ///< Turn photographs by their EXIF orientation, which is not kept.
   /// Raw pixels are exact; JPEG takes a tenth of the room and has to be decoded again.
   PackFormat format = PackFormat::kRaw;
@@ -41,7 +42,8 @@ struct PackReport {
   std::int64_t pictures = 0;
   std::uint64_t bytes = 0;          ///< Of the file.
   std::vector<BadPicture> skipped;  ///< Could not be read; they are not in the file.
-  std::string description;          ///< "photos: 800 training and 200 validation pictures …"
+  ClippedPictures clipped = {};
+  std::string description;  ///< "photos: 800 training and 200 validation pictures …"
 };
 
 /// Writes all parts of a data set (train, val, test, as far as it has them) with their labels,

@@ -31,6 +31,11 @@ class Predictor {
   std::vector<Prediction> predict(const std::vector<std::filesystem::path>& paths, int top = 5,
                                   const std::function<void(const Prediction&)>& each = {});
 
+  /// The same for a data set, whose labels are not looked at: `Prediction::path` is its name for
+  /// the picture.
+  std::vector<Prediction> predict(const DatasetPtr& data, int top = 5,
+                                  const std::function<void(const Prediction&)>& each = {});
+
   /// As the function `resnet::evaluate`.
   EvalResult evaluate(const DatasetPtr& data);
 

@@ -177,6 +177,8 @@ struct TrainOptions {
   std::optional<std::array<float, 3>> std = {};
   /// Of the resize to the network's input. Unset: bilinear, or that of the weights.
   std::optional<Interpolation> interpolation = {};
+  /// How 16-bit grey files are read. Unset: clipped, or as the weights do.
+  std::optional<Scale16Bit> scale_16bit = {};
   /// Validate on the mean of the answers to evaluation_views(1, val_flip, val_shift).
   bool val_flip = false;
   int val_shift = 0;
@@ -377,7 +379,10 @@ struct EvalOptions {
   std::vector<int> scales = {};
   std::function<void(std::int64_t done, std::int64_t images)> progress = {};
   std::function<void(const Answer&)> each = {};  ///< `evaluate`: every readable picture, in order.
-  const std::atomic<bool>* stop = nullptr;       ///< Ends with kInterrupted.
+  /// Told in one line each what is odd about the pictures: 16-bit values that were clipped, another
+  /// size or sharpness than those of training.
+  std::function<void(const std::string&)> note = {};
+  const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
 };
 
 /// Judges a model. Labels of the data must be in the order of the model's classes
@@ -399,8 +404,9 @@ struct Prediction {
 };
 
 /// The `top` most probable classes of each picture, in the order of `paths`; folders are searched
-/// (`list_pictures`). `each`, if given, sees every prediction as soon as it is made.
-/// Throws kNotFound for a path that does not exist.
+/// (`list_pictures`). A pipe is read as a picture. `each`, if given, sees every prediction as soon
+/// as it is made. A path that does not exist, or a folder that cannot be listed, has a prediction
+/// with `error` in its place; throws kNotFound or kIo if there is no other path.
 std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top = 5,
                                 const EvalOptions& options = {},

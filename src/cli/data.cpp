@@ -1,12 +1,15 @@
 // resnet data list | get | galaxies | pack | stats | check | tensor
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iostream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/images.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -22,7 +25,7 @@ namespace {
 struct Flags {
   std::string source, out = "galaxies", part = "val";
   std::int64_t count = 100;
-  int size = 64;
+  int size = 32;
   double val_fraction = 0.2;
   std::uint64_t seed = 0;
   int threads = 2;
@@ -36,6 +39,7 @@ struct Flags {
   bool flip = false;
   DataFetchFlags fetch;
   PackOptions pack;
+  ScaleFlag scale_16bit;
   std::string pack_format = "raw";
 };
 
@@ -80,43 +84,72 @@ int write_tensor(const Flags& f) {
     prep.interpolation = parse_interpolation(f.interpolation);
     prep.upright = !f.as_stored;
   }
-  std::vector<std::filesystem::path> files;
+  f.scale_16bit.apply(prep);
+  std::vector<std::filesystem::path> paths;
+  std::vector<PictureBytes> given;
   for (const std::string& path : f.paths) {
-    const auto found = list_pictures(path);
-    files.insert(files.end(), found.begin(), found.end());
+    auto picture = path == "-" ? picture_from(std::cin) : std::nullopt;
+    if (picture) {
+      given.push_back(*std::move(picture));
+    } else {
+      paths.emplace_back(path);
+    }
   }
-  const std::vector<View> views = evaluation_views(f.crops, f.flip);
-  const auto rows = static_cast<std::int64_t>(files.size());
+  const DatasetPtr pictures = picture_files(paths, std::move(given));
+  const auto rows = pictures->size();
+  LoaderOptions load =
+      evaluation_options(static_cast<int>(std::min<std::int64_t>(rows, 16)), f.threads);
+  load.views = evaluation_views(f.crops, f.flip);
+  load.max_bad_fraction = 1;
   Shape shape{rows, prep.channels, prep.height, prep.width};
-  if (views.size() > 1) shape.insert(shape.begin() + 1, static_cast<std::int64_t>(views.size()));
+  if (load.views.size() > 1) shape.insert(shape.begin() + 1, std::ssize(load.views));
   Tensor tensor(DType::kF32, shape);
-  float* out = tensor.as<float>().data();
-  const std::size_t size = files.empty() ? 0 : tensor.as<float>().size() / files.size();
+  const std::span<float> out = tensor.as<float>();
+  const std::size_t size = out.size() / static_cast<std::size_t>(rows);
+  Loader loader(pictures, prep, Augmentation{}, load);
   catch_signals();
   ProgressLine line;
-  std::int64_t done = 0, bad = 0;
-  for (const auto& file : files) {
+  std::size_t done = 0;
+  Batch batch;
+  loader.start_epoch(0);
+  while (loader.next(batch)) {
     if (stop_requested()) fail(ErrorCode::kInterrupted, "interrupted after {} pictures", done);
-    try {
-      const Image picture = decode_picture(read_file(file), file.string(),
-                                           prep.channels == 1 ? ColorMode::kGrey : ColorMode::kRgb);
-      for (std::size_t v = 0; v < views.size(); ++v) {
-        preprocess(picture, prep, out + v * (size / views.size()), DataLayout::kNCHW, views[v]);
+    const std::span<const float> values = batch.images.as<float>();
+    for (std::size_t row = 0; row < static_cast<std::size_t>(batch.count); ++row, ++done) {
+      const std::span<float> to = out.subspan(done * size, size);
+      if (batch.labels[row] < 0) {
+        std::ranges::fill(to, std::numeric_limits<float>::quiet_NaN());
+      } else {
+        std::ranges::copy(values.subspan(row * size, size), to.begin());
       }
-    } catch (const Error& e) {
-      line.print(fmt::format("unreadable: {}", e.what()));
-      std::fill_n(out, size, std::numeric_limits<float>::quiet_NaN());
-      ++bad;
     }
-    out += size;
-    line.show(static_cast<double>(++done) / static_cast<double>(rows),
+    line.show(static_cast<double>(done) / static_cast<double>(rows),
               fmt::format("{}/{} pictures", done, rows));
   }
+  const std::vector<BadPicture> unreadable = loader.bad_pictures();
+  for (const BadPicture& b : unreadable) {
+    line.print(fmt::format("unreadable: {}: {}", b.name, b.reason));
+  }
+  const std::string clipped = to_note(loader.clipped());
+  if (!clipped.empty()) line.print("note: " + clipped);
+  const std::int64_t bad = std::ssize(unreadable);
   line.clear();
   write_npy(f.out, tensor);
   fmt::print("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
              bad > 0 ? "; rows of unreadable ones are NaN" : "");
   return bad > 0 ? kBadData : kSuccess;
+}
+
+Scale16Bit scale_of(const Flags& f) {
+  Preprocessing p;
+  f.scale_16bit.apply(p);
+  return p.scale_16bit;
+}
+
+void note_clipped(const ClippedPictures& clipped) {
+  ProgressLine line;
+  const std::string note = to_note(clipped);
+  if (!note.empty()) line.print("note: " + note);
 }
 
 // The data of `stats` and `check`, fetched if that is asked for.
@@ -134,6 +167,7 @@ int pack(const Flags& f) {
   PackOptions options = f.pack;
   options.interpolation = parse_interpolation(f.interpolation);
   options.upright = !f.as_stored;
+  options.scale_16bit = scale_of(f);
   options.format = parse_pack_format(f.pack_format);
   options.threads = f.threads;
   options.stop = &stop_requested();
@@ -149,6 +183,7 @@ int pack(const Flags& f) {
   const PackReport r = pack_data(spec, f.out, options);
   line.clear();
   for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  note_clipped(r.clipped);
   if (f.json) {
     nlohmann::json skipped = nlohmann::json::array();
     for (const BadPicture& b : r.skipped) {
@@ -209,7 +244,8 @@ int get_known_data(const Flags& f) {
 
 int print_statistics(const Flags& f) {
   const DataSplits splits = open(f);
-  const Statistics s = measure_statistics(*splits.train, f.threads);
+  const Statistics s = measure_statistics(*splits.train, f.threads, scale_of(f));
+  note_clipped(s.clipped);
   if (f.json) {
     const nlohmann::json object{{"mean", s.mean},
                                 {"std", s.std},
@@ -252,7 +288,9 @@ void print_part(const char* title, const PartReport& r, const std::vector<std::s
 
 int check(const Flags& f) {
   const DataSplits splits = open(f);
-  const DataReport r = check_data(splits, f.threads);
+  const DataReport r = check_data(splits, f.threads, scale_of(f));
+  note_clipped(r.train.clipped);
+  note_clipped(r.val.clipped);
   const std::vector<std::string>& classes = splits.train->class_names();
   if (f.json) {
     const nlohmann::json object{{"train", part_json(r.train, classes)},
@@ -289,6 +327,8 @@ void add_data(CLI::App& app, Action& action) {
     command->callback([f, work, &action] { action = [f, work] { return work(*f); }; });
   };
 
+  const auto add_scale = [&](CLI::App* command) { add_scale_16bit(*command, f->scale_16bit); };
+
   CLI::App* list = add_command(*data, "list", "The data sets that are known by name",
                                "  resnet data list --json");
   list->add_flag("--json", f->json, "One JSON array");
@@ -307,7 +347,8 @@ void add_data(CLI::App& app, Action& action) {
   galaxies->add_option("--count", f->count, "Pictures in all")
       ->capture_default_str()
       ->check(at_least(1));
-  galaxies->add_option("--size", f->size, "Side in pixels")->capture_default_str();
+  galaxies->add_option("--size", f->size, "Side in pixels; train takes 32, too")
+      ->capture_default_str();
   galaxies->add_option("--part", f->part, "The pictures that train would use: train or val")
       ->capture_default_str();
   galaxies->add_option("--seed", f->seed, "Other galaxies")->capture_default_str();
@@ -346,6 +387,7 @@ void add_data(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(at_least(1, 1024));
   packs->add_option("--seed", f->seed, "Of galaxies")->capture_default_str();
+  add_scale(packs);
   add_data_fetch_flags(packs, f->fetch);
   packs->add_flag("--json", f->json, "One JSON object: out, pictures, bytes, skipped");
   on(packs, pack);
@@ -367,6 +409,7 @@ void add_data(CLI::App& app, Action& action) {
     command->add_option("--threads", f->threads, "Pictures that are decoded at once")
         ->capture_default_str()
         ->check(at_least(1));
+    add_scale(command);
     add_data_fetch_flags(command, f->fetch);
     command->add_flag("--json", f->json, "One JSON object");
   }
@@ -380,7 +423,8 @@ void add_data(CLI::App& app, Action& action) {
       "The array is [pictures, channels, height, width], in the order of the paths, f32; with "
       "several "
       "crops\n[pictures, crops, channels, height, width].");
-  tensor->add_option("PATH", f->paths, "Pictures, or folders of pictures")->required();
+  tensor->add_option("PATH", f->paths, "Pictures, folders of pictures, pipes; - for one from stdin")
+      ->required();
   tensor->add_option("-o,--out", f->out, "The .npy file")->required();
   CLI::Option* model =
       tensor->add_option("--model", f->model, "Preprocess as this model file or run does");
@@ -399,6 +443,10 @@ void add_data(CLI::App& app, Action& action) {
                    "1: centre; 5: and corners; 10: and of the mirrored picture")
       ->capture_default_str();
   tensor->add_flag("--flip", f->flip, "Also of the mirrored picture");
+  tensor->add_option("--threads", f->threads, "Pictures that are decoded at once")
+      ->capture_default_str()
+      ->check(at_least(1));
+  add_scale(tensor);
   on(tensor, write_tensor);
 }
 

@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/images.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -27,6 +28,7 @@ struct Flags {
   std::vector<std::string> paths;
   DataSpec data;
   EmbedOptions options;
+  ScaleFlag scale_16bit;
   bool no_pool = false;
   bool json = false;
 };
@@ -52,12 +54,17 @@ std::string csv_of(const Embeddings& e, const std::vector<std::string>& labels) 
   return text;
 }
 
-// Paths from the command line must be there; one from standard input that is not is skipped.
-std::vector<fs::path> paths_of(const Flags& f, std::vector<BadPicture>& skipped) {
+// What is named on the command line and on standard input, or comes from there.
+DatasetPtr pictures_of(const Flags& f, std::vector<BadPicture>& skipped) {
   std::vector<fs::path> paths;
+  std::vector<PictureBytes> given;
   for (const std::string& p : f.paths) {
     if (p != "-") {
       paths.emplace_back(p);
+      continue;
+    }
+    if (auto picture = picture_from(std::cin)) {
+      given.push_back(*std::move(picture));
       continue;
     }
     for (std::string line; std::getline(std::cin, line);) {
@@ -72,7 +79,10 @@ std::vector<fs::path> paths_of(const Flags& f, std::vector<BadPicture>& skipped)
       }
     }
   }
-  return paths;
+  if (paths.empty() && given.empty()) {
+    fail(ErrorCode::kBadData, "standard input names no picture, and is none");
+  }
+  return picture_files(paths, std::move(given));
 }
 
 int run(Flags& f) {
@@ -88,7 +98,9 @@ int run(Flags& f) {
   }
   catch_signals();
   ProgressLine line;
-  const ModelFile model = open_model(f.model, line);
+  ModelFile model = open_model(f.model, line);
+  f.scale_16bit.apply(model.preprocessing);
+  f.options.eval.note = notes_to(line);
   f.options.pool = !f.no_pool;
   f.options.eval.stop = &stop_requested();
   f.options.eval.progress = [&](std::int64_t done, std::int64_t images) {
@@ -99,9 +111,9 @@ int run(Flags& f) {
   std::vector<BadPicture> skipped;
   std::vector<std::string> labels;
   if (f.data.source.empty()) {
-    const std::vector<fs::path> paths = paths_of(f, skipped);
-    if (paths.empty()) fail(ErrorCode::kBadData, "standard input names no picture");
-    e = embed(model, paths, f.options);
+    EmbedOptions options = f.options;
+    options.eval.max_bad_fraction = 1;  // they are listed
+    e = embed(model, pictures_of(f, skipped), options);
   } else {
     f.data.image_size = model.preprocessing.height;
     const DataSplits data = open_data(f.data);
@@ -156,7 +168,9 @@ void add_embed(CLI::App& app, Action& action) {
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
-  command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin");
+  command->add_option(
+      "PATH", f->paths,
+      "Pictures, folders of pictures, pipes; - for one picture or paths from stdin");
   command->add_option("-o,--out", f->out, "A .npy or .csv file")->required();
   command->add_option("--layer", f->options.layer,
                       "A layer, block or stage (resnet summary lists them); default: what the head "
@@ -174,6 +188,7 @@ void add_embed(CLI::App& app, Action& action) {
   command->add_option("--batch-size", f->options.eval.batch_size, "Pictures a step")
       ->capture_default_str()
       ->check(at_least(1));
+  add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.eval.dtype);
   command->add_option("--threads", f->options.eval.threads, "Default: all processors")
       ->check(at_least(0));

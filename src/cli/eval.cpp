@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/images.h"
 #include "cli/progress.h"
 #include "core/file.h"
 #include "formats/csv.h"
@@ -17,6 +18,7 @@ struct Flags {
   EvalOptions options;
   DataFetchFlags fetch;
   ViewFlags views;
+  ScaleFlag scale_16bit;
   bool json = false;
 };
 
@@ -63,7 +65,9 @@ int run(Flags& f) {
   if (!f.predictions.empty()) require_extension("--predictions", f.predictions, {".csv"});
   f.options.views = f.views.views();
   ProgressLine line;
-  const ModelFile model = open_model(f.model, line, f.fetch.cache);
+  ModelFile model = open_model(f.model, line, f.fetch.cache);
+  f.scale_16bit.apply(model.preprocessing);
+  f.options.note = notes_to(line);
   f.options.stop = &stop_requested();
   f.options.progress = [&](std::int64_t done, std::int64_t images) {
     line.show(static_cast<double>(done) / static_cast<double>(images),
@@ -124,6 +128,7 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--predictions", f->predictions,
                       "Write this CSV: name, label, answer and probability of each picture");
   add_views(*command, f->views, f->options.scales);
+  add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));

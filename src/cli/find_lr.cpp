@@ -106,6 +106,7 @@ int run(const Flags& f) {
   fetch_weights(options.transfer.weights, line, options.data.cache);
   Observer observer;
   observer.stop = &stop_requested();
+  observer.warning = [&line](const std::string& text) { line.print("warning: " + text); };
   observer.started = [&](const RunInfo& info) {
     const TrainOptions& o = info.options;
     line.print(info.description);

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/images.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "formats/picture.h"
@@ -20,6 +21,7 @@ struct Flags {
   int top = 3;
   EvalOptions options;
   ViewFlags views;
+  ScaleFlag scale_16bit;
   bool json = false;
 };
 
@@ -46,9 +48,14 @@ void print_json(const Prediction& p) {
   fmt::print("{}\n", object.dump());
 }
 
-// Paths from standard input, as many at a time as have arrived: a slow sender sees every answer.
+// An image from standard input, or paths, as many at a time as have arrived: a slow sender sees
+// every answer.
 void predict_stream(Predictor& predictor, int top,
                     const std::function<void(const Prediction&)>& each) {
+  if (auto picture = picture_from(std::cin)) {
+    predictor.predict(picture_files({}, {*std::move(picture)}), top, each);
+    return;
+  }
   constexpr std::size_t kLot = 1024;
   std::vector<std::filesystem::path> lot;
   const auto flush = [&] {
@@ -75,7 +82,7 @@ PictureSize size_of_first(const std::vector<std::filesystem::path>& paths) {
   try {
     for (const auto& path : paths) {
       const auto files = list_pictures(path);
-      if (files.empty()) continue;
+      if (files.empty() || !std::filesystem::is_regular_file(files[0])) continue;
       const Image picture = decode_picture(read_file(files[0]), files[0].string(), ColorMode::kRgb);
       return {picture.width, picture.height};
     }
@@ -89,7 +96,9 @@ int run(Flags& f) {
   f.options.views = f.views.views();
   ProgressLine line;
   f.options.stop = &stop_requested();
+  f.options.note = notes_to(line);
   ModelFile model = open_model(f.model, line);
+  f.scale_16bit.apply(model.preprocessing);
   const Preprocessing preprocessing = model.preprocessing;
   Predictor predictor(std::move(model), f.options);
   bool bad = false;
@@ -130,12 +139,15 @@ void add_predict(CLI::App& app, Action& action) {
                   "  resnet predict runs/flowers rose.jpg\n"
                   "  resnet predict runs/flowers holiday-pictures/ --top 1 --json\n"
                   "  find . -name '*.jpg' | resnet predict runs/flowers -\n"
+                  "  curl -s https://example.org/rose.jpg | resnet predict runs/flowers -\n"
                   "Unreadable pictures go to standard error and make the exit code 4.");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
-  command->add_option("PATH", f->paths, "Pictures, folders of pictures, or - for paths from stdin")
+  command
+      ->add_option("PATH", f->paths,
+                   "Pictures, folders of pictures, pipes; - for one picture or paths from stdin")
       ->required();
   command->add_option("--top", f->top, "Classes a picture")
       ->capture_default_str()
@@ -144,6 +156,7 @@ void add_predict(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(at_least(1));
   add_views(*command, f->views, f->options.scales);
+  add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.dtype);
   command->add_option("--threads", f->options.threads, "Default: all processors")
       ->check(at_least(0));

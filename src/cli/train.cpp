@@ -97,6 +97,13 @@ void add_data_flags(CLI::App* app, Flags& f) {
       app, f, "--interpolation", "Of resizing: nearest, bilinear or bicubic; default: bilinear",
       [](TrainOptions& o, const std::string& v) { o.interpolation = parse_interpolation(v); })
       ->group(group);
+  flag<std::string>(
+      app, f, "--scale-16bit",
+      "How 16-bit grey images become 8-bit, kept in the model: clip (as Pillow and torchvision: "
+      "above 255 is white), high-byte (the whole range), 10bit, 12bit, 14bit, range (each image's "
+      "own), percentile (99.5 % of it) or asinh (as FITS); default: clip",
+      [](TrainOptions& o, const std::string& v) { o.scale_16bit = parse_scale_16bit(v); })
+      ->group(group);
   flag<double>(app, f, "--max-bad", "End when more than this share of pictures is unreadable",
                [](TrainOptions& o, double v) { o.max_bad_fraction = v; })
       ->group(group);

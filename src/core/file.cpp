@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -51,10 +52,13 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
 
 struct OpenFile {
   FileDescriptor descriptor;
-  std::uint64_t size;
+  std::uint64_t size;  // 0 of a pipe
+  bool pipe = false;
 };
 
-OpenFile open_for_reading(const std::filesystem::path& path) {
+enum class Pipes : std::uint8_t { kRefused, kTaken };
+
+OpenFile open_for_reading(const std::filesystem::path& path, Pipes pipes) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) {
     if (errno == ENOENT) fail(ErrorCode::kNotFound, "{}: no such file", path.string());
@@ -62,14 +66,45 @@ OpenFile open_for_reading(const std::filesystem::path& path) {
   }
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) fail_io("read", path, errno);
-  if (!S_ISREG(info.st_mode)) fail(ErrorCode::kBadData, "{}: not a regular file", path.string());
-  return {std::move(fd), static_cast<std::uint64_t>(info.st_size)};
+  if (S_ISDIR(info.st_mode)) {
+    fail(ErrorCode::kBadData, "{}: a folder, not a regular file", path.string());
+  }
+  const bool pipe = S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode);
+  if (pipe && pipes == Pipes::kRefused) {
+    fail(ErrorCode::kBadData,
+         "{}: a pipe, not a regular file: this has to be read more than once; "
+         "write it to a file first",
+         path.string());
+  }
+  if (!pipe && !S_ISREG(info.st_mode)) {
+    fail(ErrorCode::kBadData, "{}: not a regular file", path.string());
+  }
+  return {std::move(fd), pipe ? 0 : static_cast<std::uint64_t>(info.st_size), pipe};
+}
+
+std::vector<std::byte> read_pipe(int fd, const std::filesystem::path& path,
+                                 std::uint64_t max_bytes) {
+  constexpr std::uint64_t kMostOfAPipe = std::uint64_t{1} << 30;  // its length is not known before
+  const std::uint64_t most = std::min(max_bytes, kMostOfAPipe);
+  std::vector<std::byte> bytes;
+  std::vector<std::byte> piece(std::size_t{1} << 16);
+  while (true) {
+    const ssize_t n = ::read(fd, piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", path, errno);
+    if (n == 0) return bytes;
+    if (bytes.size() + static_cast<std::uint64_t>(n) > most) {
+      fail(ErrorCode::kBadData, "{}: more than the limit of {} bytes from this pipe", path.string(),
+           most);
+    }
+    bytes.insert(bytes.end(), piece.begin(), piece.begin() + n);
+  }
 }
 
 }  // namespace
 
 ByteSource::ByteSource(const std::filesystem::path& path) : name_(path.string()) {
-  OpenFile file = open_for_reading(path);
+  OpenFile file = open_for_reading(path, Pipes::kRefused);
   size_ = file.size;
   descriptor_ = file.descriptor.release();
 }
@@ -110,8 +145,9 @@ std::shared_ptr<std::byte[]> ByteSource::map() const {
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  const OpenFile file = open_for_reading(path);
+  const OpenFile file = open_for_reading(path, Pipes::kTaken);
   const FileDescriptor& fd = file.descriptor;
+  if (file.pipe) return read_pipe(fd.get(), path, max_bytes);
   if (file.size > max_bytes) {
     fail(ErrorCode::kBadData, "{}: {} bytes, more than the limit of {} for this kind of file",
          path.string(), file.size, max_bytes);

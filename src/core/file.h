@@ -13,7 +13,8 @@
 
 namespace resnet {
 
-/// The whole file. Throws `kNotFound`, `kIo`, or `kBadData` when it is larger than `max_bytes`.
+/// The whole file, or all that comes from a pipe, at most 1 GiB. Throws `kNotFound`, `kIo`, or
+/// `kBadData` when it is larger than `max_bytes`.
 std::vector<std::byte> read_file(const std::filesystem::path& path,
                                  std::uint64_t max_bytes = std::uint64_t{1} << 40);
 std::string read_text_file(const std::filesystem::path& path,

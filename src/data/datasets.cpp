@@ -17,7 +17,6 @@
 namespace resnet {
 namespace {
 
-constexpr std::uint64_t kMaxPictureFile = std::uint64_t{1} << 30;
 constexpr std::int64_t kMaxGalaxyCache = std::int64_t{1} << 30;
 
 class Subset final : public Dataset {
@@ -29,8 +28,8 @@ class Subset final : public Dataset {
   int label(std::int64_t i) const override { return base_->label(at(i)); }
   std::string name(std::int64_t i) const override { return base_->name(at(i)); }
   void read(std::int64_t i, Image& out) const override { base_->read(at(i), out); }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
-    base_->read_part(at(i), shorter, pick, out);
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
+    base_->read_part(at(i), options, out);
   }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
@@ -61,8 +60,8 @@ class Relabelled final : public Dataset {
   }
   std::string name(std::int64_t i) const override { return base_->name(i); }
   void read(std::int64_t i, Image& out) const override { base_->read(i, out); }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
-    base_->read_part(i, shorter, pick, out);
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
+    base_->read_part(i, options, out);
   }
   PictureSize picture_size() const override { return base_->picture_size(); }
   bool grey() const override { return base_->grey(); }
@@ -207,11 +206,11 @@ class Folder final : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return at(i).label; }
   std::string name(std::int64_t i) const override { return (root_ / at(i).path).string(); }
-  void read(std::int64_t i, Image& out) const override { read_part(i, 0, {}, out); }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_part(i, {}, out); }
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     const std::string path = name(i);
     out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb,
-                         {.shorter_side = shorter, .pick = pick});
+                         decoding_of(options));
   }
 
  private:
@@ -223,8 +222,14 @@ class Folder final : public Dataset {
 
 }  // namespace
 
-void Dataset::read_part(std::int64_t i, int /*shorter*/, const PartPicker& pick, Image& out) const {
+PictureOptions decoding_of(const ReadOptions& options) {
+  return {
+      .scale_16bit = options.scale_16bit, .shorter_side = options.shorter, .pick = options.pick};
+}
+
+void Dataset::read_part(std::int64_t i, const ReadOptions& options, Image& out) const {
   read(i, out);
+  const PartPicker& pick = options.pick;
   if (pick) out = part_of_picture(out, pick(out.width, out.height, out.orientation));
 }
 

@@ -1,14 +1,21 @@
 // The kinds of data set, each a small class over `Dataset`.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "formats/picture.h"
 #include "resnet/data.h"
 
 namespace resnet {
+
+constexpr std::uint64_t kMaxPictureFile = std::uint64_t{1} << 30;  ///< bytes
+
+/// What a decoder is told of how a data set is read.
+PictureOptions decoding_of(const ReadOptions& options);
 
 /// Pictures of one size, packed.
 DatasetPtr make_packed_dataset(std::string name, Tensor pictures /* u8 [n, h, w, c] */,

@@ -31,21 +31,24 @@ struct Examined {
   PartReport report;
   std::vector<std::uint64_t> hashes;  // by index; of readable pictures
   std::vector<bool> readable;
+  std::vector<char> clipped;
 };
 
-Examined examine(const Dataset& dataset, int threads) {
+Examined examine(const Dataset& dataset, int threads, Scale16Bit scale) {
   const auto n = static_cast<std::size_t>(dataset.size());
   Examined result;
   PartReport& report = result.report;
   report.class_counts.resize(dataset.class_names().size());
   result.hashes.resize(n);
   result.readable.assign(n, true);
+  result.clipped.assign(n, 0);
   std::vector<Image> pictures(static_cast<std::size_t>(std::max(1, threads)));
   std::mutex mutex;
   parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t worker) {
     Image& picture = pictures[worker];
     std::string reason;
-    const bool ok = try_picture(reason, [&] { dataset.read(i, picture); });
+    const bool ok =
+        try_picture(reason, [&] { dataset.read_part(i, {.scale_16bit = scale}, picture); });
     const std::uint64_t hash = ok ? hash_of(picture) : 0;
     const std::lock_guard lock(mutex);
     const auto index = static_cast<std::size_t>(i);
@@ -56,12 +59,16 @@ Examined examine(const Dataset& dataset, int threads) {
       report.bad.push_back({i, dataset.name(i), without_name(reason, dataset.name(i))});
       return;
     }
+    result.clipped[index] = picture.clipped ? 1 : 0;
     PictureSize& low = report.smallest;
     PictureSize& high = report.largest;
     if (low.width == 0) low = {picture.width, picture.height};
     low = {std::min(low.width, picture.width), std::min(low.height, picture.height)};
     high = {std::max(high.width, picture.width), std::max(high.height, picture.height)};
   });
+  for (std::size_t i = 0; i < n; ++i) {
+    if (result.clipped[i] != 0) report.clipped.add(dataset.name(static_cast<std::int64_t>(i)));
+  }
   std::sort(report.bad.begin(), report.bad.end(),
             [](const BadPicture& a, const BadPicture& b) { return a.index < b.index; });
   return result;
@@ -69,7 +76,7 @@ Examined examine(const Dataset& dataset, int threads) {
 
 }  // namespace
 
-Statistics measure_statistics(const Dataset& dataset, int threads) {
+Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit scale_16bit) {
   using Histograms = std::array<std::array<std::uint64_t, 256>, 3>;
   struct Worker {
     Image picture;
@@ -78,14 +85,17 @@ Statistics measure_statistics(const Dataset& dataset, int threads) {
     std::int64_t unreadable = 0;
   };
   std::vector<Worker> workers(static_cast<std::size_t>(std::max(1, threads)));
+  std::vector<char> clipped(static_cast<std::size_t>(dataset.size()));
   parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t which) {
     Worker& w = workers[which];
     std::string reason;
-    if (!try_picture(reason, [&] { dataset.read(i, w.picture); })) {
+    if (!try_picture(reason,
+                     [&] { dataset.read_part(i, {.scale_16bit = scale_16bit}, w.picture); })) {
       ++w.unreadable;
       return;
     }
     ++w.pictures;
+    if (w.picture.clipped) clipped[static_cast<std::size_t>(i)] = 1;
     const auto channels = static_cast<std::size_t>(w.picture.channels);
     const std::vector<std::uint8_t>& pixels = w.picture.pixels;
     for (std::size_t at = 0; at < pixels.size(); at += channels) {
@@ -101,6 +111,9 @@ Statistics measure_statistics(const Dataset& dataset, int threads) {
     for (std::size_t c = 0; c < 3; ++c) {
       for (std::size_t v = 0; v < 256; ++v) total[c][v] += w.counts[c][v];
     }
+  }
+  for (std::size_t i = 0; i < clipped.size(); ++i) {
+    if (clipped[i] != 0) statistics.clipped.add(dataset.name(static_cast<std::int64_t>(i)));
   }
   if (statistics.pictures == 0) {
     fail(ErrorCode::kBadData,
@@ -126,9 +139,9 @@ Statistics measure_statistics(const Dataset& dataset, int threads) {
   return statistics;
 }
 
-DataReport check_data(const DataSplits& splits, int threads) {
-  const Examined train = examine(*splits.train, threads);
-  const Examined val = examine(*splits.val, threads);
+DataReport check_data(const DataSplits& splits, int threads, Scale16Bit scale_16bit) {
+  const Examined train = examine(*splits.train, threads, scale_16bit);
+  const Examined val = examine(*splits.val, threads, scale_16bit);
   DataReport report{train.report, val.report, {}};
 
   std::unordered_multimap<std::uint64_t, std::int64_t> known;
@@ -140,11 +153,16 @@ DataReport check_data(const DataSplits& splits, int threads) {
     const auto index = static_cast<std::int64_t>(i);
     auto [it, end] = known.equal_range(val.hashes[i]);
     if (it == end) continue;
-    const Image picture = splits.val->image(index);
+    const auto read = [&](const Dataset& part, std::int64_t which) {
+      Image picture;
+      part.read_part(which, {.scale_16bit = scale_16bit}, picture);
+      return picture;
+    };
+    const Image picture = read(*splits.val, index);
     std::int64_t twin = -1;  // the first of several, whatever the order of the map
     for (; it != end; ++it) {
       if ((twin < 0 || it->second < twin) &&
-          same_pixels(picture, splits.train->image(it->second))) {
+          same_pixels(picture, read(*splits.train, it->second))) {
         twin = it->second;
       }
     }

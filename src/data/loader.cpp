@@ -103,6 +103,7 @@ struct Loader::State {
   void fill_row(const Chunk& chunk, int row, Scratch& scratch);
   bool is_mirrored(std::int64_t index) const;
   bool make_input(std::int64_t index, const Random& random, float* out, Scratch& scratch);
+  void note_traits(std::int64_t index, const Image& picture, const float* out);
   void work();
   Slot& slot_of(std::int64_t number) {
     return slots[static_cast<std::size_t>(number) % slots.size()];
@@ -137,6 +138,9 @@ struct Loader::State {
   mutable std::mutex bad_mutex;
   std::map<std::int64_t, std::string> bad;  // index to reason
   std::atomic<bool> any_bad{false};
+  std::vector<bool> clipped;  // by index; empty before the first
+  std::vector<PictureTraits> traits;
+  std::atomic<bool> enough_traits{false};
 
   std::vector<std::thread> threads;
 };
@@ -369,8 +373,9 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
           return augmenter.pick(width, height, orientation, stream);
         };
       }
-      if (reduced > 0 || pick) {
-        dataset->read_part(index, reduced, pick, picture);
+      if (reduced > 0 || pick || p.scale_16bit != Scale16Bit::kClip) {
+        dataset->read_part(index, {.shorter = reduced, .pick = pick, .scale_16bit = p.scale_16bit},
+                           picture);
       } else {
         dataset->read(index, picture);
       }
@@ -380,7 +385,10 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
         augmenter.finish(picture, stream, is_mirrored(index), out, options.layout, scratch.augment);
       }
     });
-    if (ok) return true;
+    if (ok) {
+      note_traits(index, scratch.picture, out);
+      return true;
+    }
   }
   const std::lock_guard lock(bad_mutex);
   if (!known) bad.try_emplace(index, std::move(reason));
@@ -394,6 +402,22 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
          bad.size(), dataset->size(), 100 * options.max_bad_fraction, bad.begin()->second);
   }
   return false;
+}
+
+/// `out` is the first view of the picture.
+void Loader::State::note_traits(std::int64_t index, const Image& picture, const float* out) {
+  constexpr std::size_t kMost = 256;
+  if (picture.clipped) {
+    const std::lock_guard lock(bad_mutex);
+    clipped.resize(static_cast<std::size_t>(dataset->size()));
+    clipped[static_cast<std::size_t>(index)] = true;
+  }
+  if (enough_traits || !(augmentation == Augmentation{})) return;
+  const PictureTraits own{std::min(picture.width, picture.height),
+                          sharpness_of(out, preprocessing, options.layout)};
+  const std::lock_guard lock(bad_mutex);
+  if (traits.size() < kMost) traits.push_back(own);
+  enough_traits = traits.size() >= kMost;
 }
 
 void Loader::State::work() {
@@ -486,6 +510,27 @@ std::vector<BadPicture> Loader::bad_pictures() const {
     list.push_back({index, name, without_name(reason, name)});
   }
   return list;
+}
+
+std::string Loader::bad_reason(std::int64_t index) const {
+  const std::lock_guard lock(state_->bad_mutex);
+  const auto found = state_->bad.find(index);
+  if (found == state_->bad.end()) return {};
+  return without_name(found->second, state_->dataset->name(index));
+}
+
+ClippedPictures Loader::clipped() const {
+  const std::lock_guard lock(state_->bad_mutex);
+  ClippedPictures result;
+  for (std::size_t i = 0; i < state_->clipped.size(); ++i) {
+    if (state_->clipped[i]) result.add(state_->dataset->name(static_cast<std::int64_t>(i)));
+  }
+  return result;
+}
+
+std::vector<PictureTraits> Loader::traits() const {
+  const std::lock_guard lock(state_->bad_mutex);
+  return state_->traits;
 }
 
 LoaderOptions evaluation_options(int batch_size, int threads) {

@@ -122,13 +122,15 @@ bool hidden(const fs::path& path) {
 }
 
 template <class Iterator, class Visit>
-void for_each_entry(const fs::path& folder, Visit visit) {
+void for_each_entry(const fs::path& folder, Visit visit, const Unlisted& unlisted = {}) {
   std::error_code error;
   Iterator it(folder, error);
   for (; !error && it != Iterator(); it.increment(error)) {
     if (!visit(it)) break;
   }
-  if (error) {
+  if (error && unlisted) {
+    unlisted(folder, error.message());
+  } else if (error) {
     fail(ErrorCode::kIo, "cannot list the folder {}: {}", folder.string(), error.message());
   }
 }
@@ -147,17 +149,26 @@ std::vector<std::string> class_folders(const fs::path& root) {
 }
 
 /// Pictures below a folder, sorted, relative to it.
-std::vector<std::string> pictures_below(const fs::path& folder) {
+std::vector<std::string> pictures_below(const fs::path& folder, const Unlisted& unlisted = {}) {
   std::vector<std::string> files;
-  for_each_entry<fs::recursive_directory_iterator>(folder, [&](auto& it) {
-    std::error_code ignored;
-    if (hidden(it->path())) {
-      it.disable_recursion_pending();
-    } else if (is_picture_path(it->path()) && it->is_regular_file(ignored)) {
-      files.push_back(it->path().lexically_relative(folder).string());
-    }
-    return true;
-  });
+  std::vector<fs::path> folders = {folder};
+  while (!folders.empty()) {
+    const fs::path here = std::move(folders.back());
+    folders.pop_back();
+    for_each_entry<fs::directory_iterator>(
+        here,
+        [&](auto& it) {
+          std::error_code ignored;
+          if (hidden(it->path())) return true;
+          if (is_picture_path(it->path()) && it->is_regular_file(ignored)) {
+            files.push_back(it->path().lexically_relative(folder).string());
+          } else if (it->is_directory(ignored) && !it->is_symlink(ignored)) {
+            folders.push_back(it->path());
+          }
+          return true;
+        },
+        unlisted);
+  }
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -359,14 +370,18 @@ DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& 
   return match_classes(dataset, class_names, spec.source);
 }
 
-std::vector<fs::path> list_pictures(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
+std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) {
     fail(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
   }
-  if (!fs::is_directory(path, ignored)) return {path};
+  if (!fs::status_known(status)) {
+    fail(ErrorCode::kIo, "cannot open {}: {}", path.string(), error.message());
+  }
+  if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
-  for (const std::string& file : pictures_below(path)) files.push_back(path / file);
+  for (const std::string& file : pictures_below(path, unlisted)) files.push_back(path / file);
   return files;
 }
 

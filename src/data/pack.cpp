@@ -124,8 +124,8 @@ class PackedPart final : public Dataset {
     return text;
   }
 
-  void read(std::int64_t i, Image& out) const override { read_part(i, 0, {}, out); }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_part(i, {}, out); }
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     RESNET_CHECK(i >= 0 && i < size());
     const auto index = static_cast<std::size_t>(i);
     const Size& size = sizes_[index];
@@ -135,11 +135,11 @@ class PackedPart final : public Dataset {
       file_->read(begin, bytes);
       out = decode_picture(bytes, fmt::format("{}: {}", file_->name(), name(i)),
                            size.channels == 1 ? ColorMode::kGrey : ColorMode::kRgb,
-                           {.shorter_side = shorter, .pick = pick});
+                           decoding_of(options));
       return;
     }
     Rect part{0, 0, size.width, size.height};
-    if (pick) part = pick(size.width, size.height, 1);
+    if (options.pick) part = options.pick(size.width, size.height, 1);
     const std::size_t stride =
         static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.channels);
     if (part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 ||
@@ -239,6 +239,7 @@ struct Item {
   std::array<std::int32_t, 3> size{};  // height, width, channels
   std::string reason;                  // why it was skipped
   bool skipped = false;
+  bool clipped = false;
 };
 
 Image fitted(const Image& picture, const PackOptions& o) {
@@ -259,7 +260,10 @@ Image fitted(const Image& picture, const PackOptions& o) {
 Item make_item(const Dataset& dataset, std::int64_t i, const PackOptions& o) {
   Item item;
   item.skipped = !try_picture(item.reason, [&] {
-    const Image image = fitted(dataset.image(i), o);
+    Image read;
+    dataset.read_part(i, {.scale_16bit = o.scale_16bit}, read);
+    item.clipped = read.clipped;
+    const Image image = fitted(read, o);
     item.size = {image.height, image.width, image.channels};
     if (o.format == PackFormat::kRaw) {
       const auto bytes = std::as_bytes(std::span(image.pixels));
@@ -305,6 +309,7 @@ class PackWriter {
           report_.skipped.push_back({i, name, without_name(item.reason, name)});
           continue;
         }
+        if (item.clipped) report_.clipped.add(name);
         writer_.append(item.bytes);
         offsets.push_back(offsets.back() + static_cast<std::int64_t>(item.bytes.size()));
         sizes.insert(sizes.end(), item.size.begin(), item.size.end());

@@ -148,6 +148,7 @@ PictureView PictureView::turned() const {  // new (x, y) shows old (width − 1 
 }
 
 void reshape(Image& picture, int width, int height, int channels) {
+  picture.clipped = false;
   picture.width = width;
   picture.height = height;
   picture.channels = channels;

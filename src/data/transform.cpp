@@ -228,6 +228,28 @@ void Normalizer::write(const PictureView& view, float* out, DataLayout layout) c
   }
 }
 
+float sharpness_of(const float* input, const Preprocessing& s, DataLayout layout) {
+  constexpr int kMostRows = 64;  // of a large picture every so many are enough
+  const bool interleaved = layout == DataLayout::kNHWC;
+  const std::ptrdiff_t step = interleaved ? s.channels : 1, stride = step * s.width;
+  const float* plane = input;
+  if (s.channels == 3) plane += interleaved ? 1 : std::ptrdiff_t{s.width} * s.height;
+  const int every = std::max(1, (s.height - 2) / kMostRows);
+  double laplacian = 0, gradient = 0;
+  for (int y = 1; y + 1 < s.height; y += every) {
+    const float* p = plane + y * stride + step;
+    float row_laplacian = 0, row_gradient = 0;
+    for (int x = 1; x + 1 < s.width; ++x, p += step) {
+      const float right = p[step], below = p[stride];
+      row_laplacian += std::abs(4 * *p - p[-step] - right - p[-stride] - below);
+      row_gradient += (std::abs(right - *p) + std::abs(below - *p)) / 2;
+    }
+    laplacian += row_laplacian;
+    gradient += row_gradient;
+  }
+  return gradient > 0 ? static_cast<float>(laplacian / gradient) : 0;
+}
+
 Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view) {
   check_preprocessing(settings);
   Image spare;
@@ -286,7 +308,7 @@ Preprocessing default_preprocessing(const Dataset& dataset, int image_size) {
   if (as_is) {
     s.width = own.width;
     s.height = own.height;
-    s.resize = 0;
+    s.resize = std::min(own.width, own.height);  // of pictures of another size
   } else {
     const int side = image_size == 0 ? 224 : image_size;
     s.width = s.height = side;

@@ -35,6 +35,9 @@ PictureView shifted(const PictureView& picture, int dx, int dy, Image& out);
 PictureView fit(const PictureView& source, const Preprocessing& settings, const View& view,
                 FitScratch& scratch);
 
+/// `PictureTraits::sharpness` of a network's input; 0 where it has one value, or is below 3 pixels.
+float sharpness_of(const float* input, const Preprocessing& settings, DataLayout layout);
+
 /// Bytes to normalised floats, ((v / 255) − mean) / std in float as torchvision computes it: a
 /// table, since there are only 256 values.
 class Normalizer {

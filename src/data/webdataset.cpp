@@ -265,12 +265,12 @@ class WebDataset final : public Dataset {
   std::string name(std::int64_t i) const override {
     return fmt::format("{}/{}", shards_.name(at(i).shard), at(i).stem);
   }
-  void read(std::int64_t i, Image& out) const override { read_part(i, 0, {}, out); }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
+  void read(std::int64_t i, Image& out) const override { read_part(i, {}, out); }
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     const Sample& sample = at(i);
     std::vector<std::byte> bytes(sample.size);
     shards_.open(sample.shard)->read(sample.offset, bytes);
-    out = decode_picture(bytes, name(i), ColorMode::kRgb, {.shorter_side = shorter, .pick = pick});
+    out = decode_picture(bytes, name(i), ColorMode::kRgb, decoding_of(options));
   }
   std::vector<std::int64_t> shard_starts() const override { return index_.starts; }
 

@@ -26,6 +26,7 @@ constexpr std::string_view kVersion = "1", kSplicedVersion = "2", kQuantizedVers
 // Tensors of scales stand beside those of the network: of a layer's weights [filters], and of an
 // activation [1] under the name of what makes it.
 constexpr std::string_view kWeightScale = ".weight_scale", kOutputScale = ".output_scale";
+constexpr const char* kTrainingImages = "training_images";
 constexpr std::string_view kVersionKey = "resnet.format";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
 constexpr std::size_t kMaxLayerName = 256;
@@ -197,6 +198,14 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
                             {"resize", p.resize},     {"interpolation", name_of(p.interpolation)},
                             {"channels", p.channels}, {"mean", to_json(p.mean)},
                             {"std", to_json(p.std)},  {"upright", p.upright}};
+  if (p.scale_16bit != Scale16Bit::kClip) {
+    texts["preprocessing"]["scale_16bit"] = name_of(p.scale_16bit);
+  }
+  if (const PictureProfile& t = m.training_pictures; t.pictures > 0) {
+    texts[kTrainingImages] = {{"images", t.pictures},
+                              {"shorter_side", to_json(t.shorter_side)},
+                              {"sharpness", to_json(t.sharpness)}};
+  }
   texts["provenance"] = m.provenance;
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
@@ -275,6 +284,9 @@ class Fields {
     const Json value = take(name);
     if (!value.is_boolean()) wrong(name, "true or false", value);
     return value.get<bool>();
+  }
+  std::string string(const char* name, const char* if_absent) {
+    return json_.contains(name) ? string(name) : if_absent;
   }
   std::string string(const char* name) {
     const Json value = take(name);
@@ -384,7 +396,18 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   m.preprocessing.mean = preprocessing.triple("mean");
   m.preprocessing.std = preprocessing.triple("std");
   m.preprocessing.upright = preprocessing.boolean("upright", true);
+  m.preprocessing.scale_16bit =
+      bad.run([&] { return parse_scale_16bit(preprocessing.string("scale_16bit", "clip")); });
   preprocessing.finish();
+
+  if (metadata.contains(kTrainingImages)) {
+    constexpr int kMostImages = 1 << 30;
+    Fields images(metadata, kTrainingImages, bad);
+    m.training_pictures.pictures = static_cast<int>(images.integer("images", 1, kMostImages));
+    m.training_pictures.shorter_side = images.triple("shorter_side");
+    m.training_pictures.sharpness = images.triple("sharpness");
+    images.finish();
+  }
 
   m.provenance = Fields(metadata, "provenance", bad).all_strings();
   return m;

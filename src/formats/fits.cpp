@@ -29,13 +29,10 @@
 #include "core/check.h"
 #include "formats/archive.h"
 #include "formats/picture_internal.h"
+#include "formats/stretch.h"
 
 namespace resnet::picture {
 namespace {
-
-constexpr double kLowPercentile = 0.25;
-constexpr double kHighPercentile = 99.75;
-constexpr double kSoftening = 0.1;
 
 [[noreturn]] void damaged(const std::string& name, int status) {
   std::array<char, FLEN_STATUS> text{};
@@ -189,21 +186,6 @@ Layout find_image(fitsfile* file, std::uint64_t file_bytes, const std::string& n
   fail(ErrorCode::kBadData, "{}: the FITS file holds no image; expected one", name);
 }
 
-/// By linear interpolation between neighbours, as NumPy; reorders the values.
-double percentile(std::vector<double>& values, double percent) {
-  const double rank = percent / 100 * static_cast<double>(values.size() - 1);
-  const auto at = static_cast<std::ptrdiff_t>(rank);
-  std::nth_element(values.begin(), values.begin() + at, values.end());
-  const double below = values[static_cast<std::size_t>(at)];
-  if (at + 1 == static_cast<std::ptrdiff_t>(values.size())) return below;
-  const double above = *std::min_element(values.begin() + at + 1, values.end());
-  return below + (above - below) * (rank - static_cast<double>(at));
-}
-
-std::uint8_t to_byte(double v) {  // NaN is black
-  return v > 0 ? static_cast<std::uint8_t>(std::min(v, 1.0) * 255 + 0.5) : std::uint8_t{0};
-}
-
 /// Planes, rows from the bottom, to a picture.
 Image stretch(const std::vector<double>& planes, const Layout& layout) {
   const std::size_t n = layout.pixels();
@@ -217,11 +199,10 @@ Image stretch(const std::vector<double>& planes, const Layout& layout) {
   }
   Image image(layout.width, layout.height, layout.planes);
   if (finite.empty()) return image;
-  const double low = percentile(finite, kLowPercentile);
-  const double range = percentile(finite, kHighPercentile) - low;
+  const auto [low, high] = percentile_levels(finite);
+  const double range = high - low;
   if (!(range > 0) || !std::isfinite(range)) return image;  // of one value: black
 
-  const double scale = 1 / std::asinh(1 / kSoftening);
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t y = i / static_cast<std::size_t>(layout.width);
     const std::size_t x = i % static_cast<std::size_t>(layout.width);
@@ -229,7 +210,7 @@ Image stretch(const std::vector<double>& planes, const Layout& layout) {
                         x * static_cast<std::size_t>(layout.planes);
     const double level = (intensity(i) - low) / range;
     const double clipped = level > 0 ? std::min(level, 1.0) : 0.0;
-    const double value = std::asinh(clipped / kSoftening) * scale;
+    const double value = asinh_stretch(clipped);
     if (layout.planes == 1) {
       *out = to_byte(value);
       continue;

@@ -104,16 +104,21 @@ std::string_view recognise(Bytes bytes) {
   return {};
 }
 
+constexpr std::string_view kJpeg = "\xff\xd8\xff"sv;
+constexpr std::string_view kPng = "\x89PNG\r\n\x1a\n"sv;
+constexpr std::string_view kGzip = "\x1f\x8b"sv;  // of FITS
+
+bool is_webp(Bytes bytes) {
+  return starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8);
+}
+
 Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
   if (bytes.empty()) fail(ErrorCode::kBadData, "{}: the file is empty", name);
-  if (starts_with(bytes, "\xff\xd8\xff"sv)) return decode_jpeg(bytes, name, options);
-  if (starts_with(bytes, "\x89PNG\r\n\x1a\n"sv))
-    return take_part(decode_png(bytes, name, options), options);
-  if (starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8)) {
-    return take_part(decode_webp(bytes, name, options), options);
-  }
+  if (starts_with(bytes, kJpeg)) return decode_jpeg(bytes, name, options);
+  if (starts_with(bytes, kPng)) return take_part(decode_png(bytes, name, options), options);
+  if (is_webp(bytes)) return take_part(decode_webp(bytes, name, options), options);
   if (is_fits(bytes)) return take_part(decode_fits(bytes, name, options), options);
-  if (starts_with(bytes, "\x1f\x8b"sv)) {
+  if (starts_with(bytes, kGzip)) {
     return take_part(decode_fits_gzip(bytes, name, options), options);
   }
   const std::string_view kind = recognise(bytes);
@@ -137,6 +142,7 @@ Image to_mode(Image image, ColorMode mode) {
   if (image.channels == channels) return image;
   Image out(image.width, image.height, channels);
   out.orientation = image.orientation;
+  out.clipped = image.clipped;
   if (channels == 1) {
     for (std::size_t i = 0; i < out.pixels.size(); ++i) out.pixels[i] = luma(&image.pixels[i * 3]);
   } else {
@@ -159,11 +165,27 @@ Image part_of_picture(const Image& image, const Rect& part) {
   picture::check_part(part, image.width, image.height);
   Image out(part.width, part.height, image.channels);
   out.orientation = image.orientation;
+  out.clipped = image.clipped;
   const auto bytes = static_cast<std::size_t>(part.width * image.channels);
   for (int y = 0; y < part.height; ++y) {
     std::copy_n(image.row(part.top + y) + part.left * image.channels, bytes, out.row(y));
   }
   return out;
+}
+
+bool begins_picture(std::span<const std::byte> bytes) {
+  using namespace picture;
+  if (starts_with(bytes, kJpeg) || starts_with(bytes, kPng) || is_webp(bytes) || is_fits(bytes) ||
+      starts_with(bytes, kGzip)) {
+    return true;
+  }
+  constexpr std::size_t kEnough = 12;
+  const auto is_control = [](std::byte b) {
+    const auto c = std::to_integer<unsigned char>(b);
+    return c < 0x20 && c != '\n' && c != '\r' && c != '\t';
+  };
+  return !recognise(bytes).empty() &&
+         std::ranges::any_of(bytes.first(std::min(bytes.size(), kEnough)), is_control);
 }
 
 bool is_picture_path(const std::filesystem::path& path) {

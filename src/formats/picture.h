@@ -17,9 +17,8 @@ namespace resnet {
 enum class ColorMode : std::uint8_t { kGrey, kRgb };
 
 struct PictureOptions {
-  /// 16-bit grey PNG: false clips at 255 as Pillow does; true takes the high byte, as Pillow does
-  /// for 16-bit colour, so that pictures that use the range keep their contents.
-  bool scale_grey16 = false;
+  /// Of 16-bit grey PNG; of 16-bit colour the high byte is taken, as Pillow does.
+  Scale16Bit scale_16bit = Scale16Bit::kClip;
   /// Above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, the smallest whose shorter side
   /// is at least this: libjpeg's scaled inverse DCT, a mean over 2×2, 4×4 or 8×8 pixels, roughly.
   int shorter_side = 0;
@@ -45,6 +44,10 @@ Image part_of_picture(const Image& image, const Rect& part);
 Image upright(Image image);
 /// Where `part` of the picture turned upright lies in the picture of this size as it is stored.
 Rect stored_part(const Rect& part, int width, int height, int orientation);
+
+/// Bytes that begin as a picture does: one that can be decoded, or one of another format that no
+/// text begins like. A dozen bytes are enough.
+bool begins_picture(std::span<const std::byte> bytes);
 
 /// By extension alone, any case: jpg jpeg png webp fits (also .gz), and also the kinds that
 /// `decode_picture` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported

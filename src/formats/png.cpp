@@ -3,12 +3,14 @@
 #include <png.h>
 
 #include <algorithm>
+#include <bit>
 #include <csetjmp>
 #include <cstring>
 #include <vector>
 
 #include "core/check.h"
 #include "formats/picture_internal.h"
+#include "formats/stretch.h"
 
 namespace resnet {
 namespace picture {
@@ -61,6 +63,7 @@ class Decoder {
       png_set_expand_gray_1_2_4_to_8(png_);
     }
     if (bit_depth() == 16 && !grey16()) png_set_strip_16(png_);  // the high byte, as Pillow does
+    if (grey16() && std::endian::native == std::endian::little) png_set_swap(png_);
     png_set_strip_alpha(png_);
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
@@ -129,14 +132,6 @@ void check_chunks(Bytes bytes, const std::string& name) {
   }
 }
 
-/// [height, width] of big-endian 16-bit samples to 8 bits.
-void narrow(const std::vector<std::uint8_t>& wide, std::vector<std::uint8_t>& out, bool scale) {
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const std::uint8_t high = wide[i * 2];
-    out[i] = scale ? high : high != 0 ? 255 : wide[i * 2 + 1];
-  }
-}
-
 }  // namespace
 
 Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& options) {
@@ -155,16 +150,17 @@ Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& opt
 
   Image image(static_cast<int>(decoder.width()), static_cast<int>(decoder.height()),
               decoder.channels());
-  std::vector<std::uint8_t> wide;  // [height, width, 2]
-  if (decoder.grey16()) wide.resize(image.pixels.size() * 2);
-  std::uint8_t* target = wide.empty() ? image.pixels.data() : wide.data();
+  std::vector<std::uint16_t> wide;  // [height, width]
+  if (decoder.grey16()) wide.resize(image.pixels.size());
+  std::uint8_t* target =
+      wide.empty() ? image.pixels.data() : reinterpret_cast<std::uint8_t*>(wide.data());
   const std::size_t row_bytes = decoder.row_bytes();
   RESNET_CHECK(row_bytes ==
                decoder.width() * std::size_t(decoder.channels()) * (wide.empty() ? 1 : 2));
   std::vector<png_bytep> rows(decoder.height());
   for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = target + y * row_bytes;
   if (!decoder.read_pixels(rows.data())) damaged();
-  if (!wide.empty()) narrow(wide, image.pixels, options.scale_grey16);
+  if (!wide.empty()) image.clipped = narrow(wide, options.scale_16bit, image.pixels);
   image.orientation = decoder.orientation();
   return image;
 }

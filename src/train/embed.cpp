@@ -68,6 +68,8 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
     }
   }
   result.skipped = loader.bad_pictures();
+  bool noted = false;
+  note_oddities(model, o, loader, noted);
   if (result.names.empty()) {
     fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
          data->size(), result.skipped.front().name, result.skipped.front().reason);

@@ -237,6 +237,27 @@ std::vector<BadPicture> ViewEvaluator::bad_pictures() const {
   return list;
 }
 
+std::string ViewEvaluator::bad_reason(std::int64_t index) const {
+  for (const auto& scale : scales_) {
+    if (std::string reason = scale->loader.bad_reason(index); !reason.empty()) return reason;
+  }
+  return {};
+}
+
+const Loader& ViewEvaluator::loader() const { return scales_.front()->loader; }
+
+void note_oddities(const ModelFile& model, const EvalOptions& options, const Loader& loader,
+                   bool& difference_noted) {
+  if (!options.note) return;
+  const auto tell = [&](const std::string& note) {
+    if (!note.empty()) options.note(note);
+    return !note.empty();
+  };
+  tell(to_note(loader.clipped()));
+  if (difference_noted || !options.scales.empty()) return;  // other sides of the input: no profile
+  difference_noted = tell(difference_note(model.training_pictures, profile_of(loader.traits())));
+}
+
 namespace {
 
 void report_answers(const ViewEvaluator& evaluator,
@@ -255,7 +276,7 @@ void report_answers(const ViewEvaluator& evaluator,
 }  // namespace
 
 EvalResult Predictor::evaluate(const DatasetPtr& data) {
-  auto& [model, options, programs] = *impl_;
+  auto& [model, options, programs, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no pictures to evaluate on");
   }
@@ -279,6 +300,7 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) {
   }
   EvalResult result = result_of(metrics, data->class_names(), start);
   result.skipped = evaluator.bad_pictures();
+  note_oddities(model, options, evaluator.loader(), difference_noted);
   if (result.images == 0) {
     fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
          data->size(), result.skipped.front().name, result.skipped.front().reason);

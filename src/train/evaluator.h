@@ -78,7 +78,13 @@ struct Predictor::Impl {
   ModelFile model;
   EvalOptions options;
   ModelPrograms programs;
+  bool difference_noted = false;
 };
+
+/// Calls `options.note` with what is odd about the pictures that `loader` loaded: that they were
+/// clipped, and, if `difference_noted` is not set yet, that they differ from those of training.
+void note_oddities(const ModelFile& model, const EvalOptions& options, const Loader& loader,
+                   bool& difference_noted);
 
 /// A model's answers to all pictures of a data set, in order, over all views and scales.
 class ViewEvaluator {
@@ -99,6 +105,10 @@ class ViewEvaluator {
   /// averaged probabilities, in f64. The softmax of either are the probabilities.
   const Tensor& logits() const { return logits_; }
   std::vector<BadPicture> bad_pictures() const;
+  /// Why a picture cannot be read; "" if it can.
+  std::string bad_reason(std::int64_t index) const;
+  /// Of the first scale.
+  const Loader& loader() const;
 
  private:
   struct Scale;

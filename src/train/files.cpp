@@ -1,20 +1,95 @@
 #include "train/files.h"
 
+#include <utility>
+
 #include "core/check.h"
+#include "core/file.h"
 #include "data/datasets.h"
+#include "formats/picture.h"
 
 namespace resnet {
+namespace {
 
-DatasetPtr picture_files(const std::vector<std::filesystem::path>& paths) {
-  std::vector<LabelledFile> files;
-  for (const auto& path : paths) {
-    const auto found = list_pictures(path);
-    if (found.empty()) {
-      fail(ErrorCode::kNotFound, "{}: there are no pictures in this folder", path.string());
+namespace fs = std::filesystem;
+
+struct Entry {
+  std::string name;
+  std::optional<std::vector<std::byte>> bytes = {};  // else the file of that name
+  ErrorCode code = ErrorCode::kBadData;
+  std::string error = {};  // it cannot be read
+};
+
+class PictureFiles final : public Dataset {
+ public:
+  explicit PictureFiles(std::vector<Entry> entries) : entries_(std::move(entries)) {}
+  std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int label(std::int64_t /*i*/) const override { return 0; }
+  std::string name(std::int64_t i) const override { return at(i).name; }
+  void read(std::int64_t i, Image& out) const override { read_part(i, {}, out); }
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
+    const Entry& e = at(i);
+    if (!e.error.empty()) throw Error(e.code, e.error);
+    const auto decode = [&](std::span<const std::byte> bytes) {
+      out = decode_picture(bytes, e.name, ColorMode::kRgb, decoding_of(options));
+    };
+    if (e.bytes) {
+      decode(*e.bytes);
+    } else {
+      decode(read_file(e.name, kMaxPictureFile));
     }
-    for (const auto& file : found) files.push_back({file.string()});
   }
-  return make_folder_dataset({}, std::move(files), {"picture"});
+
+ private:
+  const Entry& at(std::int64_t i) const { return entries_.at(static_cast<std::size_t>(i)); }
+  std::vector<Entry> entries_;
+  std::vector<std::string> class_names_ = {"picture"};
+};
+
+bool is_pipe(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_fifo(path, ignored) || fs::is_socket(path, ignored);
+}
+
+void add_path(const fs::path& path, std::vector<Entry>& entries) {
+  std::vector<Entry> unlisted;
+  const auto found = list_pictures(path, [&](const fs::path& folder, const std::string& why) {
+    unlisted.push_back(
+        {.name = folder.string(),
+         .code = ErrorCode::kIo,
+         .error = fmt::format("cannot list the folder {}: {}", folder.string(), why)});
+  });
+  if (found.empty() && unlisted.empty()) {
+    fail(ErrorCode::kNotFound, "{}: there are no pictures in this folder", path.string());
+  }
+  for (const fs::path& file : found) {
+    Entry entry{.name = file.string()};
+    if (is_pipe(file)) entry.bytes = read_file(file, kMaxPictureFile);
+    entries.push_back(std::move(entry));
+  }
+  for (Entry& entry : unlisted) entries.push_back(std::move(entry));
+}
+
+}  // namespace
+
+DatasetPtr picture_files(const std::vector<fs::path>& paths, std::vector<PictureBytes> given) {
+  const bool alone = paths.size() + given.size() == 1;
+  std::vector<Entry> entries;
+  for (const fs::path& path : paths) {
+    try {
+      add_path(path, entries);
+    } catch (const Error& error) {
+      if (alone) throw;
+      entries.push_back({.name = path.string(), .code = error.code(), .error = error.what()});
+    }
+  }
+  for (PictureBytes& picture : given) {
+    entries.push_back({.name = std::move(picture.name), .bytes = std::move(picture.bytes)});
+  }
+  if (entries.size() == 1 && alone && !entries.front().error.empty()) {
+    throw Error(entries.front().code, entries.front().error);
+  }
+  return std::make_shared<PictureFiles>(std::move(entries));
 }
 
 }  // namespace resnet

@@ -162,6 +162,8 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
     }
   }
   result.skipped = loader.bad_pictures();
+  const std::string clipped = to_note(loader.clipped());
+  if (!clipped.empty() && observer.warning) observer.warning(clipped);
   suggest_rates(result);
   return result;
 }

@@ -76,6 +76,12 @@ inline Shortcut parse_enum<Shortcut>(std::string_view name) {
   return parse_shortcut(name);
 }
 
+inline std::string_view enum_name(Scale16Bit value) { return name_of(value); }
+template <>
+inline Scale16Bit parse_enum<Scale16Bit>(std::string_view name) {
+  return parse_scale_16bit(name);
+}
+
 inline std::string_view enum_name(Interpolation value) { return name_of(value); }
 template <>
 inline Interpolation parse_enum<Interpolation>(std::string_view name) {

@@ -151,6 +151,7 @@ void fields(V& v, TrainOptions& o) {
   v("mean", o.mean);
   v("std", o.std);
   v("interpolation", o.interpolation);
+  v("scale_16bit", o.scale_16bit);
   v("val_flip", o.val_flip);
   v("val_shift", o.val_shift);
   v("max_bad_fraction", o.max_bad_fraction);

@@ -65,9 +65,13 @@ Tensor Predictor::logits(const Tensor& images) {
 
 std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::path>& paths, int top,
                                            const std::function<void(const Prediction&)>& each) {
-  auto& [model, options, programs] = *impl_;
-  const DatasetPtr data = picture_files(paths);
-  if (data->size() == 0) return {};
+  return predict(picture_files(paths), top, each);
+}
+
+std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
+                                           const std::function<void(const Prediction&)>& each) {
+  auto& [model, options, programs, difference_noted] = *impl_;
+  if (data == nullptr || data->size() == 0) return {};
 
   // Each unreadable one is reported in its place.
   ViewEvaluator evaluator(programs, data, options, /*max_bad_fraction=*/1);
@@ -80,9 +84,7 @@ std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::pa
       if (evaluator.labels()[row] >= 0) {
         prediction.classes = best_classes(softmax(evaluator.logits(), row), top, model.class_names);
       } else {
-        for (const BadPicture& bad : evaluator.bad_pictures()) {
-          if (bad.index == index) prediction.error = bad.reason;
-        }
+        prediction.error = evaluator.bad_reason(index);
       }
       if (each) each(prediction);
       predictions.push_back(std::move(prediction));
@@ -95,6 +97,7 @@ std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::pa
            data->size());
     }
   }
+  note_oddities(model, options, evaluator.loader(), difference_noted);
   return predictions;
 }
 

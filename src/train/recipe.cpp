@@ -73,7 +73,8 @@ void measure(TrainOptions& o, const DatasetPtr& train) {
   std::vector<std::int64_t> sample;
   for (std::int64_t i = 0; i < count; ++i) sample.push_back(i * train->size() / count);
   const Statistics s =
-      measure_statistics(*make_subset(train, std::move(sample)), loader_threads(o.loader_threads));
+      measure_statistics(*make_subset(train, std::move(sample)), loader_threads(o.loader_threads),
+                         o.scale_16bit.value_or(Scale16Bit::kClip));
   std::array<float, 3> mean{}, std{};
   for (std::size_t c = 0; c < 3; ++c) {
     mean[c] = static_cast<float>(s.mean[c]);
@@ -135,6 +136,7 @@ Preprocessing preprocessing_of(const TrainOptions& resolved, const Dataset& trai
   prep.mean = resolved.mean.value();
   prep.std = resolved.std.value();
   prep.interpolation = resolved.interpolation.value_or(prep.interpolation);
+  prep.scale_16bit = resolved.scale_16bit.value_or(prep.scale_16bit);
   return prep;
 }
 
@@ -233,6 +235,7 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
         o.schedule.kind == Schedule::kOneCycle ? 0 : std::min(1.0, 0.1 * o.epochs);
   }
   if (!o.interpolation) o.interpolation = Interpolation::kBilinear;
+  if (!o.scale_16bit) o.scale_16bit = Scale16Bit::kClip;
   if (!o.label_smoothing) o.label_smoothing = 0;
   if (!o.augmentation) {
     const char* preset = is_galaxies(o.data.source) ? "galaxy" : small ? "cifar" : "imagenet";

@@ -64,6 +64,7 @@ class Trainer {
   [[noreturn]] void fail_non_finite(std::string_view what);
   void report_step(double lr, double loss);
   void report_skipped();
+  void measure_pictures();
   bool stop_requested() const { return observer_.stop != nullptr && observer_.stop->load(); }
   double lr_of(std::int64_t step) const {
     return learning_rate(o_.schedule, *o_.optimizer.lr, step, steps_per_epoch_, o_.epochs);
@@ -102,6 +103,8 @@ class Trainer {
   std::int64_t total_images_ = 0;
   double training_seconds_ = 0;
   std::size_t reported_skipped_ = 0;
+  PictureProfile profile_;
+  bool clipping_reported_ = false;
 };
 
 LoaderOptions val_loading(const TrainOptions& o, const Dataset& val) {
@@ -295,6 +298,7 @@ TrainResult Trainer::run() {
   folder_->write_config(kept_);
   folder_->begin_metrics(state_.epoch);
   if (observer_.started) observer_.started(describe());
+  measure_pictures();
 
   TrainResult result;
   const auto patience_over = [&] {
@@ -408,7 +412,21 @@ void Trainer::report_step(double lr, double loss) {
   observer_.progress(p);
 }
 
+// What the model file says of its training pictures. Those that are clipped are better known now
+// than after an epoch.
+void Trainer::measure_pictures() {
+  ClippedPictures clipped;
+  profile_ = measure_profile(data_.train, prep_, loader_threads(o_.loader_threads), &clipped);
+  clipping_reported_ = clipped.count > 0;
+  if (clipping_reported_ && observer_.warning) observer_.warning(to_note(clipped));
+}
+
 void Trainer::report_skipped() {
+  if (!clipping_reported_) {  // none in the sample
+    const ClippedPictures clipped = train_loader().clipped();
+    clipping_reported_ = clipped.count > 0;
+    if (clipping_reported_ && observer_.warning) observer_.warning(to_note(clipped));
+  }
   const std::vector<BadPicture> skipped = train_loader().bad_pictures();
   if (skipped.size() == reported_skipped_) return;
   reported_skipped_ = skipped.size();
@@ -529,6 +547,7 @@ void Trainer::save_best() {
   model.config = o_.model;
   model.class_names = data_.train->class_names();
   model.preprocessing = prep_;
+  model.training_pictures = profile_;
   model.provenance = {{"data", data_.description},
                       {"epochs", std::to_string(state_.epoch)},
                       {"top1", fmt::format("{:.6g}", state_.best.top1)},

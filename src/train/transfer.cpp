@@ -135,6 +135,7 @@ TrainOptions adopt(TrainOptions o, const ModelFile& weights) {
   }
   if (ours.image_size == 0) ours.image_size = theirs.image_size;
   if (!o.interpolation) o.interpolation = weights.preprocessing.interpolation;
+  if (!o.scale_16bit) o.scale_16bit = weights.preprocessing.scale_16bit;
   return o;
 }
 

@@ -138,7 +138,7 @@ TEST(Preprocess, DefaultsFollowTheData) {
   Preprocessing s = default_preprocessing(*small);
   EXPECT_EQ(s.width, 32);
   EXPECT_EQ(s.height, 28);
-  EXPECT_EQ(s.resize, 0);
+  EXPECT_EQ(s.resize, 28);  // nothing is to be done for pictures of their size
   s = default_preprocessing(*small, 128);
   EXPECT_EQ(s.width, 128);
   EXPECT_EQ(s.resize, 146);  // 128 · 256 / 224

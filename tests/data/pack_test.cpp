@@ -127,16 +127,14 @@ TEST(Pack, PartsOfRawPictures) {
     for (const Rect& part : {Rect{3, 2, 11, 7}, Rect{0, 5, whole.width, 9},
                              Rect{whole.width - 1, whole.height - 1, 1, 1}}) {
       Image image;
-      data->read_part(
-          i, 0, [&](int, int, int) { return part; }, image);
+      data->read_part(i, {.pick = [&](int, int, int) { return part; }}, image);
       EXPECT_EQ(image.width, part.width);
       EXPECT_EQ(image.pixels, part_of_picture(whole, part).pixels);
     }
     Image image;
     for (const Rect& outside :
          {Rect{0, 0, whole.width + 1, 1}, Rect{-1, 0, 2, 2}, Rect{0, whole.height - 1, 3, 2}}) {
-      EXPECT_THROW(data->read_part(
-                       i, 0, [&](int, int, int) { return outside; }, image),
+      EXPECT_THROW(data->read_part(i, {.pick = [&](int, int, int) { return outside; }}, image),
                    Error);
     }
   }
@@ -167,12 +165,7 @@ TEST(Pack, AsJpeg) {
     EXPECT_LT(difference / static_cast<double>(own.pixels.size()), 12);
     EXPECT_GT(difference, 0);
     Image part;
-    data->read_part(
-        i, 0,
-        [](int, int, int) {
-          return Rect{9, 4, 20, 30};
-        },
-        part);
+    data->read_part(i, {.pick = [](int, int, int) { return Rect{9, 4, 20, 30}; }}, part);
     EXPECT_EQ(part.pixels, part_of_picture(image, {9, 4, 20, 30}).pixels);
   }
 }

@@ -65,9 +65,9 @@ class Failing final : public Dataset {
     before_(i);
     base_->read(i, out);
   }
-  void read_part(std::int64_t i, int shorter, const PartPicker& pick, Image& out) const override {
-    before_(shorter > 0 ? -shorter : i);
-    base_->read_part(i, 0, pick, out);
+  void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
+    before_(options.shorter > 0 ? -options.shorter : i);
+    base_->read_part(i, {.pick = options.pick}, out);
   }
   PictureSize picture_size() const override { return base_->picture_size(); }
 

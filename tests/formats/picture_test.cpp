@@ -288,7 +288,7 @@ TEST(Picture, BrokenExifIsIgnored) {
 
 TEST(Picture, Grey16KeepsItsHighByteOnRequest) {
   PictureOptions options;
-  options.scale_grey16 = true;
+  options.scale_16bit = Scale16Bit::kHighByte;
   const Image clipped = decode(file_of("grey_16.png"), ColorMode::kGrey);
   const Image scaled = decode(file_of("grey_16.png"), ColorMode::kGrey, options);
   EXPECT_GT(std::count(clipped.pixels.begin(), clipped.pixels.end(), 255), 70);
