@@ -86,11 +86,16 @@ DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices);
 DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
                         std::vector<std::string> class_names);
 
+/// Of classes that are known by name: by bytes, as Python's `sorted` and torchvision's ImageFolder
+/// (0, 1, 10, 2), or with numbers by their value (0, 1, 2, 10).
+enum class ClassOrder : std::uint8_t { kSorted, kNatural };
+
 /// Where the data is, and how to divide it.
 struct DataSpec {
   /// One of
   ///  - a folder with one folder of pictures a class, or with `train/` and `val/` (or `test/`) that
-  ///    each have those; class folders may be nested deeper, all that lies below counts;
+  ///    each have those, also as `Training/`, `valid/`, `eval/`, …; class folders may be nested
+  ///    deeper, all that lies below counts, and symbolic links are followed;
   ///  - CIFAR-10 or CIFAR-100 in binary form: the folder, the .tar or the .tar.gz;
   ///  - a folder of IDX files (MNIST's layout), plain or .gz;
   ///  - a .csv or .tsv of the columns path, label and, if wanted, split (train, val, test), in that
@@ -113,6 +118,11 @@ struct DataSpec {
   std::filesystem::path cache = {};      ///< Where that is kept; empty: `cache_folder()`.
   /// Training pictures of each class to use, chosen by `seed`; 0: all. The val part is not touched.
   int per_class = 0;
+  /// Of folders, tables and shards whose labels are names. Labels that are numbers by the format
+  /// (shards of numbers, .npz, HDF5, IDX) stay the index of their class.
+  ClassOrder class_order = ClassOrder::kSorted;
+  /// Told in one line each what a user may not expect: a folder that was left out, and why.
+  std::function<void(const std::string&)> note = {};
 };
 
 /// A public data set that is known by name.
@@ -143,6 +153,7 @@ struct DataSplits {
   DatasetPtr val;
   std::string description;  ///< "CIFAR-10: 50000 training and 10000 test pictures of 10 classes"
   bool split_here = false;  ///< `val` was held out of one folder by `val_fraction` and `seed`.
+  bool numbered = false;    ///< Labels are numbers, and classes are called by them.
 };
 
 /// Finds out what the source is and opens both parts: `val` is its validation part, or its test
@@ -154,7 +165,9 @@ DataSplits open_data(const DataSpec& spec);
 
 /// The pictures on which to judge a model with these classes: the test part of the source, else its
 /// val part, else all of it. Labels are matched to `class_names` by name; a class that the
-/// model does not know is `kBadData`, one without pictures here is fine.
+/// model does not know is `kBadData`, one without pictures here is fine. Where a model has no names
+/// ("class 0", "class 1", …) and the data has as many classes, they are matched by index, in the
+/// order of ImageFolder; another number of classes is `kBadData`.
 DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names);
 
 /// Told of a folder below that cannot be listed, and why.
@@ -162,6 +175,7 @@ using Unlisted = std::function<void(const std::filesystem::path& folder, const s
 
 /// The pictures below a folder by their file names, sorted; or the path itself when it is a file.
 /// Without `unlisted`, a folder that cannot be listed is `kIo`.
+/// Symbolic links are followed, each folder once; those that lead nowhere are listed, too.
 /// Throws `kNotFound` when there is no such path. Formats that are pictures but cannot be decoded
 /// here (GIF, BMP, TIFF) are listed, so that they are reported and not silently missing.
 std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& path,

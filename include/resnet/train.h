@@ -210,6 +210,8 @@ std::string_view name_of(ClassWeighting weighting);  ///< "none", "balanced", "g
 /// These throw kInvalidArgument with the nearest name.
 Optimizer parse_optimizer(std::string_view name);
 Schedule parse_schedule(std::string_view name);
+/// "sorted", "natural".
+ClassOrder parse_class_order(std::string_view name);
 
 /// The options as a JSON object: config.json. What is unset is left out; `resume` and
 /// `overwrite` always are.

@@ -116,6 +116,7 @@ int run(Flags& f) {
     e = embed(model, pictures_of(f, skipped), options);
   } else {
     f.data.image_size = model.preprocessing.height;
+    fetch_data(f.data, line);
     const DataSplits data = open_data(f.data);
     const DatasetPtr part = f.part == "train" ? data.train : data.val;
     e = embed(model, part, f.options);

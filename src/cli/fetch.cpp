@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <set>
 
 #include "cli/command.h"
 #include "core/check.h"
@@ -47,7 +49,10 @@ void apply(const DataFetchFlags& flags, DataSpec& spec) {
   spec.cache = flags.cache;
 }
 
-void fetch_data(const DataSpec& spec, ProgressLine& line) {
+void fetch_data(DataSpec& spec, ProgressLine& line) {
+  spec.note = [&line, said = std::make_shared<std::set<std::string>>()](const std::string& text) {
+    if (said->insert(text).second) line.print("note: " + text);
+  };
   std::error_code ignored;
   if (!spec.download || std::filesystem::exists(spec.source, ignored) ||
       std::ranges::find(known_data(), spec.source, &KnownData::name) == known_data().end()) {

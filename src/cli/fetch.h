@@ -25,8 +25,9 @@ struct DataFetchFlags {
 void add_data_fetch_flags(CLI::App* command, DataFetchFlags& flags);
 void apply(const DataFetchFlags& flags, DataSpec& spec);
 
-/// Fetches the data, with progress, if it is known by name, not there, and `spec.download`.
-void fetch_data(const DataSpec& spec, ProgressLine& line);
+/// Before data is opened: what is to be said of it goes to `line`, each once, and it is fetched,
+/// with progress, if it is known by name, not there, and `spec.download`.
+void fetch_data(DataSpec& spec, ProgressLine& line);
 
 /// Fetches published weights by name, with progress, unless they are there; a path is left alone.
 void fetch_weights(const std::string& name, ProgressLine& line, const std::filesystem::path& cache);

@@ -66,6 +66,12 @@ void add_data_flags(CLI::App* app, Flags& f) {
   flag<double>(app, f, "--val-fraction", "Share held out for validation if the data has no val/",
                [](TrainOptions& o, double v) { o.data.val_fraction = v; })
       ->group(group);
+  flag<std::string>(
+      app, f, "--class-order",
+      "Of classes known by name: sorted, as ImageFolder (0, 1, 10, 2), or natural "
+      "(0, 1, 2, 10); default: sorted",
+      [](TrainOptions& o, const std::string& v) { o.data.class_order = parse_class_order(v); })
+      ->group(group);
   flag<std::int64_t>(app, f, "--shuffle-buffer",
                      "Of data in shards: pictures among which the next one is drawn; 0: all",
                      [](TrainOptions& o, std::int64_t v) { o.data.shuffle_buffer = v; })
@@ -540,7 +546,7 @@ nlohmann::json to_json_object(const TrainResult& r, const std::filesystem::path&
 }
 
 int run(const Flags& flags) {
-  const TrainOptions options = options_of(flags);
+  TrainOptions options = options_of(flags);
   catch_signals();
   ProgressLine line;
   fetch_data(options.data, line);

@@ -50,6 +50,13 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
   }
 }
 
+/// Where a link that leads nowhere points; empty for what is none.
+std::string broken_link(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  return error ? std::string() : target.string();
+}
+
 struct OpenFile {
   FileDescriptor descriptor;
   std::uint64_t size;  // 0 of a pipe
@@ -61,8 +68,14 @@ enum class Pipes : std::uint8_t { kRefused, kTaken };
 OpenFile open_for_reading(const std::filesystem::path& path, Pipes pipes) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) {
-    if (errno == ENOENT) fail(ErrorCode::kNotFound, "{}: no such file", path.string());
-    fail_io("open", path, errno);
+    const int error = errno;
+    if (error == ENOENT || error == ELOOP) {
+      const std::string target = broken_link(path);
+      if (target.empty()) fail(ErrorCode::kNotFound, "{}: no such file", path.string());
+      fail(ErrorCode::kNotFound, "{}: a link to {}, which {}; mend or remove it", path.string(),
+           target, error == ENOENT ? "is not there" : "leads in a circle");
+    }
+    fail_io("open", path, error);
   }
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) fail_io("read", path, errno);

@@ -10,8 +10,10 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/random.h"
+#include "data/class_names.h"
 #include "data/galaxies.h"
 #include "data/resample.h"
+#include "data/sources.h"
 #include "formats/picture.h"
 
 namespace resnet {
@@ -303,16 +305,41 @@ DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& cla
                          const std::string& where) {
   const auto& own = dataset->class_names();
   if (own == class_names) return dataset;
+  std::vector<int> labels = positions_of(own, class_names);
+  if (const auto lost = std::ranges::find(labels, -1); lost != labels.end()) {
+    fail(ErrorCode::kBadData,
+         "{}: class \"{}\" is not one of the model's {} classes ({}); rename or remove it", where,
+         own[static_cast<std::size_t>(lost - labels.begin())], class_names.size(),
+         class_names.empty() ? "none" : class_names.front() + " … " + class_names.back());
+  }
+  return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
+}
+
+DatasetPtr match_by_index(DatasetPtr dataset, const std::vector<std::string>& class_names,
+                          const std::string& where, bool numbered,
+                          const std::function<void(const std::string&)>& note) {
+  const auto& own = dataset->class_names();
+  const auto count = static_cast<std::int64_t>(class_names.size());
   std::vector<int> labels;
-  for (const std::string& name : own) {
-    const auto found = std::find(class_names.begin(), class_names.end(), name);
-    if (found == class_names.end()) {
-      fail(ErrorCode::kBadData,
-           "{}: class \"{}\" is not one of the model's {} classes ({}); rename or remove it", where,
-           name, class_names.size(),
-           class_names.empty() ? "none" : class_names.front() + " … " + class_names.back());
-    }
-    labels.push_back(static_cast<int>(found - class_names.begin()));
+  for (std::size_t c = 0; c < own.size(); ++c) {
+    const std::int64_t index = numbered ? whole_number(own[c]) : static_cast<std::int64_t>(c);
+    labels.push_back(index < count ? static_cast<int>(index) : -1);
+  }
+  const bool fits = std::ranges::find(labels, -1) == labels.end();
+  if (!fits || (!numbered && own.size() != class_names.size())) {
+    fail(ErrorCode::kBadData,
+         "{}: {} classes ({} … {}), but the model has {} without names, so that they can only be "
+         "matched by index; expected as many; name the model's with resnet import … --classes "
+         "names.txt",
+         where, own.size(), own.front(), own.back(), class_names.size());
+  }
+  if (note) {
+    note(
+        fmt::format("the model's {} classes have no names; those of {} are taken by {}: {} is {}, "
+                    "{} is {}",
+                    class_names.size(), where, numbered ? "their number" : "index", own.front(),
+                    class_names[static_cast<std::size_t>(labels.front())], own.back(),
+                    class_names[static_cast<std::size_t>(labels.back())]));
   }
   return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
 }

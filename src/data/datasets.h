@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -37,10 +38,15 @@ struct LabelledFile {
 DatasetPtr make_folder_dataset(std::filesystem::path root, std::vector<LabelledFile> files,
                                std::vector<std::string> class_names);
 
-/// The same pictures under the classes of a model, matched by name; a class that the model does not
-/// know is `kBadData`. `where` is for the message.
+/// The same pictures under the classes of a model, matched by name (names that look the same are
+/// the same); a class that the model does not know is `kBadData`. `where` is for the message.
 DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& class_names,
                          const std::string& where);
+/// The same for a model whose classes have no names: by index, or by the number that labels are
+/// where they are `numbered`. Anything else than as many classes is `kBadData`. Says so to `note`.
+DatasetPtr match_by_index(DatasetPtr dataset, const std::vector<std::string>& class_names,
+                          const std::string& where, bool numbered,
+                          const std::function<void(const std::string&)>& note);
 
 /// The indices of each class divided by `fraction`, at random but for `seed`, each part in order.
 /// A class of one picture stays in training.

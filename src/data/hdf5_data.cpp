@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "data/class_names.h"
 #include "data/datasets.h"
 #include "data/resample.h"
 #include "data/sources.h"
@@ -175,6 +176,7 @@ Opened open_hdf5(const std::filesystem::path& path) {
                         shape[1] == 256 && shape[2] == 256;
   auto names = galaxy10 ? galaxy10_names() : numbered_classes(path.parent_path(), highest);
   Opened opened;
+  opened.numbered = are_numbers(names);
   opened.train =
       std::make_shared<Hdf5Data>(std::move(file), pictures, std::move(numbers), std::move(names));
   opened.title = galaxy10 ? "Galaxy10 DECaLS" : path.filename().string();

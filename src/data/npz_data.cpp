@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "data/class_names.h"
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/npz.h"
@@ -20,6 +21,20 @@ using Arrays = std::map<std::string, Tensor>;
 const Tensor* find(const Arrays& arrays, const std::string& name) {
   const auto it = arrays.find(name);
   return it == arrays.end() ? nullptr : &it->second;
+}
+
+/// "val_images" for "Valid_images" and the like; empty for other arrays.
+std::string medmnist_name(std::string_view name) {
+  for (const std::string_view what : {"_images", "_labels"}) {
+    if (!name.ends_with(what)) continue;
+    switch (part_named(name.substr(0, name.size() - what.size())).part) {
+      case Part::kTrain: return fmt::format("train{}", what);
+      case Part::kVal: return fmt::format("val{}", what);
+      case Part::kTest: return fmt::format("test{}", what);
+      case Part::kNone: break;
+    }
+  }
+  return {};
 }
 
 /// u8 [n, h, w, c]
@@ -78,12 +93,24 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
   const std::string unwanted = purpose == Purpose::kTrain ? "test_" : "val_";
   const std::string fallback = purpose == Purpose::kTrain ? "val_" : "test_";
   bool has_fallback = false;
+  std::map<std::string, std::string> written;  // by MedMNIST's name: "valid_images"
   Arrays arrays = read_npz(path, [&](const std::string& name) {
-    has_fallback = has_fallback || name.starts_with(fallback);
-    return std::any_of(parts.begin(), parts.end(), [&](const std::string& part) {
-      return name == part + "_images" || name == part + "_labels";
-    });
+    const std::string known = medmnist_name(name);
+    if (known.empty()) return false;
+    const auto [it, added] = written.emplace(known, name);
+    if (!added && it->second != name) {
+      fail(ErrorCode::kBadData, "{}: {} and {} are the same part; expected one of them",
+           path.string(), it->second, name);
+    }
+    has_fallback = has_fallback || known.starts_with(fallback);
+    return true;
   });
+  for (const auto& [known, name] : written) {
+    if (known == name) continue;
+    auto node = arrays.extract(name);
+    node.key() = known;
+    arrays.insert(std::move(node));
+  }
   if (has_fallback) {
     std::erase_if(arrays, [&](const auto& entry) { return entry.first.starts_with(unwanted); });
   }
@@ -125,6 +152,7 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
   opened.val = dataset("val");
   opened.test = dataset("test");
   opened.title = path.stem().string();
+  opened.numbered = are_numbers(names);
   return opened;
 }
 

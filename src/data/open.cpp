@@ -8,9 +8,11 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/text.h"
+#include "data/class_names.h"
 #include "data/datasets.h"
+#include "data/folder.h"
 #include "data/galaxies.h"
-#include "data/imagenet.h"
 #include "data/known_data.h"
 #include "data/sources.h"
 #include "formats/cifar.h"
@@ -98,6 +100,7 @@ Opened open_idx(const fs::path& folder, std::vector<std::string> names) {
   for (const auto* labels : {&idx.train.labels, &idx.test.labels}) {
     for (const std::int32_t label : *labels) highest = std::max(highest, label);
   }
+  const bool numbered = names.empty();
   for (auto n = static_cast<std::int32_t>(names.size()); n <= highest; ++n) {
     names.push_back(std::to_string(n));
   }
@@ -111,150 +114,7 @@ Opened open_idx(const fs::path& folder, std::vector<std::string> names) {
   opened.train = dataset("train", idx.train);
   opened.test = dataset("test", idx.test);
   opened.title = "IDX files";
-  return opened;
-}
-
-// ----------------------------------------------------------------------------------------- folders
-
-bool hidden(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.starts_with('.') || name == "__MACOSX";
-}
-
-template <class Iterator, class Visit>
-void for_each_entry(const fs::path& folder, Visit visit, const Unlisted& unlisted = {}) {
-  std::error_code error;
-  Iterator it(folder, error);
-  for (; !error && it != Iterator(); it.increment(error)) {
-    if (!visit(it)) break;
-  }
-  if (error && unlisted) {
-    unlisted(folder, error.message());
-  } else if (error) {
-    fail(ErrorCode::kIo, "cannot list the folder {}: {}", folder.string(), error.message());
-  }
-}
-
-std::vector<std::string> class_folders(const fs::path& root) {
-  std::vector<std::string> names;
-  for_each_entry<fs::directory_iterator>(root, [&](const auto& it) {
-    std::error_code ignored;
-    if (it->is_directory(ignored) && !hidden(it->path())) {
-      names.push_back(it->path().filename().string());
-    }
-    return true;
-  });
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-/// Pictures below a folder, sorted, relative to it.
-std::vector<std::string> pictures_below(const fs::path& folder, const Unlisted& unlisted = {}) {
-  std::vector<std::string> files;
-  std::vector<fs::path> folders = {folder};
-  while (!folders.empty()) {
-    const fs::path here = std::move(folders.back());
-    folders.pop_back();
-    for_each_entry<fs::directory_iterator>(
-        here,
-        [&](auto& it) {
-          std::error_code ignored;
-          if (hidden(it->path())) return true;
-          if (is_picture_path(it->path()) && it->is_regular_file(ignored)) {
-            files.push_back(it->path().lexically_relative(folder).string());
-          } else if (it->is_directory(ignored) && !it->is_symlink(ignored)) {
-            folders.push_back(it->path());
-          }
-          return true;
-        },
-        unlisted);
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-DatasetPtr scan_folder(const fs::path& root, const std::vector<std::string>& names) {
-  std::vector<LabelledFile> files;
-  for (std::size_t c = 0; c < names.size(); ++c) {
-    for (const std::string& file : pictures_below(root / names[c])) {
-      files.push_back({(fs::path(names[c]) / file).string(), static_cast<int>(c)});
-    }
-  }
-  return make_folder_dataset(root, std::move(files), readable_class_names(names));
-}
-
-void require_classes(const fs::path& root, const std::vector<std::string>& names) {
-  constexpr std::string_view kExpected =
-      "expected one folder of pictures for each class, e.g. cat/1.jpg dog/1.jpg";
-  if (!names.empty()) return;
-  const std::size_t loose = pictures_below(root).size();
-  if (loose > 0) {
-    fail(ErrorCode::kBadData, "{}: {} pictures but no class folders; {}", root.string(), loose,
-         kExpected);
-  }
-  fail(ErrorCode::kBadData, "{}: no class folders and no pictures in it; {}", root.string(),
-       kExpected);
-}
-
-/// Training pictures: at least two classes, each with pictures.
-DatasetPtr open_train_folder(const fs::path& root) {
-  const auto names = class_folders(root);
-  require_classes(root, names);
-  if (names.size() == 1) {
-    const bool wrapped = class_folders(root / names[0]).size() > 1;
-    fail(ErrorCode::kBadData, "{}: only one class (\"{}\"); expected at least two class folders{}",
-         root.string(), names[0],
-         wrapped ? fmt::format("; did you mean {}?", (root / names[0]).string()) : "");
-  }
-  DatasetPtr dataset = scan_folder(root, names);
-  std::vector<std::int64_t> counts(names.size());
-  for (std::int64_t i = 0; i < dataset->size(); ++i) {
-    ++counts[static_cast<std::size_t>(dataset->label(i))];
-  }
-  for (std::size_t c = 0; c < names.size(); ++c) {
-    if (counts[c] == 0) {
-      fail(ErrorCode::kBadData,
-           "{}: no pictures in this class folder; add some, or remove the folder",
-           (root / names[c]).string());
-    }
-  }
-  return dataset;
-}
-
-/// Pictures to be judged: any classes that have some.
-DatasetPtr open_test_folder(const fs::path& root) {
-  const auto folders = class_folders(root);
-  require_classes(root, folders);
-  std::vector<std::string> names;
-  for (const std::string& name : folders) {
-    if (!pictures_below(root / name).empty()) names.push_back(name);
-  }
-  if (names.empty()) {
-    fail(ErrorCode::kBadData, "{}: no pictures in its {} class folders", root.string(),
-         folders.size());
-  }
-  return scan_folder(root, names);
-}
-
-Opened open_folder(const fs::path& root, Purpose purpose) {
-  Opened opened;
-  opened.title =
-      root.filename().empty() ? root.parent_path().filename().string() : root.filename().string();
-  std::vector<const char*> judged = {"val", "valid", "validation", "test"};
-  if (purpose == Purpose::kTest) std::rotate(judged.begin(), judged.end() - 1, judged.end());
-  std::error_code ignored;
-  const auto part = std::find_if(judged.begin(), judged.end(), [&](const char* name) {
-    return fs::is_directory(root / name, ignored);
-  });
-  const bool divided = fs::is_directory(root / "train", ignored);
-  const bool training = purpose == Purpose::kTrain;
-  if (part != judged.end() && (divided || !class_folders(root / *part).empty())) {
-    (part_of(*part) == Part::kTest ? opened.test : opened.val) = open_test_folder(root / *part);
-    if (divided && training) opened.train = open_train_folder(root / "train");
-  } else {
-    const fs::path folder = divided ? root / "train" : root;
-    opened.train = training ? open_train_folder(folder) : open_test_folder(folder);
-  }
+  opened.numbered = numbered;
   return opened;
 }
 
@@ -265,23 +125,47 @@ constexpr std::string_view kSources =
     ".tar shards, MedMNIST's .npz, HDF5, a pack of `resnet data pack`, the word \"galaxies\", or a "
     "data set known by name";
 
+/// What a folder of class folders holds besides, which would be data of its own elsewhere.
+void note_archives(const fs::path& root, std::vector<std::string>& notes) {
+  const std::vector<fs::path> tars = tars_in(root);
+  if (!tars.empty()) {
+    notes.push_back(fmt::format(
+        "{}{} left out: the folders beside {} hold the classes", printable(tars.front().string()),
+        tars.size() == 1 ? " is" : fmt::format(" and {} more .tar are", tars.size() - 1),
+        tars.size() == 1 ? "it" : "them"));
+  }
+  if (is_cifar(root) || is_idx_folder(root)) {
+    notes.push_back(
+        fmt::format("the {} files in {} are left out: the folders beside them hold the "
+                    "classes",
+                    is_idx_folder(root) ? "IDX" : "CIFAR", printable(root.string())));
+  }
+}
+
 }  // namespace
 
 Opened open_source(const DataSpec& spec, Purpose purpose) {
   const std::string& source = spec.source;
   if (source == kGalaxies || source.starts_with("galaxies:")) return open_galaxies(spec);
   if (source.find('{') != std::string::npos && is_webdataset(source)) {
-    return open_webdataset(source, purpose);
+    return open_webdataset(source, purpose, spec.class_order);
   }
   const fs::path path = locate_data(spec, kSources);
   // By name before by contents: looking into an archive may take a while.
-  if (is_table(path)) return open_table(path);
+  if (is_table(path)) return open_table(path, spec.class_order);
   if (is_npz(path)) return open_npz(path, purpose);
   if (is_hdf5(path)) return open_hdf5(path);
   if (is_pack(path)) return open_pack(std::make_shared<const ByteSource>(path));
-  if (!is_picture_path(path) && is_cifar(path)) return open_cifar(path);
-  if (is_webdataset(path.string())) return open_webdataset(path.string(), purpose);
   std::error_code ignored;
+  if (fs::is_directory(path, ignored) && has_class_folders(path)) {
+    Opened opened = open_folder(path, purpose, spec.class_order);
+    note_archives(path, opened.notes);
+    return opened;
+  }
+  if (!is_picture_path(path) && is_cifar(path)) return open_cifar(path);
+  if (is_webdataset(path.string())) {
+    return open_webdataset(path.string(), purpose, spec.class_order);
+  }
   if (!fs::is_directory(path, ignored)) {
     fail(ErrorCode::kBadData, "{}: not a data set; {}", source, kSources);
   }
@@ -289,7 +173,12 @@ Opened open_source(const DataSpec& spec, Purpose purpose) {
     const KnownData* known = path == source ? nullptr : find_known_data(source);
     return open_idx(path, known != nullptr ? known->class_names : std::vector<std::string>());
   }
-  return open_folder(path, purpose);
+  return open_folder(path, purpose, spec.class_order);
+}
+
+void tell_notes(const DataSpec& spec, const std::vector<std::string>& notes) {
+  if (!spec.note) return;
+  for (const std::string& note : notes) spec.note(note);
 }
 
 DataSplits open_data(const DataSpec& spec) {
@@ -307,6 +196,7 @@ DataSplits open_data(const DataSpec& spec) {
          spec.image_size);
   }
   const Opened opened = open_source(spec, Purpose::kTrain);
+  tell_notes(spec, opened.notes);
   const DatasetPtr& held_out = opened.val ? opened.val : opened.test;
   const std::string_view held_out_word = opened.val || !opened.test ? "validation" : "test";
   if (!opened.train) {
@@ -329,15 +219,16 @@ DataSplits open_data(const DataSpec& spec) {
 
   DataSplits splits;
   splits.split_here = !held_out;
+  splits.numbered = opened.numbered;
   if (held_out) {
     splits.train = opened.train;
-    for (const std::string& name : held_out->class_names()) {
-      if (std::find(classes.begin(), classes.end(), name) == classes.end()) {
-        fail(ErrorCode::kBadData,
-             "{}: class \"{}\" has {} pictures but no training pictures; add it to train or remove "
-             "it there",
-             spec.source, name, held_out_word);
-      }
+    const std::vector<int> positions = positions_of(held_out->class_names(), classes);
+    if (const auto lost = std::ranges::find(positions, -1); lost != positions.end()) {
+      fail(ErrorCode::kBadData,
+           "{}: class \"{}\" has {} pictures but no training pictures; add it to train or remove "
+           "it there",
+           spec.source, held_out->class_names()[static_cast<std::size_t>(lost - positions.begin())],
+           held_out_word);
     }
     splits.val = match_classes(held_out, classes, spec.source);
   } else {
@@ -363,11 +254,16 @@ DataSplits open_data(const DataSpec& spec) {
 
 DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names) {
   const Opened opened = open_source(spec, Purpose::kTest);
+  tell_notes(spec, opened.notes);
   const DatasetPtr& dataset = opened.test ? opened.test : opened.val ? opened.val : opened.train;
   if (dataset->size() == 0) {
     fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
   }
-  return match_classes(dataset, class_names, spec.source);
+  const std::vector<int> by_name = positions_of(dataset->class_names(), class_names);
+  if (!are_unnamed(class_names) || std::ranges::find(by_name, -1) == by_name.end()) {
+    return match_classes(dataset, class_names, spec.source);
+  }
+  return match_by_index(dataset, class_names, spec.source, opened.numbered, spec.note);
 }
 
 std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) {
@@ -381,7 +277,7 @@ std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlist
   }
   if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
-  for (const std::string& file : pictures_below(path, unlisted)) files.push_back(path / file);
+  for (const std::string& file : pictures_below(path, SIZE_MAX, unlisted)) files.push_back(path / file);
   return files;
 }
 

@@ -434,6 +434,7 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
   check_options(options);
   Opened opened = open_source(spec, Purpose::kTrain);
   if (!opened.test) opened.test = open_source(spec, Purpose::kTest).test;
+  tell_notes(spec, opened.notes);
   const std::array<DatasetPtr*, 3> parts = {&opened.train, &opened.val, &opened.test};
   std::vector<std::string> classes;
   std::int64_t total = 0;

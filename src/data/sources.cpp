@@ -1,26 +1,75 @@
 #include "data/sources.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <set>
 #include <system_error>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace resnet {
+
+namespace {
+
+struct PartWord {
+  std::string_view word;
+  Part part;
+};
+// The more usual first.
+constexpr std::array<PartWord, 10> kPartWords = {{{"train", Part::kTrain},
+                                                  {"training", Part::kTrain},
+                                                  {"val", Part::kVal},
+                                                  {"valid", Part::kVal},
+                                                  {"validation", Part::kVal},
+                                                  {"eval", Part::kVal},
+                                                  {"evaluation", Part::kVal},
+                                                  {"dev", Part::kVal},
+                                                  {"test", Part::kTest},
+                                                  {"testing", Part::kTest}}};
+
+void drop_separators(std::string& name) {
+  while (!name.empty() && std::string_view("_- .").find(name.back()) != std::string_view::npos) {
+    name.pop_back();
+  }
+}
+
+}  // namespace
+
+std::string_view name_of(Part part) {
+  switch (part) {
+    case Part::kTrain: return "training";
+    case Part::kVal: return "validation";
+    case Part::kTest: return "test";
+    case Part::kNone: break;
+  }
+  return "unnamed";
+}
+
+PartName part_named(std::string_view name) {
+  std::string word = lower(name);
+  while (!word.empty() && word.back() >= '0' && word.back() <= '9') word.pop_back();
+  drop_separators(word);
+  if (word.ends_with("set")) {
+    word.resize(word.size() - 3);
+    drop_separators(word);
+  }
+  const auto* found = std::ranges::find(kPartWords, std::string_view(word), &PartWord::word);
+  if (found == kPartWords.end()) return {};
+  return {found->part, static_cast<int>(found - kPartWords.begin())};
+}
 
 Part part_of(std::string_view name) {
   std::string word;
   for (std::size_t i = 0; i <= name.size(); ++i) {
     const auto c = static_cast<unsigned char>(i < name.size() ? name[i] : '\0');
     if (std::isalpha(c) != 0) {
-      word += static_cast<char>(std::tolower(c));
+      word += static_cast<char>(c);
       continue;
     }
-    if (word == "train" || word == "training") return Part::kTrain;
-    if (word == "val" || word == "valid" || word == "validation") return Part::kVal;
-    if (word == "test" || word == "testing") return Part::kTest;
+    if (const Part part = part_named(word).part; part != Part::kNone) return part;
     word.clear();
   }
   return Part::kNone;
@@ -68,18 +117,6 @@ std::vector<std::string> numbered_classes(const std::filesystem::path& folder,
   }
   for (std::int64_t i = 0; i <= highest_label; ++i) names.push_back(std::to_string(i));
   return names;
-}
-
-std::vector<std::string> sorted_classes(std::vector<std::string> labels) {
-  std::sort(labels.begin(), labels.end());
-  labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
-  if (std::all_of(labels.begin(), labels.end(),
-                  [](const std::string& l) { return whole_number(l) >= 0; })) {
-    std::stable_sort(labels.begin(), labels.end(), [](const std::string& a, const std::string& b) {
-      return whole_number(a) < whole_number(b);
-    });
-  }
-  return labels;
 }
 
 }  // namespace resnet

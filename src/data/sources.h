@@ -21,6 +21,8 @@ struct Opened {
   DatasetPtr val;
   DatasetPtr test;
   std::string title;
+  std::vector<std::string> notes = {};  // what a user may not expect
+  bool numbered = false;                // labels are numbers, and classes are called by them
 };
 
 enum class Purpose : std::uint8_t { kTrain, kTest };
@@ -28,10 +30,12 @@ enum class Purpose : std::uint8_t { kTrain, kTest };
 // Files: whether it is one, and opening it.
 
 bool is_webdataset(const std::string& source);  // braces are no path
-Opened open_webdataset(const std::string& source, Purpose purpose);
+Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder order);
+/// The .tar files in a folder, sorted by name.
+std::vector<std::filesystem::path> tars_in(const std::filesystem::path& folder);
 
 bool is_table(const std::filesystem::path& path);
-Opened open_table(const std::filesystem::path& path);
+Opened open_table(const std::filesystem::path& path, ClassOrder order);
 
 bool is_npz(const std::filesystem::path& path);
 Opened open_npz(const std::filesystem::path& path, Purpose purpose);
@@ -47,20 +51,30 @@ Opened open_pack(std::shared_ptr<const ByteSource> file);
 /// Whatever the source is; a part that does not serve the purpose may be left out.
 Opened open_source(const DataSpec& spec, Purpose purpose);
 
+/// To whom `spec` says.
+void tell_notes(const DataSpec& spec, const std::vector<std::string>& notes);
+
 // What they share.
 
-/// The word for a part of a data set that begins a name or stands in it between other characters
-/// than letters: "imagenet-val-00" is `kVal`.
 enum class Part : std::uint8_t { kNone, kTrain, kVal, kTest };
+/// "training", "validation", "test".
+std::string_view name_of(Part part);
+/// The first word for a part that stands in a name between other characters than letters, in any
+/// case: "imagenet-val-00" is `kVal`. Words are train, training, val, valid, validation, eval,
+/// evaluation, dev, test and testing, also with "set" behind them.
 Part part_of(std::string_view name);
+/// The part that a whole name is a word for: "Val", "test_set", "train2017". The rank is that of
+/// the word among those above.
+struct PartName {
+  Part part = Part::kNone;
+  int rank = 0;
+};
+PartName part_named(std::string_view name);
 
 /// "0", "1", … up to the highest label, or the lines of a file classes.txt or labels.txt in
 /// `folder`. Throws `kBadData` when the file has fewer lines than there are classes, or one twice.
 std::vector<std::string> numbered_classes(const std::filesystem::path& folder,
                                           std::int64_t highest_label);
-
-/// Class names from labels as they are written: sorted, as numbers if all of them are.
-std::vector<std::string> sorted_classes(std::vector<std::string> labels);
 
 /// A whole number of at most nine digits; −1 for anything else.
 std::int64_t whole_number(std::string_view text);

@@ -1,13 +1,13 @@
 // A table of pictures and labels: CSV or TSV with the columns path, label and, if wanted, split.
 #include <algorithm>
 #include <array>
-#include <map>
 #include <system_error>
 #include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/class_names.h"
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/csv.h"
@@ -73,7 +73,7 @@ bool is_table(const fs::path& path) {
   return extension == ".csv" || extension == ".tsv";
 }
 
-Opened open_table(const fs::path& path) {
+Opened open_table(const fs::path& path, ClassOrder order) {
   const std::string name = path.string();
   const char separator = lower(path.extension().string()) == ".tsv" ? '\t' : ',';
   const std::vector<CsvRow> rows = parse_csv(read_text_file(path, kMaxTable), name, separator);
@@ -124,16 +124,16 @@ Opened open_table(const fs::path& path) {
          name, first.line, (folder / trimmed(first.fields[columns.path])).string());
   }
 
-  const std::vector<std::string> classes = sorted_classes(std::move(labels));
-  std::map<std::string, int> number;
-  for (std::size_t c = 0; c < classes.size(); ++c) number[classes[c]] = static_cast<int>(c);
+  const Classes classes(labels, order);
   const auto dataset = [&](Part part) -> DatasetPtr {
     auto& rows_of_part = parts[static_cast<std::size_t>(part)];
     if (rows_of_part.empty()) return nullptr;
     std::vector<LabelledFile> files;
     files.reserve(rows_of_part.size());
-    for (auto& [file, label] : rows_of_part) files.push_back({std::move(file), number.at(label)});
-    return make_folder_dataset(folder, std::move(files), classes);
+    for (auto& [file, label] : rows_of_part) {
+      files.push_back({std::move(file), classes.index(label)});
+    }
+    return make_folder_dataset(folder, std::move(files), classes.names());
   };
   auto& training = parts[static_cast<std::size_t>(Part::kTrain)];
   auto& unnamed = parts[static_cast<std::size_t>(Part::kNone)];
@@ -144,6 +144,8 @@ Opened open_table(const fs::path& path) {
   opened.val = dataset(Part::kVal);
   opened.test = dataset(Part::kTest);
   opened.title = path.filename().string();
+  opened.notes = notes_of(classes);
+  opened.numbered = are_numbers(classes.names());
   return opened;
 }
 

@@ -10,12 +10,15 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/class_names.h"
 #include "data/datasets.h"
+#include "data/folder.h"
 #include "data/sources.h"
 #include "formats/picture.h"
 #include "formats/tar.h"
@@ -70,19 +73,26 @@ std::vector<std::string> expand_braces(const std::string& text) {
   return all;
 }
 
-bool is_tar(const fs::path& path) { return path.extension() == ".tar"; }
+bool is_tar(const fs::path& path) {
+  return path.extension() == ".tar" && !is_foreign_name(path.filename().string());
+}
 
-/// The .tar files in a folder, sorted by name.
-std::vector<fs::path> tars_in(const fs::path& folder) {
-  std::vector<fs::path> tars;
+/// The folders of a folder that are called as parts are, the more usual names first.
+std::vector<std::pair<fs::path, Part>> part_folders(const fs::path& root) {
+  std::vector<std::pair<PartName, fs::path>> found;
   std::error_code error;
-  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+  for (fs::directory_iterator it(root, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
+    const PartName part = part_named(it->path().filename().string());
     std::error_code ignored;
-    if (is_tar(it->path()) && it->is_regular_file(ignored)) tars.push_back(it->path());
+    if (part.part != Part::kNone && it->is_directory(ignored)) found.emplace_back(part, it->path());
   }
-  std::sort(tars.begin(), tars.end());
-  return tars;
+  std::ranges::sort(found, [](const auto& a, const auto& b) {
+    return std::tie(a.first.rank, a.second) < std::tie(b.first.rank, b.second);
+  });
+  std::vector<std::pair<fs::path, Part>> folders;
+  for (auto& [part, path] : found) folders.emplace_back(std::move(path), part.part);
+  return folders;
 }
 
 struct Shard {
@@ -105,10 +115,8 @@ std::vector<Shard> find_shards(const std::string& source) {
     shards.push_back({std::move(tar), part});
   }
   if (!shards.empty()) return shards;
-  for (const char* name : {"train", "val", "valid", "validation", "test"}) {
-    for (fs::path& tar : tars_in(fs::path(source) / name)) {
-      shards.push_back({std::move(tar), part_of(name)});
-    }
+  for (const auto& [folder, part] : part_folders(source)) {
+    for (fs::path& tar : tars_in(folder)) shards.push_back({std::move(tar), part});
   }
   return shards;
 }
@@ -225,10 +233,11 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
   index.starts.push_back(static_cast<std::int64_t>(index.samples.size()));
   Gathered gathered;
   index_tar(tar, [&](const TarFile& file) {
+    if (is_foreign_path(file.name)) return;
     const std::size_t slash = file.name.rfind('/');
     const std::size_t base = slash == file.name.npos ? 0 : slash + 1;
     const std::size_t dot = file.name.find('.', base);
-    if (dot == file.name.npos || dot == base) return;  // hidden, or of no kind
+    if (dot == file.name.npos) return;  // of no kind
     const std::string_view stem = std::string_view(file.name).substr(0, dot);
     const std::string kind = lower(file.name.substr(dot));
     if (stem != gathered.stem) {
@@ -283,13 +292,25 @@ class WebDataset final : public Dataset {
 
 }  // namespace
 
+std::vector<fs::path> tars_in(const fs::path& folder) {
+  std::vector<fs::path> tars;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    std::error_code ignored;
+    if (is_tar(it->path()) && it->is_regular_file(ignored)) tars.push_back(it->path());
+  }
+  std::sort(tars.begin(), tars.end());
+  return tars;
+}
+
 bool is_webdataset(const std::string& source) {
   std::error_code ignored;
   if (fs::is_directory(source, ignored)) return !find_shards(source).empty();
   return is_tar(source);
 }
 
-Opened open_webdataset(const std::string& source, Purpose purpose) {
+Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder order) {
   const std::vector<Shard> shards = find_shards(source);
   const auto any = [&](Part part) {
     return std::any_of(shards.begin(), shards.end(),
@@ -307,6 +328,7 @@ Opened open_webdataset(const std::string& source, Purpose purpose) {
     if (wanted) index_shard(shard.path, parts[part], labels);
   }
 
+  Opened opened;
   std::vector<std::string> classes;
   std::vector<int> number;  // by position in labels
   std::int64_t highest = -1;
@@ -328,12 +350,12 @@ Opened open_webdataset(const std::string& source, Purpose purpose) {
     for (const std::string& text : labels.texts) {
       number.push_back(static_cast<int>(whole_number(text)));
     }
+    opened.numbered = are_numbers(classes);
   } else {
-    classes = sorted_classes(labels.texts);
-    for (const std::string& text : labels.texts) {
-      number.push_back(
-          static_cast<int>(std::find(classes.begin(), classes.end(), text) - classes.begin()));
-    }
+    const Classes named(labels.texts, order);
+    classes = named.names();
+    for (const std::string& text : labels.texts) number.push_back(named.index(text));
+    opened.notes = notes_of(named);
   }
   const auto dataset = [&](Part part) -> DatasetPtr {
     const auto it = parts.find(part);
@@ -348,7 +370,6 @@ Opened open_webdataset(const std::string& source, Purpose purpose) {
     }
     return std::make_shared<WebDataset>(std::move(it->second), classes);
   };
-  Opened opened;
   opened.train = dataset(Part::kTrain);
   opened.val = dataset(Part::kVal);
   opened.test = dataset(Part::kTest);

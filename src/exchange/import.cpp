@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "data/class_names.h"
 #include "exchange/match.h"
 #include "exchange/model_file.h"
 #include "exchange/onnx_import.h"
@@ -339,10 +340,8 @@ std::vector<std::string> choose_class_names(const ModelConfig& config, const Imp
     return options.class_names;
   }
   if (timm && timm->class_names.size() == classes) return timm->class_names;
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < classes; ++i) names.push_back(fmt::format("class {}", i));
   report.notes.push_back("classes are called by their number; --classes names.txt names them");
-  return names;
+  return unnamed_classes(classes);
 }
 
 // ------------------------------------------------------------------------------------------ files

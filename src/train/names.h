@@ -32,6 +32,11 @@ struct Names<ClassWeighting> {
   static constexpr std::array<std::string_view, 3> list{"none", "balanced", "given"};
 };
 template <>
+struct Names<ClassOrder> {
+  static constexpr std::string_view what = "class order";
+  static constexpr std::array<std::string_view, 2> list{"sorted", "natural"};
+};
+template <>
 struct Names<Device> {
   static constexpr std::string_view what = "device";
   static constexpr std::array<std::string_view, 2> list{"cpu", "reference"};

@@ -25,6 +25,7 @@ std::string_view name_of(Optimizer optimizer) { return enum_name(optimizer); }
 std::string_view name_of(Schedule schedule) { return enum_name(schedule); }
 std::string_view name_of(ClassWeighting weighting) { return enum_name(weighting); }
 Optimizer parse_optimizer(std::string_view name) { return parse_enum<Optimizer>(name); }
+ClassOrder parse_class_order(std::string_view name) { return parse_enum<ClassOrder>(name); }
 Schedule parse_schedule(std::string_view name) { return parse_enum<Schedule>(name); }
 
 namespace {
@@ -38,6 +39,7 @@ void fields(V& v, DataSpec& o) {
   v("shuffle_buffer", o.shuffle_buffer);
   v("per_class", o.per_class);
   v("cache", o.cache);
+  v("class_order", o.class_order);
 }
 
 template <class V>

@@ -4,8 +4,11 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/check.h"
+#include "data/class_names.h"
+#include "data/datasets.h"
 #include "data/known_data.h"
 #include "resnet/pretrained.h"
 #include "train/recipe.h"
@@ -31,6 +34,31 @@ std::string absolute(std::string path) {
   return fs::absolute(path.empty() ? "." : path).string();
 }
 
+// Classes stay as they were: in the order of numbers, in which tables of numbers were before there
+// was a choice, and in the spelling that they had.
+DataSplits with_classes_of(const Checkpoint& c, const TrainOptions& o, DataSplits data) {
+  const auto same_places = [&] {
+    const std::vector<int> places = positions_of(data.train->class_names(), c.class_names);
+    for (std::size_t k = 0; k < places.size(); ++k) {
+      if (places[k] != static_cast<int>(k)) return false;
+    }
+    return places.size() == c.class_names.size();
+  };
+  if (!same_places() && o.data.class_order == ClassOrder::kSorted &&
+      std::ranges::is_sorted(c.class_names, natural_less)) {
+    DataSpec natural = sized_data(o);
+    natural.class_order = ClassOrder::kNatural;
+    DataSplits other = open_data(natural);
+    std::swap(data, other);
+    if (!same_places()) std::swap(data, other);
+  }
+  if (same_places()) {
+    data.train = match_classes(data.train, c.class_names, o.data.source);
+    data.val = match_classes(data.val, c.class_names, o.data.source);
+  }
+  return data;
+}
+
 }  // namespace
 
 TrainOptions with_absolute_paths(TrainOptions o) {
@@ -51,7 +79,7 @@ std::string seen_from_here(const std::string& path) {
 DataSplits open_data_again(const TrainOptions& o, const Checkpoint& c) {
   DataSplits data;
   try {
-    data = open_data(sized_data(o));
+    data = with_classes_of(c, o, open_data(sized_data(o)));
   } catch (const Error& error) {
     const std::string& source = o.data.source;
     if (error.code() != ErrorCode::kNotFound || source != c.options.data.source ||

@@ -263,8 +263,9 @@ RunInfo Trainer::describe() const {
   if (loaded_) {
     info.notes.push_back(fmt::format(
         "{} tensors from {}{}", loaded_->tensors.size(), t.weights,
-        loaded_->fresh.empty() ? ", the head included"
-                               : fmt::format("; new: {}", fmt::join(loaded_->fresh, ", "))));
+        loaded_->by_index ? ", the head included: its classes have no names and are taken by index"
+        : loaded_->fresh.empty() ? ", the head included"
+                                 : fmt::format("; new: {}", fmt::join(loaded_->fresh, ", "))));
   }
   const std::vector<Phase>& phases = step_.phases();
   info.frozen = info.parameters - trained_parameters(phases[0], o_.model);

@@ -1,5 +1,6 @@
 #include "train/training_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -76,7 +77,7 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
   if (weights) adopt_statistics(o, *weights, *p.data.train);
   p.options = resolve(std::move(o), p.data);
   if (weights && !options.resume) {
-    p.loaded = fit_weights(*weights, p.options.model, p.data.train->class_names());
+    p.loaded = fit_weights(*weights, p.options.model, p.data.train->class_names(), p.data.numbered);
   }
   return p;
 }

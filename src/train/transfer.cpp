@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <optional>
 #include <set>
 
 #include "core/check.h"
+#include "data/class_names.h"
+#include "data/sources.h"
 #include "resnet/pretrained.h"
 #include "resnet/weights.h"
 #include "train/training_graph.h"
@@ -94,6 +98,44 @@ std::array<float, 3> for_channels(std::array<float, 3> values, std::int64_t from
   return values;
 }
 
+// Which class of the weights each of the new ones is; nothing if there is one that is none.
+struct SameClasses {
+  std::vector<int> rows;
+  bool by_index = false;
+};
+std::optional<SameClasses> same_classes(const std::vector<std::string>& theirs,
+                                        const std::vector<std::string>& ours, bool numbered) {
+  if (theirs.size() != ours.size() || ours.empty()) return std::nullopt;
+  SameClasses same{.rows = positions_of(ours, theirs)};
+  const auto complete = [&] {
+    const std::set<int> rows(same.rows.begin(), same.rows.end());
+    return rows.size() == ours.size() && *rows.begin() == 0;
+  };
+  if (complete()) return same;
+  if (!are_unnamed(theirs)) return std::nullopt;
+  std::iota(same.rows.begin(), same.rows.end(), 0);
+  if (numbered) {
+    std::ranges::transform(ours, same.rows.begin(), [](const std::string& name) {
+      return static_cast<int>(whole_number(name));
+    });
+    if (std::ranges::max(same.rows) >= std::ssize(ours) || !complete()) return std::nullopt;
+  }
+  same.by_index = true;
+  return same;
+}
+
+// The rows of the last layer in another order.
+Tensor with_rows(const Tensor& t, const std::vector<int>& rows) {
+  if (std::ranges::is_sorted(rows)) return t;
+  Tensor result = t.clone();
+  const std::size_t bytes = result.bytes() / rows.size();
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    std::copy_n(t.raw() + static_cast<std::size_t>(rows[r]) * bytes, bytes,
+                result.raw() + r * bytes);
+  }
+  return result;
+}
+
 }  // namespace
 
 ModelFile load_starting_point(const TrainOptions& o) {
@@ -147,7 +189,7 @@ void adopt_statistics(TrainOptions& o, const ModelFile& weights, const Dataset& 
 }
 
 Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
-                   const std::vector<std::string>& class_names) {
+                   const std::vector<std::string>& class_names, bool numbered) {
   const Graph g = inference_graph(config, 1);
   std::set<std::string> stems;  // weights of the convolutions that read the picture
   for (const Node& n : g.nodes()) {
@@ -155,13 +197,16 @@ Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
       stems.insert(g.node(n.inputs[1]).name);
     }
   }
-  const bool keep_head = weights.config.splice == config.splice &&
-                         weights.config.head_hidden == config.head_hidden &&
-                         weights.class_names == class_names;
+  std::optional<SameClasses> same;
+  if (weights.config.splice == config.splice && weights.config.head_hidden == config.head_hidden) {
+    same = same_classes(weights.class_names, class_names, numbered);
+  }
+  const std::string last = config.head_hidden > 0 ? "fc.3." : "fc.";
   Loaded result;
+  result.by_index = same && same->by_index;
   for (const Value v : g.parameters()) {
     const std::string& name = g.node(v).name;
-    if (is_head(name) && !keep_head) {
+    if (is_head(name) && !same) {
       result.fresh.push_back(name);
       continue;
     }
@@ -179,6 +224,7 @@ Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
            "tensor '{}' of the weights must have the shape {} for {}, it has {}", name,
            to_string(g.shape(v)), shown(config), to_string(t.shape()));
     }
+    if (same && name.starts_with(last)) t = with_rows(t, same->rows);
     result.tensors[name] = std::move(t);
   }
   return result;

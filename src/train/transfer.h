@@ -25,11 +25,14 @@ void adopt_statistics(TrainOptions& options, const ModelFile& weights, const Dat
 struct Loaded {
   std::map<std::string, Tensor> tensors;  ///< of the new network
   std::vector<std::string> fresh;         ///< parameters of the new head, which start anew
+  bool by_index = false;                  ///< the head is kept for classes without names
 };
-/// The tensors for a network of `config` whose classes have these names. Throws kInvalidArgument
+/// The tensors for a network of `config` whose classes have these names. The head is kept where the
+/// weights have the same classes, in whatever order, or as many without names; these are taken by
+/// index, or by the number that the names are where they are `numbered`. Throws kInvalidArgument
 /// naming a tensor that the weights lack or have in another shape.
 Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
-                   const std::vector<std::string>& class_names);
+                   const std::vector<std::string>& class_names, bool numbered = false);
 
 /// A part of the run in which the same is frozen.
 struct Phase {
