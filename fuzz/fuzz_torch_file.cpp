@@ -3,6 +3,7 @@
 
 #include "formats/pickles.h"
 #include "formats/torch_file.h"
+#include "formats/zip.h"
 #include "fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -13,15 +14,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const ByteSource source(std::as_bytes(std::span(bytes)), "fuzz");
   const auto read = zip ? read_torch_zip : read_torch_legacy;
   fuzz::expect_no_other_error([&] {
+    const std::uint64_t unpacked = zip ? ZipReader(source).unpacked_bytes() : bytes.size();
     const WeightsFile description = read(source, ReadWeights::kDescription);
     const WeightsFile file = read(source, ReadWeights::kAll);
     fuzz::require(file.entries.size() == file.tensors.size() &&
                   file.entries.size() == description.entries.size() &&
-                  file.metadata == description.metadata);
+                  file.metadata == description.metadata && file.left_out == description.left_out);
     for (const WeightsEntry& e : file.entries) {
       const Tensor& t = file.tensors.at(e.name);
       fuzz::require(t.shape() == e.shape && t.dtype() == e.dtype &&
-                    t.bytes() <= 4 * bytes.size() + (1 << 20));
+                    t.bytes() <= 4 * unpacked + (1 << 20));
     }
   });
   return 0;

@@ -58,6 +58,19 @@ void write_torch_seeds(const fs::path& root) {
   write(root / "torch_file", "small_legacy",
         bytes_of("M\xe9\3.}." + object + "]" + text("0") + "a." + number(4, 8) + storage));
 
+  // Objects that are not understood, beside a tensor and around one; and a deflated archive.
+  const std::string thing = global("some.place", "Thing");
+  const std::string opaque = "}" + text("w") + tensor({{2, 2}, {1, 2}}) + "s" + text("a") + thing +
+                             "K\1\x85RNbs" + text("b") + global("__builtin__", "getattr") + thing +
+                             text("Inner") + "\x86R)\x81" + text("k") + "K\1ss" + text("c") +
+                             thing + tensor({{2}, {1}}) + "\x85}" + text("k") + "Ns\x92s.";
+  write_archive(root / "torch_file" / "opaque", opaque, {storage});
+  write(root / "torch_file", "opaque",
+        without_checksums(read_file(root / "torch_file" / "opaque")));
+  write(root / "torch_file", "deflated",
+        pack(Packing::kZip, {{"m/data.pkl", bytes_of(object)}, {"m/data/0", bytes_of(storage)}}));
+  write(root / "pickle", "opaque", bytes_of(opaque));
+
   write(root / "pickle", "object", bytes_of(object));
   write(root / "pickle", "protocol4",
         bytes_of("\x80\4\x95" + number(14, 8) +

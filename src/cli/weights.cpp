@@ -48,11 +48,9 @@ int show(const ShowFlags& f) {
     for (const WeightsEntry& e : file.entries) {
       tensors.push_back({{"name", e.name}, {"dtype", name_of(e.dtype)}, {"shape", e.shape}});
     }
-    const nlohmann::ordered_json object{{"format", file.format},
-                                        {"elements", elements},
-                                        {"bytes", bytes},
-                                        {"metadata", file.metadata},
-                                        {"tensors", std::move(tensors)}};
+    const nlohmann::ordered_json object{
+        {"format", file.format},     {"elements", elements},      {"bytes", bytes},
+        {"metadata", file.metadata}, {"left_out", file.left_out}, {"tensors", std::move(tensors)}};
     // Names need not be UTF-8; what is not becomes U+FFFD.
     fmt::print("{}\n",
                object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -72,6 +70,11 @@ int show(const ShowFlags& f) {
   for (const auto& [key, text] : file.metadata) {
     fmt::print("{}{} = {}\n", &key == &file.metadata.begin()->first && !names.empty() ? "\n" : "",
                printable(key, kWidestName), printable(text, kLongestText));
+  }
+  if (!file.left_out.empty()) fmt::print("\nleft out, since only their own code can read them:\n");
+  for (const auto& [key, global] : file.left_out) {
+    fmt::print("{}: an object of {}\n", printable(key, kWidestName),
+               printable(global, kLongestText));
   }
   fmt::print("\n{}: {} tensors, {} elements, {}\n", file.format, file.entries.size(),
              size_text(elements), format_bytes(static_cast<double>(bytes)));
@@ -93,7 +96,11 @@ int convert(const ConvertFlags& f) {
   } else {
     write_safetensors(out, file.tensors, file.metadata);
   }
-  fmt::print("{}: {} tensors\n", f.out, file.tensors.size());
+  fmt::print("{}: {} tensors{}\n", f.out, file.tensors.size(),
+             file.left_out.empty()
+                 ? ""
+                 : fmt::format(", {} Python objects left out (resnet weights show names them)",
+                               file.left_out.size()));
   return kSuccess;
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "formats/pickle_names.h"
 
 namespace resnet {
 namespace {
@@ -21,6 +22,7 @@ using Kind = PickleValue::Kind;
 constexpr std::uint64_t kMaxSteps = 4'000'000;   // values, memo entries and items of containers
 constexpr std::uint64_t kMaxBytes = 128U << 20;  // of one pickle
 constexpr std::size_t kMaxLine = 1024;           // a global's module or name, a number in digits
+constexpr std::size_t kMaxNames = 8U << 20;      // bytes of all opaque globals' names
 
 /// Bytes in order, through a buffer.
 class Reader {
@@ -92,22 +94,15 @@ class Reader {
   std::uint64_t buffered_ = 0;
 };
 
-/// A global that is a class of networks: the file is a model saved whole.
-bool is_model_class(std::string_view global) {
-  constexpr std::array<std::string_view, 7> kPlaces = {
-      "torch.nn.", "torchvision.", "timm.", "__main__.", "models.", "model.", "fastai."};
-  return std::any_of(kPlaces.begin(), kPlaces.end(),
-                     [&](std::string_view place) { return global.starts_with(place); });
-}
-
 class Machine {
  public:
-  Machine(const ByteSource& source, std::uint64_t offset, std::span<const std::string_view> allowed)
-      : in_(source, offset), allowed_(allowed) {}
+  Machine(const ByteSource& source, std::uint64_t offset, std::span<const std::string_view> known)
+      : in_(source, offset), known_(known) {}
 
   Pickle run() {
     while (step()) {
     }
+    if (!getattr_.empty()) refuse_global(getattr_);  // for something else than classes in classes
     pickle_.end = in_.position();
     return std::move(pickle_);
   }
@@ -198,31 +193,70 @@ class Machine {
     push(Kind::kBigInt, std::move(text));
   }
 
-  PickleRef find_global(const std::string& module, const std::string& name) {
-    std::string global = module + "." + name;
-    if (std::find(allowed_.begin(), allowed_.end(), global) != allowed_.end()) {
-      return make(Kind::kGlobal, std::move(global));
-    }
-    const std::string shown = printable(global, 200);
-    if (is_model_class(global)) {
-      fail(
-          ErrorCode::kBadData,
-          "{}: it asks for the class {}, so a whole model was pickled, which only its own code can "
-          "read; in Python, save its weights alone: torch.save(model.state_dict(), 'weights.pth')",
-          in_.name(), shown);
-    }
+  [[noreturn]] void refuse_global(const std::string& global) const {
     fail(ErrorCode::kBadData,
          "{}: it asks for {}, which weights do not need and which could run anything; nothing was "
          "run. If you trust the file, save its weights alone in Python: "
          "torch.save(model.state_dict(), 'weights.pth')",
-         in_.name(), shown);
+         in_.name(), printable(global, 200));
   }
 
-  void push_object(PickleRef callable, PickleRef arguments) {
-    if (value(callable).kind != Kind::kGlobal) in_.damaged("it calls what is no global");
+  PickleRef find_global(const std::string& module, const std::string& name) {
+    std::string global = module + "." + name;
+    if (std::find(known_.begin(), known_.end(), global) != known_.end()) {
+      return make(Kind::kGlobal, std::move(global));
+    }
+    if (is_getattr(global) && getattr_calls_ == 0) getattr_ = global;
+    return find_opaque(std::move(global));
+  }
+
+  /// One value for each name, so that what they take is bounded.
+  PickleRef find_opaque(std::string global) {
+    if (const auto it = opaque_.find(global); it != opaque_.end()) return it->second;
+    opaque_bytes_ += global.size();
+    if (global.size() > 2 * kMaxLine || opaque_bytes_ > kMaxNames) {
+      in_.damaged("its names of globals are too long");
+    }
+    if (is_dangerous_global(global) && !is_getattr(global)) refuse_global(global);
+    const PickleRef ref = make(Kind::kOpaque, global);
+    opaque_.emplace(std::move(global), ref);
+    return ref;
+  }
+
+  /// The opaque global that the value is, or is an object of.
+  std::optional<PickleRef> opaque_root(PickleRef ref) const {
+    const PickleValue& v = pickle_.at(ref);
+    if (v.kind == Kind::kObject) ref = v.items()[0];
+    return pickle_.at(ref).kind == Kind::kOpaque ? std::optional(ref) : std::nullopt;
+  }
+
+  void push_object(PickleRef callable, PickleRef arguments,
+                   std::optional<PickleRef> more = std::nullopt) {
     if (value(arguments).kind != Kind::kTuple) in_.damaged("it calls with no tuple");
-    const PickleRef state = make(Kind::kNone, std::int64_t{0});
-    push(Kind::kObject, std::vector<PickleRef>{callable, arguments, state});
+    const std::optional<PickleRef> opaque = opaque_root(callable);
+    if (value(callable).kind != Kind::kGlobal && !opaque) {
+      in_.damaged("it calls what is no global");
+    }
+    if (opaque && is_getattr(value(*opaque).text())) return push_member(arguments);
+    std::vector<PickleRef> object{callable, arguments, make(Kind::kNone, std::int64_t{0})};
+    if (opaque && *opaque != callable) {  // what an opaque call gave is called in turn
+      object = {*opaque, arguments, object[2], callable};
+    }
+    if (more) object.push_back(*more);
+    push(Kind::kObject, std::move(object));
+  }
+
+  /// getattr(Outer, "Inner"): how old protocols name what a class holds.
+  void push_member(PickleRef arguments) {
+    const std::vector<PickleRef>& pair = value(arguments).items();
+    const auto outer = pair.size() == 2 ? opaque_root(pair[0]) : std::nullopt;
+    if (!outer || is_getattr(value(*outer).text()) || value(pair[1]).kind != Kind::kText) {
+      refuse_global("builtins.getattr");
+    }
+    ++getattr_calls_;
+    getattr_.clear();
+    const PickleRef member = find_opaque(value(*outer).text() + "." + value(pair[1]).text());
+    stack_.push_back(member);
   }
 
   void append(std::vector<PickleRef> items, Kind container) {
@@ -237,11 +271,15 @@ class Machine {
   bool step();
 
   Reader in_;
-  std::span<const std::string_view> allowed_;
+  std::span<const std::string_view> known_;
   Pickle pickle_;
   std::vector<PickleRef> stack_;
   std::vector<std::size_t> marks_;
   std::unordered_map<std::uint64_t, PickleRef> memo_;
+  std::unordered_map<std::string, PickleRef> opaque_;  // by name
+  std::uint64_t opaque_bytes_ = 0;
+  std::string getattr_;  // was named and not yet called
+  std::uint64_t getattr_calls_ = 0;
   std::uint64_t steps_ = 0;
 };
 
@@ -367,11 +405,11 @@ bool Machine::step() {
     }
     case 0x92: {  // NEWOBJ_EX
       const PickleRef keywords = pop();
-      if (value(keywords).kind != Kind::kDict || !value(keywords).items().empty()) {
-        in_.damaged("it calls with arguments by name");
-      }
       const PickleRef arguments = pop();
-      push_object(pop(), arguments);
+      const PickleRef callable = pop();
+      const bool none = value(keywords).kind == Kind::kDict && value(keywords).items().empty();
+      if (!none && !opaque_root(callable)) in_.damaged("it calls with arguments by name");
+      push_object(callable, arguments, none ? std::nullopt : std::optional(keywords));
       break;
     }
     case 'i': {  // INST
@@ -391,11 +429,23 @@ bool Machine::step() {
     case 'b': {  // BUILD
       const PickleRef state = pop();
       PickleValue& object = value(top());
+      if (object.kind == Kind::kOpaque) break;  // a class's or a function's: nothing to keep
       if (object.kind != Kind::kObject) in_.damaged("it gives a state to what is no object");
       std::get<std::vector<PickleRef>>(object.content)[2] = state;
       break;
     }
-    case 'Q': push(Kind::kPersistent, pop(1)); break;  // BINPERSID
+    case 'Q': {  // BINPERSID; legacy files name a class of networks as ("module", class, …)
+      const PickleRef id = top();
+      if (value(id).kind == Kind::kTuple && value(id).items().size() > 1 &&
+          value(value(id).items()[1]).kind == Kind::kOpaque &&
+          value(value(id).items()[0]).kind == Kind::kText &&
+          value(value(id).items()[0]).text() == "module") {
+        stack_.back() = value(id).items()[1];
+        break;
+      }
+      push(Kind::kPersistent, pop(1));
+      break;
+    }
 
     default:
       // Text of protocol 0, copyreg's extension registry, buffers out of band: PyTorch writes none.
@@ -407,8 +457,8 @@ bool Machine::step() {
 }  // namespace
 
 Pickle read_pickle(const ByteSource& source, std::uint64_t offset,
-                   std::span<const std::string_view> allowed) {
-  return Machine(source, offset, allowed).run();
+                   std::span<const std::string_view> known) {
+  return Machine(source, offset, known).run();
 }
 
 }  // namespace resnet

@@ -1,7 +1,7 @@
 // Python's pickles, as data. A pickle is a program for a small stack machine; two of its
-// instructions, "find the object of that name" and "call it", let it run anything. Here the names
-// are looked for in a list, and a call only records what would be called with which arguments: what
-// comes out is a tree of plain values, and nothing is ever run.
+// instructions, "find the object of that name" and "call it", let it run anything. Here a name
+// stays a name, known or opaque, and a call only records what would be called with which arguments:
+// what comes out is a tree of plain values, and nothing is ever run.
 //
 // Trap: containers may be shared and may contain themselves, so a tree of a few bytes can have
 // infinitely many paths. Whoever walks one bounds depth and steps.
@@ -34,9 +34,10 @@ struct PickleValue {
     kList,        ///< items
     kSet,         ///< items
     kDict,        ///< items: key, value, key, value, …
-    kGlobal,      ///< text: "torch.FloatStorage"
+    kGlobal,      ///< text: "torch.FloatStorage", one of those that are known
+    kOpaque,      ///< text: "some.Class", any other global; each name is one value
     kObject,      ///< items: the global called, its arguments, its state or None, then what was
-                  ///< appended, as in a list or a dict
+                  ///< appended, as in a list or a dict. Of an opaque one also what else was given
     kPersistent,  ///< items: the one value that names something outside the pickle
   };
   Kind kind = Kind::kNone;
@@ -56,11 +57,11 @@ struct Pickle {
   const PickleValue& at(PickleRef ref) const { return values[ref]; }
 };
 
-/// Runs the pickle (protocols 0 to 5, but for text of protocol 0) that begins at `offset`. Memory
-/// is bounded by a multiple of the bytes read and by fixed limits. Throws `kBadData` when it is
-/// damaged, too large, or asks for a global ("os.system") that is not among `allowed`; the message
-/// names it.
+/// Runs the pickle (protocols 0 to 5, but for text of protocol 0) that begins at `offset`. Globals
+/// among `known` become kGlobal, others kOpaque, whose calls give opaque objects. Memory is bounded
+/// by a multiple of the bytes read and by fixed limits. Throws `kBadData` when it is damaged, too
+/// large, or asks for a global that runs code ("os.system"); the message names it.
 Pickle read_pickle(const ByteSource& source, std::uint64_t offset,
-                   std::span<const std::string_view> allowed);
+                   std::span<const std::string_view> known);
 
 }  // namespace resnet

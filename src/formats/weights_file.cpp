@@ -7,6 +7,8 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/text.h"
+#include "formats/archive.h"
 #include "formats/onnx_file.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
@@ -16,7 +18,7 @@ namespace {
 
 WeightsFile from_safetensors(const std::filesystem::path& path, ReadWeights what) {
   SafetensorsHeader header = read_safetensors_header(path);
-  WeightsFile file{"safetensors", {}, std::move(header.metadata), {}};
+  WeightsFile file{.format = "safetensors", .entries = {}, .metadata = std::move(header.metadata)};
   for (SafetensorsEntry& e : header.entries) {
     file.entries.push_back({std::move(e.name), e.dtype, std::move(e.shape)});
   }
@@ -26,7 +28,7 @@ WeightsFile from_safetensors(const std::filesystem::path& path, ReadWeights what
 
 WeightsFile from_onnx(const std::filesystem::path& path, ReadWeights what) {
   OnnxModel model = read_onnx(path);
-  WeightsFile file{"ONNX", {}, std::move(model.metadata), {}};
+  WeightsFile file{.format = "ONNX", .entries = {}, .metadata = std::move(model.metadata)};
   file.metadata.emplace("producer", model.producer_name + " " + model.producer_version);
   for (auto& [name, tensor] : model.initializers) {
     file.entries.push_back({name, tensor.dtype(), tensor.shape()});
@@ -49,13 +51,45 @@ WeightsFile refused(const std::filesystem::path& path, ReadWeights) {
   fail(ErrorCode::kUnsupported, "{}: {}", path.string(), Advice);
 }
 
-constexpr char kTar[] =
-    "a tar archive, as PyTorch wrote before version 0.1.10; unpack it, or save it again with an "
-    "old PyTorch";
+/// The first file of an archive that a person may want, or nothing.
+std::string first_file_in(const std::filesystem::path& path) {
+  std::string first;
+  const auto look = [&](const std::string& name) {
+    first = name;
+    return ArchiveAction::kStop;
+  };
+  read_archive(path, look, [](const std::string&, const std::vector<std::byte>&) {});
+  return first;
+}
+
+WeightsFile refuse_tar(const std::filesystem::path& path, ReadWeights) {
+  const std::string first = first_file_in(path);
+  constexpr std::array<std::string_view, 4> kOld = {"sys_info", "pickle", "storages", "tensors"};
+  if (std::ranges::find(kOld, first.substr(first.rfind('/') + 1)) != kOld.end()) {
+    fail(ErrorCode::kUnsupported,
+         "{}: a tar archive, as PyTorch wrote before version 0.1.10; save it again with an old "
+         "PyTorch",
+         path.string());
+  }
+  fail(ErrorCode::kUnsupported,
+       "{}: a tar archive{}; unpack it (tar -xf) and give the file of weights", path.string(),
+       first.empty() ? "" : fmt::format(" that holds '{}'", printable(first, 100)));
+}
+
+WeightsFile refuse_gzip(const std::filesystem::path& path, ReadWeights what) {
+  try {
+    if (!first_file_in(path).empty()) return refuse_tar(path, what);
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::kUnsupported) throw;
+  }
+  fail(ErrorCode::kUnsupported, "{}: packed with gzip; unpack it first (gunzip)", path.string());
+}
+
 constexpr char kPickle[] =
     "a pickle that torch.save did not write; in Python, save its weights as safetensors";
 constexpr char kHdf5[] = "an HDF5 file, as Keras writes; convert it to safetensors";
-constexpr char kGzip[] = "packed with gzip; unpack it first";
+constexpr char kPacked[] = "packed with bzip2, xz, zstd, 7-Zip or RAR; unpack it first";
+constexpr char kEmptyZip[] = "a zip archive without files; fetch or save it again";
 constexpr char kLfs[] = "a pointer of Git LFS, not the file itself; fetch that with 'git lfs pull'";
 constexpr char kPage[] = "a web page, not a file of weights; check the address it was fetched from";
 
@@ -70,10 +104,20 @@ constexpr std::array kKinds = {
     Kind{looks_like_torch_legacy, from_torch_legacy},
     Kind{looks_like_onnx, from_onnx},
     Kind{[](std::string_view s) { return s.size() > 262 && s.substr(257, 5) == "ustar"; },
-         refused<kTar>},
+         refuse_tar},
     Kind{[](std::string_view s) { return s.starts_with('\x80'); }, refused<kPickle>},
     Kind{[](std::string_view s) { return s.starts_with("\x89HDF\r\n"); }, refused<kHdf5>},
-    Kind{[](std::string_view s) { return s.starts_with("\x1f\x8b"); }, refused<kGzip>},
+    Kind{[](std::string_view s) { return s.starts_with("\x1f\x8b"); }, refuse_gzip},
+    Kind{[](std::string_view s) { return s.starts_with("PK\5\6"); }, refused<kEmptyZip>},
+    Kind{[](std::string_view s) {
+           return s.starts_with("BZh") ||
+                  s.starts_with(
+                      "\xfd"
+                      "7zXZ") ||
+                  s.starts_with("\x28\xb5\x2f\xfd") || s.starts_with("7z\xbc\xaf") ||
+                  s.starts_with("Rar!");
+         },
+         refused<kPacked>},
     Kind{[](std::string_view s) { return s.starts_with("version https://git-lfs"); },
          refused<kLfs>},
     Kind{[](std::string_view s) { return s.starts_with("<!") || s.starts_with("<html"); },

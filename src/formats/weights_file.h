@@ -21,7 +21,10 @@ struct WeightsFile {
   std::string format;                           ///< "safetensors", "PyTorch zip", …
   std::vector<WeightsEntry> entries;            ///< in file order
   std::map<std::string, std::string> metadata;  ///< texts and numbers beside the tensors: "epoch"
-  std::map<std::string, Tensor> tensors;        ///< empty from `describe_weights`
+  /// Python objects whose code is not run and which are therefore not understood: "callbacks.0" is
+  /// an object of "some.Class". Tensors that depend on one are here too, and not among the entries.
+  std::map<std::string, std::string> left_out = {};
+  std::map<std::string, Tensor> tensors = {};  ///< empty from `describe_weights`
 };
 
 /// Everything in the file. Nothing in it is ever run, and sizes are compared with the file before

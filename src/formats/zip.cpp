@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <set>
 
 #include "core/check.h"
 #include "core/text.h"
@@ -86,7 +87,9 @@ struct ZipReader::Archive {
     zip_error_init(&error);
     zip_source_t* s = zip_source_function_create(resnet::access, &access, &error);
     if (s == nullptr) throw std::bad_alloc();
-    zip = zip_open_from_source(s, ZIP_RDONLY | ZIP_CHECKCONS, &error);
+    // Without ZIP_CHECKCONS, which refuses archives that were written as a stream: what is at the
+    // start of an entry then lacks the size and the checksum, and the directory has them.
+    zip = zip_open_from_source(s, ZIP_RDONLY, &error);
     if (zip == nullptr) {
       zip_source_free(s);
       const std::string why = zip_error_strerror(&error);
@@ -104,6 +107,11 @@ struct ZipReader::Archive {
 
 ZipReader::ZipReader(const ByteSource& source)
     : source_(source), archive_(std::make_unique<Archive>(source)) {
+  // Weights hardly shrink; zeros do, a thousandfold, and so do bombs.
+  constexpr std::uint64_t kMaxRatio = 64;
+  constexpr std::uint64_t kAlwaysFine = std::uint64_t{1} << 28;
+  const std::uint64_t most = std::max(kAlwaysFine, kMaxRatio * source.size());
+  std::set<std::string> names;
   const zip_int64_t count = zip_get_num_entries(archive_->zip, 0);
   for (zip_int64_t i = 0; i < count; ++i) {
     zip_stat_t status;
@@ -111,14 +119,28 @@ ZipReader::ZipReader(const ByteSource& source)
     if (zip_stat_index(archive_->zip, index, ZIP_FL_ENC_RAW, &status) != 0) {
       damaged(source.name(), "an entry has no directory record");
     }
-    const bool stored =
-        status.comp_method == ZIP_CM_STORE && status.encryption_method == ZIP_EM_NONE;
+    if (!names.insert(status.name).second) {
+      damaged(source.name(), fmt::format("'{}' is in it twice", printable(status.name, 100)));
+    }
+    const bool plain = status.encryption_method == ZIP_EM_NONE;
+    const bool stored = plain && status.comp_method == ZIP_CM_STORE;
+    const bool deflated = plain && status.comp_method == ZIP_CM_DEFLATE;
     if (stored && (status.size != status.comp_size || status.size > source.size())) {
       damaged(source.name(), fmt::format("'{}' in it has {} bytes, the file {}",
                                          printable(status.name, 100), status.size, source.size()));
     }
-    entries_.push_back({status.name, status.size, stored, status.crc});
+    if (deflated) {
+      if (status.size > most - unpacked_bytes_) {
+        fail(ErrorCode::kBadData,
+             "{}: '{}' in it is said to unpack to {} bytes, with the others more than the limit of "
+             "{}; unpack it with another program and zip it without compression (zip -0)",
+             source.name(), printable(status.name, 100), status.size, most);
+      }
+      unpacked_bytes_ += status.size;
+    }
+    entries_.push_back({status.name, status.size, stored, deflated, status.crc});
   }
+  unpacked_bytes_ = std::max(unpacked_bytes_, source.size());
 }
 
 ZipReader::~ZipReader() = default;
@@ -128,28 +150,66 @@ std::ptrdiff_t ZipReader::find(const std::string& name) const {
   return static_cast<std::ptrdiff_t>(index);
 }
 
+void ZipReader::complain(const Entry& entry, std::string_view what) const {
+  damaged(source_.name(), fmt::format("'{}' in it {}", printable(entry.name, 100), what));
+}
+
+const std::vector<std::byte>& ZipReader::unpack(std::size_t entry) const {
+  if (const auto it = unpacked_.find(entry); it != unpacked_.end()) return it->second;
+  const Entry& e = entries_.at(entry);
+  const std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(
+      zip_fopen_index(archive_->zip, entry, 0), zip_fclose);
+  if (file == nullptr) complain(e, zip_strerror(archive_->zip));
+  // The declared size is not trusted: memory grows with what was really unpacked.
+  std::vector<std::byte> out;
+  std::vector<std::byte> piece(std::size_t{1} << 16);
+  while (true) {
+    const zip_int64_t got = zip_fread(file.get(), piece.data(), piece.size());
+    if (got < 0) complain(e, zip_file_strerror(file.get()));
+    if (got == 0) break;
+    if (static_cast<std::uint64_t>(got) > e.size - out.size()) {
+      complain(e, fmt::format("unpacks to more than the {} bytes it is said to have", e.size));
+    }
+    out.insert(out.end(), piece.begin(), piece.begin() + got);
+  }
+  if (out.size() != e.size) {
+    complain(e,
+             fmt::format("unpacks to {} bytes, not the {} it is said to have", out.size(), e.size));
+  }
+  if (crc_of(out) != e.crc) complain(e, "does not have its checksum");
+  return unpacked_.emplace(entry, std::move(out)).first->second;
+}
+
 void ZipReader::read(std::size_t entry, std::uint64_t offset, std::span<std::byte> out) const {
   const Entry& e = entries_.at(entry);
-  const auto complain = [&](std::string_view what) {
-    damaged(source_.name(), fmt::format("'{}' in it {}", printable(e.name, 100), what));
-  };
-  if (!e.stored) complain("is compressed, which torch.save never does");
-  if (offset > e.size || out.size() > e.size - offset) complain("is too short");
+  if (!e.stored && !e.deflated) {
+    fail(ErrorCode::kUnsupported,
+         "{}: '{}' in it is encrypted, or packed by a method that is not read; unpack it with "
+         "another program and zip it without compression (zip -0)",
+         source_.name(), printable(e.name, 100));
+  }
+  if (offset > e.size || out.size() > e.size - offset) complain(e, "is too short");
+  if (e.deflated) {
+    const auto from =
+        std::span(unpack(entry)).subspan(static_cast<std::size_t>(offset), out.size());
+    std::copy(from.begin(), from.end(), out.begin());
+    return;
+  }
   if (out.empty()) return;
   // As compressed data, so that libzip lets us seek and leaves the checksum to us.
   const std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(
       zip_fopen_index(archive_->zip, entry, ZIP_FL_COMPRESSED), zip_fclose);
-  if (file == nullptr) complain(zip_strerror(archive_->zip));
+  if (file == nullptr) complain(e, zip_strerror(archive_->zip));
   if (offset > 0 && zip_fseek(file.get(), static_cast<zip_int64_t>(offset), SEEK_SET) != 0) {
-    complain(zip_file_strerror(file.get()));
+    complain(e, zip_file_strerror(file.get()));
   }
   for (std::size_t done = 0; done < out.size();) {
     const zip_int64_t got = zip_fread(file.get(), out.data() + done, out.size() - done);
-    if (got <= 0) complain(got < 0 ? zip_file_strerror(file.get()) : "is too short");
+    if (got <= 0) complain(e, got < 0 ? zip_file_strerror(file.get()) : "is too short");
     done += static_cast<std::size_t>(got);
   }
   if (out.size() == e.size && e.crc != 0 && crc_of(out) != e.crc) {
-    complain("does not have its checksum");
+    complain(e, "does not have its checksum");
   }
 }
 

@@ -1,13 +1,15 @@
-// Zip archives by position: reading by libzip, and writing of files whose contents lie stored and
-// aligned, so that others can map them.
+// Zip archives by position: reading by libzip, of entries that are stored or deflated, and writing
+// of files whose contents lie stored and aligned, so that others can map them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/file.h"
@@ -20,10 +22,12 @@ class ZipReader {
     std::string name;
     std::uint64_t size = 0;  ///< unpacked; a stored one is no larger than the file
     bool stored = false;     ///< neither compressed nor encrypted
-    std::uint32_t crc = 0;   ///< CRC-32 of the content; some writers leave it 0
+    bool deflated = false;   ///< compressed by the usual method and not encrypted
+    std::uint32_t crc = 0;   ///< CRC-32 of the content; some writers leave a stored one's 0
   };
 
-  /// `source` outlives the reader. Throws `kBadData` when the directory is damaged or names twice.
+  /// `source` outlives the reader. Throws `kBadData` when the directory is damaged or names twice,
+  /// or when the deflated entries are said to unpack to more than 64 times the file and 256 MiB.
   explicit ZipReader(const ByteSource& source);
   ~ZipReader();
 
@@ -31,15 +35,25 @@ class ZipReader {
   /// Index of the entry of that name, or -1.
   std::ptrdiff_t find(const std::string& name) const;
 
-  /// Fills `out` from a stored entry. Bytes that are the whole entry are compared with its CRC.
-  /// Throws `kBadData`, also when the entry is not stored or ends before `out` is full.
+  /// Bytes of the file, or of what its deflated entries unpack to if that is more.
+  std::uint64_t unpacked_bytes() const { return unpacked_bytes_; }
+
+  /// Fills `out`. Bytes that are the whole entry are compared with its CRC; a deflated entry is
+  /// unpacked as a whole when it is first read, with its size and CRC compared, and kept. Not for
+  /// several threads at once. Throws `kBadData`, also when the entry ends before `out` is full, and
+  /// `kUnsupported` when it is encrypted or packed by another method.
   void read(std::size_t entry, std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
   struct Archive;
   const ByteSource& source_;
   std::unique_ptr<Archive> archive_;
-  std::vector<Entry> entries_;  // by name
+  const std::vector<std::byte>& unpack(std::size_t entry) const;
+  [[noreturn]] void complain(const Entry& entry, std::string_view what) const;
+
+  std::vector<Entry> entries_;  // in the order of the directory
+  std::uint64_t unpacked_bytes_ = 0;
+  mutable std::map<std::size_t, std::vector<std::byte>> unpacked_;  // deflated ones, once read
 };
 
 /// One file for `write_zip`.

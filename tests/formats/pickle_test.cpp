@@ -12,10 +12,10 @@ namespace {
 using namespace pickles;
 using Kind = PickleValue::Kind;
 
-constexpr std::array<std::string_view, 2> kAllowed = {"collections.OrderedDict", "a.known"};
+constexpr std::array<std::string_view, 2> kKnown = {"collections.OrderedDict", "a.known"};
 
 Pickle parse(const std::string& bytes) {
-  return read_pickle(ByteSource(std::as_bytes(std::span(bytes)), "x.pth"), 0, kAllowed);
+  return read_pickle(ByteSource(std::as_bytes(std::span(bytes)), "x.pth"), 0, kKnown);
 }
 const PickleValue& root(const Pickle& p) { return p.at(p.root); }
 
@@ -139,20 +139,66 @@ TEST(Pickle, RefusesGlobalsByName) {
   expect_refused("(cos\nsystem\n" + command + "o.", "os.system");
   expect_refused("csubprocess\nPopen\n)}\x92.", "subprocess.Popen");
   expect_refused("ctorch.hub\nload\n.", "torch.hub.load");
-  // A list of names, not of places: neither more of a name nor less of one, nor a name in two.
-  expect_refused("ca\nknown.__globals__\n.", "a.known.__globals__");
-  expect_refused("ca.known\n__init__\n.", "a.known.__init__");
-  expect_refused("ca\nknow\n.", "a.know");
+  // Wherever it stands, and by whatever module it was imported.
+  expect_refused("}" + text("a") + "csys\nexit\n)Rs.", "sys.exit");
+  for (const std::string name :
+       {"nt.system", "shutil.rmtree", "importlib.import_module", "runpy.run_path", "pty.spawn",
+        "code.interact", "ctypes.CDLL", "socket.create_connection", "operator.attrgetter",
+        "numpy.os.system", "builtins.__import__", "builtins.print", "builtins.str.format",
+        "types.CodeType", "marshal.loads", "a.known.__globals__", "a.known.__init__", "a..b",
+        "a.b c"}) {
+    const std::size_t dot = name.rfind('.');
+    expect_refused(global(name.substr(0, dot), name.substr(dot + 1)) + ".", name);
+  }
   expect_refused("c\n\n.", "it asks for .");
   expect_refused("cos\n\x1b[2Jsystem\n.", "os.\\x1b[2Jsystem");
 }
 
-TEST(Pickle, AWholeModelGetsAdvice) {
-  for (const char* name : {"ctorchvision.models.resnet\nResNet\n.", "c__main__\nNet\n.",
-                           "ctorch.nn.modules.linear\nLinear\n."}) {
-    expect_refused(name, "a whole model was pickled");
-    expect_refused(name, "state_dict()");
+TEST(Pickle, UnknownGlobalsAreOpaque) {
+  const Pickle name = parse(global("some.place", "Thing") + ".");
+  EXPECT_EQ(root(name).kind, Kind::kOpaque);
+  EXPECT_EQ(root(name).text(), "some.place.Thing");
+  // The list of what is known is of names, not of places: neither more of one nor less of one.
+  for (const char* pickle : {"ca\nknow\n.", "ca.known\nb\n.", "cproject.code\nConfig\n.",
+                             "c__main__\nNet\n.", "cbuiltins\nobject\n."}) {
+    EXPECT_EQ(root(parse(pickle)).kind, Kind::kOpaque) << pickle;
   }
+  // Whatever is done with one gives an opaque object, which remembers all that it was given.
+  const std::string thing = global("some.place", "Thing");
+  for (const std::string& made : std::vector<std::string>{
+           thing + "K\1\x85R", thing + ")\x81", thing + ")}" + text("a") + "K\1s\x92",
+           "(isome.place\nThing\n", "(" + thing + "K\1o", thing + ")RK\5b",
+           thing + ")R" + text("a") + "K\1s", thing + ")R(" + text("a") + "K\1u", thing + ")RK\1a",
+           thing + ")R(K\1e", thing + ")R(K\1\x90", thing + ")R)R",
+           "\x8c\nsome.place\x8c\5Thing\x93)R"}) {
+    const Pickle p = parse(made + ".");
+    ASSERT_EQ(root(p).kind, Kind::kObject) << made;
+    const PickleValue& callable = p.at(root(p).items()[0]);
+    EXPECT_EQ(callable.kind, Kind::kOpaque) << made;
+    EXPECT_EQ(callable.text(), "some.place.Thing") << made;
+  }
+  EXPECT_EQ(root(parse(thing + ")}" + text("a") + "K\1s\x92.")).items().size(), 4U);
+  // As legacy files name the class of a module.
+  EXPECT_EQ(root(parse("(" + text("module") + thing + text("x.py") + "tQ)R.")).kind, Kind::kObject);
+  EXPECT_EQ(root(parse(thing + "K\1b.")).kind, Kind::kOpaque);  // a state for a class
+}
+
+// Protocols below 4 name what is inside a class as getattr(Outer, "Inner"): enumerations and the
+// methods that mmengine's checkpoints hold.
+TEST(Pickle, ClassesInClassesAreNamedByGetattr) {
+  const std::string inner =
+      global("__builtin__", "getattr") + global("some", "Outer") + text("Inner") + "\x86R";
+  const Pickle p = parse(inner + "K\1\x85R.");
+  ASSERT_EQ(root(p).kind, Kind::kObject);
+  EXPECT_EQ(p.at(root(p).items()[0]).text(), "some.Outer.Inner");
+  const std::string get = global("builtins", "getattr");
+  expect_refused(get + ".", "builtins.getattr");
+  expect_refused(get + "K\1" + text("real") + "\x86R.", "builtins.getattr");
+  expect_refused(get + global("a", "known") + text("x") + "\x86R.", "builtins.getattr");
+  expect_refused(get + get + text("x") + "\x86R.", "builtins.getattr");
+  expect_refused(get + global("some", "module") + text("os") + "\x86R.", "some.module.os");
+  expect_refused(get + global("some", "T") + text("__globals__") + "\x86R.", "some.T.__globals__");
+  expect_refused(get + global("some", "T") + text("a b") + "\x86R.", "some.T.a b");
 }
 
 TEST(Pickle, RefusesWhatCallsSomethingElse) {
@@ -225,6 +271,15 @@ TEST(Pickle, MemoryStaysSmall) {
   for (int i = 0; i < 5'000'000; ++i) gets += "h\1";
   expect_small(puts, "more than 4000000 values");
   expect_small(gets, "more than 4000000 values");
+  // Names put together from texts that are there once.
+  std::string names;
+  for (int i = 0; i < 2; ++i)
+    names += text(std::string(900, static_cast<char>('a' + i))) + "q" +
+             std::string(1, static_cast<char>(i)) + "0";
+  for (int i = 0; i < 20'000; ++i) {
+    names += std::string("h\0", 2) + text("n" + std::to_string(i)) + "\x93";
+  }
+  expect_small(names, "its names of globals are too long");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "formats/memory.h"
+#include "formats/pack.h"
 #include "formats/pickles.h"
 #include "formats/support.h"
 
@@ -203,6 +204,85 @@ TEST_F(HandMade, NothingRuns) {
   expect_refused("ctorch._utils\n_rebuild_tensor_v2\n" + command + "\x85R.", "lacks its storage");
 }
 
+TEST_F(HandMade, WhatIsNotUnderstoodIsLeftOut) {
+  using namespace pickles;
+  const std::vector<std::string> storage = {std::string(16, '\0')};
+  const std::string thing = global("some.place", "Thing");
+  const std::string when =
+      global("datetime", "datetime") + "C\x0a" + std::string(10, '\7') + "\x85R";
+  const std::string config = global("omegaconf.dictconfig", "DictConfig") + ")\x81}" +
+                             text("_content") + dict("lr", "K\1") + "sb";
+  const WeightsFile file =
+      read("}" + text("state_dict") + dict("w", tensor({{2}, {1}})) + "s" + text("epoch") + "K\5s" +
+               text("when") + when + "s" + text("hyper_parameters") + "}" + text("lr") + "K\1s" +
+               text("optimizer") + global("functools", "partial") + thing + "\x85R(" + thing + ")" +
+               "}Ntbs" + text("config") + config + "ss" + text("callbacks") + "}" + thing + "K\1s" +
+               text("b") + "]" + thing + "as" + "s.",
+           storage);
+  EXPECT_EQ(file.entries.size(), 1U);
+  EXPECT_EQ(file.tensors.at("state_dict.w").size(), 2);
+  EXPECT_EQ(
+      file.metadata,
+      (std::map<std::string, std::string>{
+          {"epoch", "5"}, {"hyper_parameters.lr", "1"}, {"callbacks.some.place.Thing", "1"}}));
+  EXPECT_EQ(file.left_out, (std::map<std::string, std::string>{
+                               {"when", "datetime.datetime"},
+                               {"hyper_parameters.optimizer", "functools.partial"},
+                               {"hyper_parameters.config", "omegaconf.dictconfig.DictConfig"},
+                               {"callbacks.b.0", "some.place.Thing"}}));
+  EXPECT_EQ(describe_weights(path_).left_out, file.left_out);
+}
+
+TEST_F(HandMade, TensorsThatDependOnWhatIsNotUnderstoodAreLeftOut) {
+  using namespace pickles;
+  const std::vector<std::string> storage = {std::string(16, '\0')};
+  const std::string good = text("w") + tensor({{2}, {1}}) + "s";
+  const std::string thing = global("some.place", "Thing");
+  const auto left_out = [&](const std::string& value) {
+    const WeightsFile file = read("}" + good + text("x") + value + "s.", storage);
+    EXPECT_EQ(file.entries.size(), 1U);
+    return file.left_out.at("x");
+  };
+  const std::string place =
+      "(" + text("storage") + thing + text("0") + text("cpu") + integer(4) + "tQ";
+  const std::string rebuild = global("torch._utils", "_rebuild_tensor_v2");
+  EXPECT_EQ(left_out(rebuild + "(" + place + integer(0) + tuple({2}) + tuple({1}) + "tR"),
+            "some.place.Thing");
+  EXPECT_EQ(left_out(rebuild + "(" + thing + ")R" + integer(0) + tuple({2}) + tuple({1}) + "tR"),
+            "some.place.Thing");
+  const std::string from_type = global("torch._tensor", "_rebuild_from_type_v2");
+  EXPECT_EQ(left_out(from_type + "(" + rebuild + thing + "(" + place + integer(0) + tuple({2}) +
+                     tuple({1}) + "tNtR"),
+            "some.place.Thing");
+  EXPECT_EQ(left_out(from_type + "(" + thing + thing + ")NtR"), "some.place.Thing");
+  EXPECT_EQ(left_out(thing + tensor({{2}, {1}}) + "\x85R"), "some.place.Thing");
+}
+
+// The state dict itself is inside an object, or is one.
+TEST_F(HandMade, AWholeModelGetsAdvice) {
+  using namespace pickles;
+  for (const char* module : {"torchvision.models.resnet", "__main__", "ultralytics.nn.tasks"}) {
+    const std::string name = std::string(module) + ".Net";
+    const std::string net = global(module, "Net") + ")\x81" + dict("w", tensor({{2}, {1}})) + "b";
+    expect_refused(net + ".", name);
+    expect_refused(net + ".", "state_dict()");
+    expect_refused(dict("model", net) + ".", name);
+    expect_refused(
+        "}" + text("when") + global("datetime", "date") + "C\1x\x85Rs" + text("model") + net + "s.",
+        name);
+    expect_refused(global(module, "Net") + ".", name);
+  }
+  // Beside good weights, a module among the hyperparameters does no harm.
+  const WeightsFile file = read(
+      "}" + text("state_dict") + dict("w", tensor({{2}, {1}})) + "s" + text("hyper_parameters") +
+          dict("loss", global("torch.nn.modules.loss", "CrossEntropyLoss") + ")\x81" +
+                           dict("weight", tensor({{2}, {1}})) + "b") +
+          "s.",
+      {std::string(16, '\0')});
+  EXPECT_EQ(file.entries.size(), 1U);
+  EXPECT_EQ(file.left_out.at("hyper_parameters.loss"), "torch.nn.modules.loss.CrossEntropyLoss");
+}
+
 TEST_F(HandMade, StridesAndOffsets) {
   const float values[] = {1, 2, 3, 4};
   const std::string storage(reinterpret_cast<const char*>(values), sizeof(values));
@@ -386,7 +466,94 @@ TEST_F(HandMade, TorchScriptAndOtherArchives) {
   expect_error(ErrorCode::kBadData, {"no data.pkl"}, [&] { read_weights(path_); });
 }
 
-TEST_F(HandMade, CompressedEntriesAreRefused) {
+// As a file is that somebody put through another zip program: deflated, in a folder of its own or
+// in none, with entries for folders.
+TEST_F(HandMade, ArchivesThatWerePackedAgainAreRead) {
+  using namespace pickles;
+  const std::string pickle = dict("w", tensor({{2, 2}, {1, 2}})) + ".";
+  const float values[] = {1, 2, 3, 4};
+  const std::string_view storage(reinterpret_cast<const char*>(values), sizeof(values));
+  for (const std::string root : {"", "archive/", "downloads/resnet50/"}) {
+    SCOPED_TRACE(root);
+    folder_.write("x.pth", pack(Packing::kZip, {{"top/", {}, AE_IFDIR},
+                                                {root + "data.pkl", bytes_of(pickle)},
+                                                {root + "byteorder", bytes_of("little")},
+                                                {root + "data/0", bytes_of(storage)},
+                                                {"__MACOSX/" + root + "data.pkl", bytes_of("x")}}));
+    EXPECT_EQ(floats(read_weights(path_).tensors.at("w")), (std::vector<float>{1, 3, 2, 4}));
+    EXPECT_EQ(describe_weights(path_).entries.at(0).name, "w");
+  }
+}
+
+// Zeros shrink a thousandfold; what the tensors take is compared with what was unpacked.
+TEST_F(HandMade, ADeflatedStorageMayBeMuchLargerThanTheFile) {
+  folder_.write("x.pth", pack(Packing::kZip, {{"m/data.pkl", bytes_of(one({{1 << 24}, {1}}))},
+                                              {"m/data/0", ByteVector(std::size_t{4} << 24)}}));
+  ASSERT_LT(std::filesystem::file_size(path_), std::uint64_t{1} << 20);
+  EXPECT_EQ(read_weights(path_).tensors.at("w").size(), 1 << 24);
+}
+
+TEST_F(HandMade, DeflatedBombsAreRefused) {
+  folder_.write("x.pth", pack(Packing::kZip, {{"m/data.pkl", bytes_of(one({{4}, {1}}))},
+                                              {"m/data/0", ByteVector(std::size_t{300} << 20)}}));
+  const std::int64_t growth = peak_growth([&] {
+    expect_error(ErrorCode::kBadData, {"x.pth", "'m/data/0'", "more than the limit"},
+                 [&] { read_weights(path_); });
+  });
+  EXPECT_LT(growth, std::int64_t{64} << 20);
+}
+
+TEST_F(HandMade, DamagedDeflatedEntriesAreRefused) {
+  std::string storage;
+  for (int i = 0; i < 4096; ++i) storage += static_cast<char>(i * i % 251);
+  const ByteVector sound = pack(Packing::kZip, {{"m/data.pkl", bytes_of(one({{1024}, {1}}))},
+                                                {"m/data/0", bytes_of(storage)}});
+  const auto read = [](const ByteVector& bytes) {
+    return read_torch_zip(ByteSource(bytes, "x.pth"), ReadWeights::kAll);
+  };
+  EXPECT_EQ(read(sound).entries.size(), 1U);
+  for (std::size_t size = 0; size < sound.size(); size += 7) {
+    EXPECT_THROW(read({sound.begin(), sound.begin() + static_cast<std::ptrdiff_t>(size)}), Error);
+  }
+  int refused = 0;
+  for (std::size_t i = 0; i < sound.size(); ++i) {
+    ByteVector changed = sound;
+    changed[i] ^= std::byte{0x41};
+    try {
+      read(changed);
+    } catch (const Error& e) {
+      EXPECT_NE(e.code(), ErrorCode::kInternal) << e.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, static_cast<int>(sound.size()) / 2);
+}
+
+TEST_F(HandMade, AnArchiveAroundAFileOfWeightsIsNamed) {
+  const auto says = [&](ErrorCode code, std::initializer_list<std::string_view> parts) {
+    expect_error(code, parts, [&] { read_weights(path_); });
+    expect_error(code, parts, [&] { describe_weights(path_); });
+  };
+  using enum ErrorCode;
+  folder_.write("x.pth", pack(Packing::kZip, {{"w/ResNet.PTH", {}}, {"w/readme.txt", {}}}));
+  says(kUnsupported, {"x.pth", "'w/ResNet.PTH' and 1 more", "unpack it"});
+  folder_.write("x.pth", pack(Packing::kZip, {{"a/data.pkl", {}}, {"b/data.pkl", {}}}));
+  says(kBadData, {"x.pth", "'a/data.pkl'", "'b/data.pkl'"});
+  folder_.write("x.pth", pack(Packing::kZip, {}));
+  says(kUnsupported, {"x.pth", "without files"});
+  folder_.write("x.pth", pack(Packing::kTar, {{"w/a.pth", {}}}));
+  says(kUnsupported, {"x.pth", "tar archive that holds 'w/a.pth'", "unpack it"});
+  folder_.write("x.pth", pack(Packing::kTarGz, {{"w/a.pth", {}}}));
+  says(kUnsupported, {"x.pth", "tar archive that holds 'w/a.pth'", "unpack it"});
+  folder_.write("x.pth", pack(Packing::kTar, {{"sys_info", {}}, {"pickle", {}}}));
+  says(kUnsupported, {"x.pth", "before version 0.1.10"});
+  folder_.write("x.pth", gzip(bytes_of("weights")));
+  says(kUnsupported, {"x.pth", "packed with gzip"});
+  folder_.write("x.pth", bytes_of("BZh91AY&SY"));
+  says(kUnsupported, {"x.pth", "unpack it first"});
+}
+
+TEST_F(HandMade, DeflatedEntriesOfAnotherSizeAreRefused) {
   const std::string name = "m/data.pkl";
   const std::string body = "\xab\xd5\x03\x00";
   const auto fields = [&](std::uint64_t unpacked) {
