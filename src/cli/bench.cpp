@@ -13,9 +13,11 @@
 
 #include "cli/command.h"
 #include "cli/network.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "core/random.h"
 #include "formats/plot.h"
 #include "resnet/download.h"
@@ -132,8 +134,8 @@ std::string kind_of(const StepProfile& s) { return s.op + " " + s.kernel; }
 
 void print_layers(const Layers& layers) {
   const auto line = [](auto... cells) {
-    fmt::print("{:<26} {:<22} {:<30} {:<5} {:>9} {:>8} {:>6} {:>9} {:>7} {:>6} {:>9} {:>6}\n",
-               cells...);
+    print_out("{:<26} {:<22} {:<30} {:<5} {:>9} {:>8} {:>6} {:>9} {:>7} {:>6} {:>9} {:>6}\n",
+              cells...);
   };
   const auto row = [&](const StepProfile& s, double least, const std::string& peak,
                        const std::string& rate) {
@@ -160,7 +162,7 @@ void print_layers(const Layers& layers) {
     k.total.seconds += s.seconds, k.total.flops += s.flops, k.total.bytes += s.bytes;
     k.floor += layers.floor(s);
   }
-  fmt::print("\n");
+  print_out("\n");
   std::vector<Kind> sorted;
   for (const auto& [name, k] : kinds) sorted.push_back(k);
   std::ranges::stable_sort(
@@ -173,14 +175,14 @@ void print_layers(const Layers& layers) {
                           : "",
         "");
   }
-  fmt::print("\n{}, {} threads, measured: {:.0f} GFLOP/s f32, {:.0f} bf16, {:.0f} int8; memory",
-             processor_name(), peaks.threads, 1e-9 * peaks.f32, 1e-9 * peaks.bf16,
-             1e-9 * peaks.int8);
+  print_out("\n{}, {} threads, measured: {:.0f} GFLOP/s f32, {:.0f} bf16, {:.0f} int8; memory",
+            processor_name(), peaks.threads, 1e-9 * peaks.f32, 1e-9 * peaks.bf16,
+            1e-9 * peaks.int8);
   for (const Bandwidth& b : peaks.bandwidth) {
-    fmt::print(" {}: {:.0f}", format_bytes(static_cast<double>(b.bytes)),
-               1e-9 * std::max(b.read, b.triad));
+    print_out(" {}: {:.0f}", format_bytes(static_cast<double>(b.bytes)),
+              1e-9 * std::max(b.read, b.triad));
   }
-  fmt::print(" GB/s\n");
+  print_out(" GB/s\n");
 }
 
 nlohmann::json to_json(const MachinePeaks& peaks) {
@@ -407,27 +409,27 @@ int run(Flags& f) {
       object["layers_milliseconds"] = 1e3 * layers.seconds();
       object["floor_milliseconds"] = 1e3 * layers.floor();
     }
-    fmt::print("{}\n", object.dump());
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
   if (f.layers) print_layers(layers);
   if (deep) {
-    fmt::print(
+    print_out(
         "floor of a step {:.2f} ms; the kernels take {:.2f} times as long, the step {:.2f} times "
         "({:.2f} ms outside of kernels)\n\n",
         1e3 * layers.floor(), layers.seconds() / layers.floor(), middle / layers.floor(),
         1e3 * std::max(0.0, middle - layers.seconds()));
   }
-  fmt::print("{} {} {}, batch {}, {}x{}: {:.1f} images/s (median of {} steps; best {:.1f})\n",
-             config.architecture, f.mode, f.dtype, f.batch, config.image_size, config.image_size,
-             batch / middle, seconds.size(), batch / seconds.front());
-  fmt::print("time of a step: {:.2f} ms, 95 % within {:.2f}, 99 % within {:.2f}; {:.1f} GFLOP/s\n",
-             1e3 * middle, 1e3 * percentile(seconds, 0.95), 1e3 * percentile(seconds, 0.99),
-             flops / middle * 1e-9);
+  print_out("{} {} {}, batch {}, {}x{}: {:.1f} images/s (median of {} steps; best {:.1f})\n",
+            config.architecture, f.mode, f.dtype, f.batch, config.image_size, config.image_size,
+            batch / middle, seconds.size(), batch / seconds.front());
+  print_out("time of a step: {:.2f} ms, 95 % within {:.2f}, 99 % within {:.2f}; {:.1f} GFLOP/s\n",
+            1e3 * middle, 1e3 * percentile(seconds, 0.95), 1e3 * percentile(seconds, 0.99),
+            flops / middle * 1e-9);
   const auto bytes = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };
-  fmt::print("memory: activations {}, packed weights {}, variables {}, process at most {}\n",
-             bytes(stats.arena_bytes), bytes(stats.packed_bytes), bytes(stats.variable_bytes),
-             bytes(rss));
+  print_out("memory: activations {}, packed weights {}, variables {}, process at most {}\n",
+            bytes(stats.arena_bytes), bytes(stats.packed_bytes), bytes(stats.variable_bytes),
+            bytes(rss));
   return kSuccess;
 }
 

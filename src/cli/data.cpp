@@ -10,9 +10,11 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/images.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "formats/npy.h"
 #include "formats/picture.h"
 #include "resnet/data.h"
@@ -69,7 +71,7 @@ int draw_galaxies(const Flags& f) {
   if (drawn < data.size()) {
     fail(ErrorCode::kInterrupted, "interrupted after {} of {} galaxies", drawn, data.size());
   }
-  fmt::print("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
+  print_out("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
   return kSuccess;
 }
 
@@ -135,8 +137,8 @@ int write_tensor(const Flags& f) {
   const std::int64_t bad = std::ssize(unreadable);
   line.clear();
   write_npy(f.out, tensor);
-  fmt::print("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
-             bad > 0 ? "; rows of unreadable ones are NaN" : "");
+  print_out("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
+            bad > 0 ? "; rows of unreadable ones are NaN" : "");
   return bad > 0 ? kBadData : kSuccess;
 }
 
@@ -191,12 +193,12 @@ int pack(const Flags& f) {
     }
     const nlohmann::json object{
         {"out", f.out}, {"pictures", r.pictures}, {"bytes", r.bytes}, {"skipped", skipped}};
-    fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
-  fmt::print("{}\n{}: {} pictures, {}{}\n", r.description, f.out, r.pictures,
-             format_bytes(static_cast<double>(r.bytes)),
-             r.skipped.empty() ? "" : fmt::format("; {} skipped", r.skipped.size()));
+  print_out("{}\n{}: {} pictures, {}{}\n", r.description, f.out, r.pictures,
+            format_bytes(static_cast<double>(r.bytes)),
+            r.skipped.empty() ? "" : fmt::format("; {} skipped", r.skipped.size()));
   return kSuccess;
 }
 
@@ -214,9 +216,9 @@ int list_data(const Flags& f) {
   for (const KnownData& data : known_data()) {
     const std::uint64_t size = size_of(data);
     if (!f.json) {
-      fmt::print("{:<15} {}\n{:15} {}; licence: {}\n{:15} {}\n", data.name, data.title, "",
-                 size > 0 ? format_bytes(static_cast<double>(size)) : "size not known",
-                 data.licence, "", data.citation);
+      print_out("{:<15} {}\n{:15} {}; licence: {}\n{:15} {}\n", data.name, data.title, "",
+                size > 0 ? format_bytes(static_cast<double>(size)) : "size not known", data.licence,
+                "", data.citation);
       continue;
     }
     nlohmann::json files = nlohmann::json::array();
@@ -230,7 +232,7 @@ int list_data(const Flags& f) {
                     {"citation", data.citation},
                     {"files", files}});
   }
-  if (f.json) fmt::print("{}\n", list.dump());
+  if (f.json) print_out("{}\n", AsIs{json_line(list)});
   return kSuccess;
 }
 
@@ -238,7 +240,7 @@ int get_known_data(const Flags& f) {
   ProgressLine line;
   const std::filesystem::path path = get_data(f.source, download_options(line, f.fetch.cache));
   line.clear();
-  fmt::print("{}\n", path.string());
+  print_out("{}\n", path.string());
   return kSuccess;
 }
 
@@ -254,14 +256,14 @@ int print_statistics(const Flags& f) {
                                 {"classes", splits.train->class_names()},
                                 {"train", splits.train->size()},
                                 {"val", splits.val->size()}};
-    fmt::print("{}\n", object.dump());
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
-  fmt::print("{}\n", splits.description);
-  fmt::print("mean  {:.4f}, {:.4f}, {:.4f}\n", s.mean[0], s.mean[1], s.mean[2]);
-  fmt::print("std   {:.4f}, {:.4f}, {:.4f}\n", s.std[0], s.std[1], s.std[2]);
-  fmt::print("over the {} readable training pictures{}\n", s.pictures,
-             s.unreadable > 0 ? fmt::format("; {} cannot be read", s.unreadable) : "");
+  print_out("{}\n", splits.description);
+  print_out("mean  {:.4f}, {:.4f}, {:.4f}\n", s.mean[0], s.mean[1], s.mean[2]);
+  print_out("std   {:.4f}, {:.4f}, {:.4f}\n", s.std[0], s.std[1], s.std[2]);
+  print_out("over the {} readable training pictures{}\n", s.pictures,
+            s.unreadable > 0 ? fmt::format("; {} cannot be read", s.unreadable) : "");
   return kSuccess;
 }
 
@@ -278,12 +280,12 @@ nlohmann::json part_json(const PartReport& r, const std::vector<std::string>& cl
 void print_part(const char* title, const PartReport& r, const std::vector<std::string>& classes) {
   std::int64_t total = 0;
   for (const std::int64_t n : r.class_counts) total += n;
-  fmt::print("{}: {} pictures, {}x{} to {}x{}\n", title, total, r.smallest.width, r.smallest.height,
-             r.largest.width, r.largest.height);
+  print_out("{}: {} pictures, {}x{} to {}x{}\n", title, total, r.smallest.width, r.smallest.height,
+            r.largest.width, r.largest.height);
   for (std::size_t c = 0; c < classes.size(); ++c) {
-    fmt::print("  {:>7}  {}\n", r.class_counts[c], classes[c]);
+    print_out("  {:>7}  {}\n", r.class_counts[c], classes[c]);
   }
-  for (const BadPicture& b : r.bad) fmt::print("  unreadable: {}: {}\n", b.name, b.reason);
+  for (const BadPicture& b : r.bad) print_out("  unreadable: {}: {}\n", b.name, b.reason);
 }
 
 int check(const Flags& f) {
@@ -296,16 +298,16 @@ int check(const Flags& f) {
     const nlohmann::json object{{"train", part_json(r.train, classes)},
                                 {"val", part_json(r.val, classes)},
                                 {"duplicates", r.duplicates}};
-    fmt::print("{}\n", object.dump());
+    print_out("{}\n", AsIs{json_line(object)});
   } else {
-    fmt::print("{}\n", splits.description);
+    print_out("{}\n", splits.description);
     print_part("train", r.train, classes);
     print_part("val", r.val, classes);
     for (const auto& [train, val] : r.duplicates) {
-      fmt::print("  in both parts: {} and {}\n", train, val);
+      print_out("  in both parts: {} and {}\n", train, val);
     }
     const std::size_t bad = r.train.bad.size() + r.val.bad.size();
-    fmt::print("{} unreadable, {} in both parts\n", bad, r.duplicates.size());
+    print_out("{} unreadable, {} in both parts\n", bad, r.duplicates.size());
   }
   return r.train.bad.empty() && r.val.bad.empty() ? kSuccess : kBadData;
 }

@@ -10,9 +10,11 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/images.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "core/text.h"
 #include "formats/csv.h"
 #include "formats/npy.h"
@@ -32,12 +34,6 @@ struct Flags {
   bool no_pool = false;
   bool json = false;
 };
-
-// One line of a text file.
-std::string line_of(std::string text) {
-  std::ranges::replace(text, '\n', ' ');
-  return text + "\n";
-}
 
 std::string csv_of(const Embeddings& e, const std::vector<std::string>& labels) {
   const std::span<const float> values = e.features.as<float>();
@@ -132,8 +128,8 @@ int run(Flags& f) {
     write_file_atomic(f.out, csv_of(e, labels));
   } else {
     std::string paths, names;
-    for (const std::string& name : e.names) paths += line_of(name);
-    for (const std::string& label : labels) names += line_of(label);
+    for (const std::string& name : e.names) paths += one_line(name) + "\n";
+    for (const std::string& label : labels) names += one_line(label) + "\n";
     write_file_atomic(fs::path(f.out).replace_extension(".paths.txt"), paths);
     if (!labels.empty()) write_file_atomic(fs::path(f.out).replace_extension(".labels.txt"), names);
     write_npy(f.out, e.features);
@@ -145,10 +141,10 @@ int run(Flags& f) {
                                 {"layer", f.options.layer},
                                 {"shape", e.features.shape()},
                                 {"skipped", bad}};
-    fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_out("{}\n", AsIs{json_line(object)});
   } else {
-    fmt::print("{}: {} pictures, {} features each\n", f.out, e.names.size(),
-               e.features.as<float>().size() / e.names.size());
+    print_out("{}: {} pictures, {} features each\n", f.out, e.names.size(),
+              e.features.as<float>().size() / e.names.size());
   }
   return skipped.empty() ? kSuccess : kBadData;
 }

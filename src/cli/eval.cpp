@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/images.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/file.h"
 #include "formats/csv.h"
@@ -38,10 +39,10 @@ void print_confusions(const EvalResult& r) {
   std::stable_sort(pairs.begin(), pairs.end(),
                    [](const Pair& x, const Pair& y) { return x.count > y.count; });
   if (pairs.size() > 5) pairs.resize(5);
-  if (!pairs.empty()) fmt::print("most frequent mistakes:\n");
+  if (!pairs.empty()) print_out("most frequent mistakes:\n");
   for (const Pair& p : pairs) {
-    fmt::print("  {:>5}  {} taken for {}\n", p.count, r.class_names[p.truth],
-               r.class_names[p.answer]);
+    print_out("  {:>5}  {} taken for {}\n", p.count, r.class_names[p.truth],
+              r.class_names[p.answer]);
   }
 }
 
@@ -49,14 +50,14 @@ void print_classes(const EvalResult& r) {
   const std::size_t n = r.class_names.size();
   if (n > 50) return;
   std::size_t width = 5;
-  for (const std::string& name : r.class_names) width = std::max(width, name.size());
-  fmt::print("{:<{}}  {:>7}  {:>7}\n", "class", width, "images", "correct");
+  for (const std::string& name : r.class_names) width = std::max(width, printable(name).size());
+  print_out("{:<{}}  {:>7}  {:>7}\n", "class", width, "images", "correct");
   for (std::size_t t = 0; t < n; ++t) {
     std::int64_t images = 0;
     for (std::size_t a = 0; a < n; ++a) images += r.confusion[t * n + a];
     if (images == 0) continue;
-    fmt::print("{:<{}}  {:>7}  {:>5.1f} %\n", r.class_names[t], width, images,
-               100.0 * static_cast<double>(r.confusion[t * n + t]) / static_cast<double>(images));
+    print_out("{:<{}}  {:>7}  {:>5.1f} %\n", r.class_names[t], width, images,
+              100.0 * static_cast<double>(r.confusion[t * n + t]) / static_cast<double>(images));
   }
 }
 
@@ -96,11 +97,11 @@ int run(Flags& f) {
   line.clear();
   for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   if (f.json) {
-    fmt::print("{}\n", to_json(r));
+    print_out("{}\n", AsIs{to_json(r)});
     return kSuccess;
   }
-  fmt::print("{} images: top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} ({:.0f} images/s)\n", r.images,
-             100 * r.top1, 100 * r.top5, r.loss, static_cast<double>(r.images) / r.seconds);
+  print_out("{} images: top-1 {:.2f} %, top-5 {:.2f} %, loss {:.4f} ({:.0f} images/s)\n", r.images,
+            100 * r.top1, 100 * r.top5, r.loss, static_cast<double>(r.images) / r.seconds);
   print_classes(r);
   print_confusions(r);
   return kSuccess;

@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "resnet/model_file.h"
 #include "resnet/weights.h"
@@ -31,12 +32,11 @@ int run(const Flags& f) {
     export_onnx(f.out, model, f.onnx);
   }
   if (f.to != "onnx" && (!model.config.splice.empty() || model.config.head_hidden != 0)) {
-    std::fputs(
+    print_err(
         "note: the network was cut or has another head, which a state_dict does not say: keep "
-        "the model file, or export ONNX, to use it with resnet\n",
-        stderr);
+        "the model file, or export ONNX, to use it with resnet\n");
   }
-  fmt::print("{}\n", f.out);
+  print_out("{}\n", f.out);
   return kSuccess;
 }
 

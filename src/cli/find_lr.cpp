@@ -7,10 +7,12 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/train_flags.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "formats/plot.h"
 #include "resnet/train.h"
 
@@ -76,15 +78,15 @@ nlohmann::json to_json(const Flags& f, const std::string& csv, const LrFinderRes
 }
 
 void print(const LrFinderResult& r, const LrFinderOptions& finder) {
-  if (r.steepest) fmt::print("steepest descent at {:.2g}\n", *r.steepest);
-  if (r.tenth) fmt::print("a tenth of the rate with the least loss: {:.2g}\n", *r.tenth);
+  if (r.steepest) print_out("steepest descent at {:.2g}\n", *r.steepest);
+  if (r.tenth) print_out("a tenth of the rate with the least loss: {:.2g}\n", *r.tenth);
   if (!r.tenth) {
-    fmt::print("the loss did not fall; try more --steps{}\n",
-               r.diverged ? " or a smaller --min-lr" : " or a larger --max-lr");
+    print_out("the loss did not fall; try more --steps{}\n",
+              r.diverged ? " or a smaller --min-lr" : " or a larger --max-lr");
   } else if (!r.diverged && !r.interrupted && *r.tenth * 10 > 0.99 * finder.max_lr) {
-    fmt::print("the loss was still falling at the highest rate; try a larger --max-lr\n");
+    print_out("the loss was still falling at the highest rate; try a larger --max-lr\n");
   } else {
-    fmt::print("try: resnet train … --lr {:.2g}\n", *r.tenth);
+    print_out("try: resnet train … --lr {:.2g}\n", *r.tenth);
   }
 }
 
@@ -132,8 +134,7 @@ int run(const Flags& f) {
   write_file_atomic(csv, table(r));
   write_file_atomic(out, draw(r));
   if (f.train.json) {
-    fmt::print("{}\n",
-               to_json(f, csv, r).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_out("{}\n", AsIs{json_line(to_json(f, csv, r))});
   } else {
     print(r, f.finder);
   }

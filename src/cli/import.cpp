@@ -6,8 +6,10 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "resnet/weights.h"
 
 namespace resnet::cli {
@@ -82,7 +84,7 @@ void print_json(const ImportedModel& m, const std::string& out) {
   for (const auto& match : r.matched) {
     json["matched"].push_back({{"file", match.file}, {"ours", match.ours}});
   }
-  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  print_out("{}\n", AsIs{json_line(json)});
 }
 
 int run(const Flags& f) {
@@ -93,9 +95,9 @@ int run(const Flags& f) {
   if (f.json) {
     print_json(m, f.out);
   } else {
-    fmt::print("{}\n", to_string(m.report, f.verbose));
-    fmt::print("{}: {} with {} classes\n", f.out, m.model.config.architecture,
-               m.model.config.classes);
+    print_out("{}\n", AsIs{to_string(m.report, f.verbose)});
+    print_out("{}: {} with {} classes\n", f.out, m.model.config.architecture,
+              m.model.config.classes);
   }
   return kSuccess;
 }

@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "cli/command.h"
+#include "cli/print.h"
 #include "core/check.h"
 #include "core/nearest.h"
 #include "core/text.h"
@@ -51,7 +52,7 @@ int exit_code(ErrorCode code) {
 // uses.
 void print_error(std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
-  std::fputs(("resnet: " + printable(message) + "\n").c_str(), stderr);
+  print_err("resnet: {}\n", message);
 }
 
 // The deepest command that was given, as "resnet data stats", and where its own words begin.
@@ -169,7 +170,7 @@ int run(int argc, char** argv) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     if (argc == 1) {
-      fmt::print(stderr, "{}", app.help());
+      print_err("{}", AsIs{app.help()});
       return kUsage;
     }
     print_error(explain(app, error, argc, argv));
@@ -222,11 +223,10 @@ void note_equal_crops(int crops, const Preprocessing& p, PictureSize pictures) {
                                       : p.width == p.resize && p.height == p.resize &&
                                             pictures.width > 0 && pictures.width == pictures.height;
   if (crops == 1 || !as_large) return;
-  std::fputs(fmt::format("note: --crops {}: pictures are as large as the network's input, {} x {}, "
-                         "so that all crops are the same; --flip looks at them twice\n",
-                         crops, p.width, p.height)
-                 .c_str(),
-             stderr);
+  print_err(
+      "note: --crops {}: pictures are as large as the network's input, {} x {}, so that all crops "
+      "are the same; --flip looks at them twice\n",
+      crops, p.width, p.height);
 }
 
 CLI::Validator at_least(double least, double most) {

@@ -7,8 +7,10 @@
 #include <ranges>
 
 #include "cli/command.h"
+#include "cli/print.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "train/curves.h"
 
 namespace resnet::cli {
@@ -74,7 +76,7 @@ int run(const Flags& f) {
   require_extension("-o", f.out, {".svg"});
   const std::vector<std::string> metrics = CLI::detail::split(f.metrics, ',');
   const Curves curves = curves_of(groups_of(f.runs), metrics, parse_x(f.x));
-  for (const std::string& note : curves.notes) std::fputs((note + "\n").c_str(), stderr);
+  for (const std::string& note : curves.notes) print_err("{}\n", note);
 
   Plot plot;
   plot.title = f.title;
@@ -84,7 +86,7 @@ int run(const Flags& f) {
   plot.series = curves.series;
   write_file_atomic(f.out, draw_svg(plot));
   if (!f.json) {
-    fmt::print("{}\n", f.out);
+    print_out("{}\n", f.out);
     return kSuccess;
   }
   nlohmann::json object{{"out", f.out}, {"series", nlohmann::json::array()}};
@@ -93,7 +95,7 @@ int run(const Flags& f) {
     if (!s.low.empty()) row["min"] = s.low, row["max"] = s.high;
     object["series"].push_back(row);
   }
-  fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  print_out("{}\n", AsIs{json_line(object)});
   return kSuccess;
 }
 

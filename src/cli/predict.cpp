@@ -7,8 +7,10 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/images.h"
+#include "cli/print.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "formats/picture.h"
 #include "resnet/predictor.h"
 
@@ -25,16 +27,14 @@ struct Flags {
   bool json = false;
 };
 
-void print_bad(const Prediction& p) {
-  std::fputs(fmt::format("resnet: {}: {}\n", p.path.string(), p.error).c_str(), stderr);
-}
+void print_bad(const Prediction& p) { print_err("resnet: {}: {}\n", p.path, p.error); }
 
 void print(const Prediction& p) {
   std::string line = p.path.string() + ":";
   for (const ClassScore& c : p.classes) {
     line += fmt::format("  {} {:.1f} %", c.name, 100 * c.probability);
   }
-  fmt::print("{}\n", line);
+  print_out("{}\n", line);
 }
 
 void print_json(const Prediction& p) {
@@ -45,7 +45,7 @@ void print_json(const Prediction& p) {
     classes.push_back({{"index", c.index}, {"name", c.name}, {"probability", c.probability}});
   }
   object["classes"] = classes;
-  fmt::print("{}\n", object.dump());
+  print_out("{}\n", AsIs{json_line(object)});
 }
 
 // An image from standard input, or paths, as many at a time as have arrived: a slow sender sees

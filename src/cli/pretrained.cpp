@@ -7,7 +7,9 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
+#include "core/json_line.h"
 #include "resnet/pretrained.h"
 
 namespace resnet::cli {
@@ -20,19 +22,19 @@ struct WeightsFlags {
 
 int list_weights(const WeightsFlags& f) {
   if (!f.json) {
-    fmt::print("{:<24} {:>6} {:>6} {:>6} {:>9}  {:<12} {}\n", "name", "top-1", "top-5", "input",
-               "size", "licence", "SHA-256");
+    print_out("{:<24} {:>6} {:>6} {:>6} {:>9}  {:<12} {}\n", "name", "top-1", "top-5", "input",
+              "size", "licence", "SHA-256");
   }
   nlohmann::json list = nlohmann::json::array();
   for (const Pretrained& p : pretrained()) {
     const Preprocessing& prep = p.preprocessing;
     if (!f.json) {
       // The first digits are enough to see; how many are verified is what matters here.
-      fmt::print("{:<24} {:>6.2f} {:>6.2f} {:>6} {:>9}  {:<12} {}\n", p.name, 100 * p.top1,
-                 100 * p.top5, prep.width,
-                 p.file.size > 0 ? format_bytes(static_cast<double>(p.file.size)) : "-", p.licence,
-                 p.file.sha256.size() == 64 ? p.file.sha256.substr(0, 8) + "… (all 64)"
-                                            : p.file.sha256 + " (first 8)");
+      print_out("{:<24} {:>6.2f} {:>6.2f} {:>6} {:>9}  {:<12} {}\n", p.name, 100 * p.top1,
+                100 * p.top5, prep.width,
+                p.file.size > 0 ? format_bytes(static_cast<double>(p.file.size)) : "-", p.licence,
+                p.file.sha256.size() == 64 ? p.file.sha256.substr(0, 8) + "… (all 64)"
+                                           : p.file.sha256 + " (first 8)");
       continue;
     }
     list.push_back({{"name", p.name},
@@ -51,7 +53,7 @@ int list_weights(const WeightsFlags& f) {
                     {"mean", prep.mean},
                     {"std", prep.std}});
   }
-  if (f.json) fmt::print("{}\n", list.dump());
+  if (f.json) print_out("{}\n", AsIs{json_line(list)});
   return kSuccess;
 }
 
@@ -61,13 +63,13 @@ int get_weights(const WeightsFlags& f) {
   if (f.out.empty()) {
     const std::filesystem::path file = get_pretrained(f.name, options);
     line.clear();
-    fmt::print("{}\n", file.string());
+    print_out("{}\n", file.string());
     return kSuccess;
   }
   const ModelFile model = load_pretrained(f.name, options);
   line.clear();
   save_model(f.out, model);
-  fmt::print("{}\n", f.out);
+  print_out("{}\n", f.out);
   return kSuccess;
 }
 

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
+
+#include "cli/print.h"
+#include "core/text.h"
 
 namespace resnet::cli {
 namespace {
@@ -20,10 +22,7 @@ std::size_t terminal_width() {
 }
 
 // A terminal that went away must not end the work: no exception, unlike fmt::print.
-void put(const std::string& text) {
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
-}
+void put(const std::string& text) { print_err("{}", AsIs{text}); }
 
 std::string scaled(double value, double unit, const std::array<const char*, 5>& names) {
   std::size_t i = 0;
@@ -49,7 +48,7 @@ void ProgressLine::show(double fraction, const std::string& text) {
   }
   last_ = now;
   if (!terminal_) {
-    if (fraction < 1) put(fmt::format("{:3.0f} %  {}\n", 100 * fraction, text));
+    if (fraction < 1) put(fmt::format("{:3.0f} %  {}\n", 100 * fraction, printable(text)));
     return;
   }
   const int filled = static_cast<int>(std::lround(std::clamp(fraction, 0.0, 1.0) * kBarWidth));
@@ -57,7 +56,7 @@ void ProgressLine::show(double fraction, const std::string& text) {
   for (int i = 0; i < kBarWidth; ++i) bar += i < filled ? "█" : "·";
   // The bar's characters have several bytes but one column each.
   const std::size_t room = terminal_width() - kBarWidth - 3;
-  put(fmt::format("\r\x1b[K{} {}", bar, text.substr(0, room)));
+  put(fmt::format("\r\x1b[K{} {}", bar, printable(text).substr(0, room)));
   shown_ = true;
 }
 
@@ -69,7 +68,7 @@ void ProgressLine::clear() {
 
 void ProgressLine::print(const std::string& text) {
   clear();
-  put(text + "\n");
+  put(printable(text) + "\n");
 }
 
 std::string format_seconds(double seconds) {

@@ -18,7 +18,7 @@ class ProgressLine {
   void show(double fraction, const std::string& text);
   /// Takes the line away, so that something lasting can be printed.
   void clear();
-  /// A lasting line on standard error.
+  /// A lasting line on standard error. Names in it are shown with escapes, as in what is shown.
   void print(const std::string& text);
 
  private:

@@ -6,8 +6,10 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/check.h"
+#include "core/json_line.h"
 #include "resnet/quantize.h"
 
 namespace resnet::cli {
@@ -76,11 +78,11 @@ int run(Flags& f) {
   if (f.json) {
     nlohmann::json object = to_json(q);
     object["model"] = out.string();
-    fmt::print("{}\n", object.dump());
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
-  fmt::print("{}{}, {}\n", to_table(q), out.string(),
-             format_bytes(static_cast<double>(fs::file_size(out))));
+  print_out("{}{}, {}\n", AsIs{to_table(q)}, out.string(),
+            format_bytes(static_cast<double>(fs::file_size(out))));
   return kSuccess;
 }
 

@@ -7,7 +7,9 @@
 
 #include "cli/command.h"
 #include "cli/network.h"
+#include "cli/print.h"
 #include "cli/progress.h"
+#include "core/json_line.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
 
@@ -72,25 +74,25 @@ int run(const Flags& f) {
         {"training_bytes", training ? nlohmann::json(*training) : nlohmann::json()},
         {"training_batch", f.batch},
         {"layers", list}};
-    fmt::print("{}\n", object.dump());
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
   std::size_t width = 5;
   for (const LayerSummary& l : layers) width = std::max(width, l.name.size());
-  fmt::print("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", "layer", width, "op", "output", "parameters",
-             "multiply-adds");
+  print_out("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", "layer", width, "op", "output", "parameters",
+            "multiply-adds");
   for (const LayerSummary& l : layers) {
-    fmt::print("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", l.name, width, l.op, to_string(l.output),
-               l.parameters, l.multiply_adds);
+    print_out("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", l.name, width, l.op, to_string(l.output),
+              l.parameters, l.multiply_adds);
   }
-  fmt::print("\n{} for {}x{} pictures of {} channel(s), {} classes\n", config.architecture,
-             config.image_size, config.image_size, config.channels, config.classes);
-  fmt::print("parameters     {} ({})\n", parameters, format_count(static_cast<double>(parameters)));
-  fmt::print("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
-  fmt::print("memory         {} to predict one picture, {} to train with batches of {}\n",
-             format_bytes(static_cast<double>(inference)),
-             training ? format_bytes(static_cast<double>(*training)) : "more than there is",
-             f.batch);
+  print_out("\n{} for {}x{} pictures of {} channel(s), {} classes\n", config.architecture,
+            config.image_size, config.image_size, config.channels, config.classes);
+  print_out("parameters     {} ({})\n", parameters, format_count(static_cast<double>(parameters)));
+  print_out("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
+  print_out("memory         {} to predict one picture, {} to train with batches of {}\n",
+            format_bytes(static_cast<double>(inference)),
+            training ? format_bytes(static_cast<double>(*training)) : "more than there is",
+            f.batch);
   return kSuccess;
 }
 

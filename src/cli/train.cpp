@@ -8,10 +8,12 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/train_flags.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json_line.h"
 #include "resnet/train.h"
 
 namespace resnet::cli {
@@ -555,13 +557,13 @@ int run(const Flags& flags) {
   line.clear();
   print_skipped(result.skipped);
   if (flags.json) {
-    fmt::print("{}\n", to_json_object(result, options.out).dump());
+    print_out("{}\n", AsIs{json_line(to_json_object(result, options.out))});
   } else if (result.interrupted) {
-    fmt::print("stopped; continue with: resnet train --resume {}\n", options.out.string());
+    print_out("stopped; continue with: resnet train --resume {}\n", options.out.string());
   } else {
-    fmt::print("best: epoch {}, top-1 {:.2f} % on {} pictures, {} in all\nmodel: {}\n",
-               result.best_epoch, 100 * result.best.top1, result.best.images,
-               format_seconds(result.seconds), result.model.string());
+    print_out("best: epoch {}, top-1 {:.2f} % on {} pictures, {} in all\nmodel: {}\n",
+              result.best_epoch, 100 * result.best.top1, result.best.images,
+              format_seconds(result.seconds), result.model.string());
   }
   return result.interrupted ? kInterrupted : kSuccess;
 }

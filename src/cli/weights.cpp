@@ -9,8 +9,10 @@
 
 #include "cli/command.h"
 #include "cli/fetch.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 #include "core/check.h"
+#include "core/json_line.h"
 #include "core/text.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
@@ -51,9 +53,7 @@ int show(const ShowFlags& f) {
     const nlohmann::ordered_json object{
         {"format", file.format},     {"elements", elements},      {"bytes", bytes},
         {"metadata", file.metadata}, {"left_out", file.left_out}, {"tensors", std::move(tensors)}};
-    // Names need not be UTF-8; what is not becomes U+FFFD.
-    fmt::print("{}\n",
-               object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
   std::vector<std::string> names;
@@ -62,22 +62,22 @@ int show(const ShowFlags& f) {
     names.push_back(printable(e.name, kWidestName));
     width = std::max(width, names.back().size());
   }
-  if (!names.empty()) fmt::print("{:<{}}  {:<5}  {}\n", "tensor", width, "type", "shape");
+  if (!names.empty()) print_out("{:<{}}  {:<5}  {}\n", "tensor", width, "type", "shape");
   for (std::size_t i = 0; i < names.size(); ++i) {
     const WeightsEntry& e = file.entries[i];
-    fmt::print("{:<{}}  {:<5}  {}\n", names[i], width, name_of(e.dtype), to_string(e.shape));
+    print_out("{:<{}}  {:<5}  {}\n", names[i], width, name_of(e.dtype), to_string(e.shape));
   }
   for (const auto& [key, text] : file.metadata) {
-    fmt::print("{}{} = {}\n", &key == &file.metadata.begin()->first && !names.empty() ? "\n" : "",
-               printable(key, kWidestName), printable(text, kLongestText));
+    print_out("{}{} = {}\n", &key == &file.metadata.begin()->first && !names.empty() ? "\n" : "",
+              printable(key, kWidestName), printable(text, kLongestText));
   }
-  if (!file.left_out.empty()) fmt::print("\nleft out, since only their own code can read them:\n");
+  if (!file.left_out.empty()) print_out("\nleft out, since only their own code can read them:\n");
   for (const auto& [key, global] : file.left_out) {
-    fmt::print("{}: an object of {}\n", printable(key, kWidestName),
-               printable(global, kLongestText));
+    print_out("{}: an object of {}\n", printable(key, kWidestName),
+              printable(global, kLongestText));
   }
-  fmt::print("\n{}: {} tensors, {} elements, {}\n", file.format, file.entries.size(),
-             size_text(elements), format_bytes(static_cast<double>(bytes)));
+  print_out("\n{}: {} tensors, {} elements, {}\n", file.format, file.entries.size(),
+            size_text(elements), format_bytes(static_cast<double>(bytes)));
   return kSuccess;
 }
 
@@ -96,11 +96,11 @@ int convert(const ConvertFlags& f) {
   } else {
     write_safetensors(out, file.tensors, file.metadata);
   }
-  fmt::print("{}: {} tensors{}\n", f.out, file.tensors.size(),
-             file.left_out.empty()
-                 ? ""
-                 : fmt::format(", {} Python objects left out (resnet weights show names them)",
-                               file.left_out.size()));
+  print_out("{}: {} tensors{}\n", f.out, file.tensors.size(),
+            file.left_out.empty()
+                ? ""
+                : fmt::format(", {} Python objects left out (resnet weights show names them)",
+                              file.left_out.size()));
   return kSuccess;
 }
 

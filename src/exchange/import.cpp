@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "data/class_names.h"
+#include "core/text.h"
 #include "exchange/match.h"
 #include "exchange/model_file.h"
 #include "exchange/onnx_import.h"
@@ -227,7 +228,7 @@ void add_part(std::vector<std::string>& parts, const std::vector<T>& items, cons
   const auto same = [](const std::string& name) { return name; };
   add_part(parts, report.missing, "missing", same);
   add_part(parts, report.wrong_shape, "of another shape", [](const MatchReport::WrongShape& w) {
-    return fmt::format("{} {}, expected {}", w.file, to_string(w.found), to_string(w.expected));
+    return fmt::format("{} {}, expected {}", printable(w.file), to_string(w.found), to_string(w.expected));
   });
   add_part(parts, report.unexpected, "unexpected", same);
   const auto fitted = fitting(file.shapes, file.has_head);
@@ -466,18 +467,18 @@ std::string to_string(const MatchReport& r, bool all) {
                                  : r.structural ? "order and shape"
                                                 : "name");
   if (!r.ignored.empty()) {
-    text += fmt::format(", {} ignored ({}{})", r.ignored.size(), r.ignored.front(),
+    text += fmt::format(", {} ignored ({}{})", r.ignored.size(), printable(r.ignored.front()),
                         r.ignored.size() > 1 ? ", …" : "");
   }
-  for (const std::string& note : r.notes) text += "\n  " + note;
-  for (const auto& name : r.missing) text += "\n  missing: " + name;
-  for (const auto& name : r.unexpected) text += "\n  unexpected: " + name;
+  for (const std::string& note : r.notes) text += "\n  " + printable(note);
+  for (const auto& name : r.missing) text += "\n  missing: " + printable(name);
+  for (const auto& name : r.unexpected) text += "\n  unexpected: " + printable(name);
   for (const auto& w : r.wrong_shape) {
-    text += fmt::format("\n  another shape: {} {}, expected {}", w.file, to_string(w.found),
+    text += fmt::format("\n  another shape: {} {}, expected {}", printable(w.file), to_string(w.found),
                         to_string(w.expected));
   }
   if (all || r.structural) {
-    for (const auto& m : r.matched) text += fmt::format("\n  {} <- {}", m.ours, m.file);
+    for (const auto& m : r.matched) text += fmt::format("\n  {} <- {}", m.ours, printable(m.file));
   }
   return text;
 }

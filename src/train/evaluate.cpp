@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "core/check.h"
+#include "core/json_line.h"
 #include "data/transform.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
@@ -345,7 +346,7 @@ std::string to_json(const EvalResult& result) {
                                {"precision", share(answers)}});
     json["confusion"].push_back(std::move(row));
   }
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_line(std::move(json));
 }
 
 }  // namespace resnet
