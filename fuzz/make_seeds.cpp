@@ -284,6 +284,13 @@ void write_seeds(const fs::path& root) {
   std::string scales = "int8 ";
   for (int i = 0; i < 64; ++i) scales += std::string("\0\0\x80\x3f", 4);
   write(root / "model_file", "int8_scales", bytes_of(scales + "\n" + description));
+  write(root / "csv", "semicolons", bytes_of("\xef\xbb\xbfpath;label\ra,1.png;\"a;b\"\r"));
+  write(root / "csv", "tabs", bytes_of("path\tlabel\n1.png\tcat\n"));
+  write(root / "csv", "bars", bytes_of("1.png|a,b|train\n2.png|c|val\n"));
+  write(root / "csv", "utf16",
+        bytes_of(std::string("\xff\xfe"
+                             "a\0,\0b\0",
+                             8)));
   write(root / "csv", "quoted", bytes_of("path,label\r\n\"a,1.png\",\"say \"\"cat\"\"\"\n\nb,c"));
 
   write_pack_seeds(root);

@@ -62,8 +62,20 @@ void check_first_row(const CsvRow& row, const fs::path& table) {
        "{}: line {}: \"{}\" is neither a picture nor a line that names the columns; expected "
        "path,label as in cat/1.jpg,cat, or the names: {} for the path, {} for the label and, if "
        "wanted, {} for the split",
-       table.string(), row.line, fmt::join(row.fields, ","), fmt::join(kPathWords, ", "),
-       fmt::join(kLabelWords, ", "), fmt::join(kSplitWords, ", "));
+       table.string(), row.line, printable(fmt::format("{}", fmt::join(row.fields, ",")), 200),
+       fmt::join(kPathWords, ", "), fmt::join(kLabelWords, ", "), fmt::join(kSplitWords, ", "));
+}
+
+[[noreturn]] void fail_missing(const CsvRow& row, std::size_t column, const fs::path& table) {
+  const std::string file = trimmed(row.fields[column]);
+  std::string slashes = file;
+  std::ranges::replace(slashes, '\\', '/');
+  std::error_code ignored;
+  const bool other_system = slashes != file && fs::exists(table.parent_path() / slashes, ignored);
+  fail(ErrorCode::kNotFound, "{}: line {}: there is no file {}, nor any other of the table; {}",
+       table.string(), row.line, (table.parent_path() / file).string(),
+       other_system ? "write / between folders, not \\"
+                    : "paths are relative to the table's folder");
 }
 
 }  // namespace
@@ -75,12 +87,18 @@ bool is_table(const fs::path& path) {
 
 Opened open_table(const fs::path& path, ClassOrder order) {
   const std::string name = path.string();
-  const char separator = lower(path.extension().string()) == ".tsv" ? '\t' : ',';
-  const std::vector<CsvRow> rows = parse_csv(read_text_file(path, kMaxTable), name, separator);
+  const char usual = lower(path.extension().string()) == ".tsv" ? '\t' : ',';
+  const std::string text = read_text_file(path, kMaxTable);
+  const std::vector<CsvRow> rows = parse_csv(text, name, csv_separator(text, name, usual));
   if (rows.empty()) {
     fail(ErrorCode::kBadData, "{}: the table is empty; expected lines such as cat/1.jpg,cat", name);
   }
   const Columns columns = find_columns(rows.front().fields);
+  if (columns.header && rows.size() == 1) {
+    fail(ErrorCode::kBadData,
+         "{}: the table has a header and no rows; expected lines such as cat/1.jpg,cat below it",
+         name);
+  }
   if (!columns.header) check_first_row(rows.front(), path);
   const std::size_t needed = std::max(columns.path, columns.label) + 1;
 
@@ -102,6 +120,12 @@ Opened open_table(const fs::path& path, ClassOrder order) {
       fail(ErrorCode::kBadData, "{}: line {}: the {} is empty; fill it in or remove the line", name,
            row.line, file.empty() ? "path" : "label");
     }
+    if (!is_plain_text(label)) {
+      fail(ErrorCode::kBadData, "{}: line {}: the label \"{}\" {}", name, row.line,
+           printable(label, 100),
+           is_utf8(label) ? "has line breaks or control characters; remove them"
+                          : "is not UTF-8; save the table as UTF-8");
+    }
     Part part = Part::kNone;
     if (columns.split < row.fields.size()) {
       const std::string word = lower(trimmed(row.fields[columns.split]));
@@ -117,11 +141,7 @@ Opened open_table(const fs::path& path, ClassOrder order) {
     parts[static_cast<std::size_t>(part)].emplace_back(std::move(file), std::move(label));
   }
   if (!any_exists) {
-    const CsvRow& first = rows[columns.header && rows.size() > 1 ? 1 : 0];
-    fail(ErrorCode::kNotFound,
-         "{}: line {}: there is no file {}, nor any other of the table; paths are relative to the "
-         "table's folder",
-         name, first.line, (folder / trimmed(first.fields[columns.path])).string());
+    fail_missing(rows[columns.header ? 1 : 0], columns.path, path);
   }
 
   const Classes classes(labels, order);

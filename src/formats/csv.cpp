@@ -1,19 +1,22 @@
 #include "formats/csv.h"
 
+#include <algorithm>
+
 #include "core/check.h"
+#include "core/lines.h"
 
 namespace resnet {
 
-std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name, char separator) {
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name, char separator,
+                              std::size_t max_rows) {
+  text = without_mark(text, name);
   std::vector<CsvRow> rows;
   std::size_t line = 1;
   std::size_t at = 0;
   const auto ends_field = [&](std::size_t i) {
     return i == text.size() || text[i] == separator || text[i] == '\n' || text[i] == '\r';
   };
-  while (at < text.size()) {
+  while (at < text.size() && rows.size() < max_rows) {
     CsvRow row{line, {}};
     while (true) {
       std::string field;
@@ -53,6 +56,34 @@ std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name, ch
     if (row.fields.size() > 1 || !row.fields.front().empty()) rows.push_back(std::move(row));
   }
   return rows;
+}
+
+char csv_separator(std::string_view text, const std::string& name, char usual) {
+  constexpr std::size_t kLookedAt = 20;
+  struct Columns {
+    std::size_t least = 0, most = 0;
+  };
+  const auto columns = [&](char separator) -> Columns {
+    try {
+      const std::vector<CsvRow> rows = parse_csv(text, name, separator, kLookedAt);
+      if (rows.empty()) return {};
+      const auto [least, most] =
+          std::ranges::minmax(rows, {}, [](const CsvRow& row) { return row.fields.size(); });
+      return {least.fields.size(), most.fields.size()};
+    } catch (const Error&) {  // said when the table is read
+      return {};
+    }
+  };
+  if (columns(usual).least > 1) return usual;
+  char found = usual;
+  std::size_t best = 1;
+  for (const char separator : {',', ';', '\t', '|'}) {
+    const Columns c = columns(separator);
+    if (c.least != c.most || c.least <= best) continue;
+    best = c.least;
+    found = separator;
+  }
+  return found;
 }
 
 std::string csv_field(const std::string& text) {

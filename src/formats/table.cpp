@@ -10,7 +10,7 @@
 namespace resnet {
 
 Table parse_table(std::string_view text, const std::string& name) {
-  const std::vector<CsvRow> rows = parse_csv(text, name);
+  const std::vector<CsvRow> rows = parse_csv(text, name, csv_separator(text, name));
   Table table;
   if (!rows.empty()) table.columns = rows[0].fields;
   for (auto c = table.columns.begin(); c != table.columns.end(); ++c) {

@@ -41,6 +41,39 @@ TEST(Csv, ErrorsNameTheLine) {
                [] { parse_csv(std::string_view("a\0b", 3), "x"); });
 }
 
+TEST(Csv, SeparatorsAreFoundFromTheFirstRows) {
+  EXPECT_EQ(csv_separator("path;label\na,1.png;cat\nb.png;dog\n", "x"), ';');
+  EXPECT_EQ(csv_separator("path\tlabel\n1.png\tcat\n", "x"), '\t');
+  EXPECT_EQ(csv_separator("1.png|cat|train\n2.png|dog|val\n", "x"), '|');
+  EXPECT_EQ(csv_separator("path,label\n1.png,cat\n", "x", '\t'), ',');
+  // Quotes are honoured, and the mark is no part of the first name.
+  EXPECT_EQ(csv_separator("\xef\xbb\xbf\"a;b\",c\n\"d\",\"e;f\"\n", "x", ';'), ',');
+  EXPECT_EQ(csv_separator("\"a\nb;c\";d\r\ne;\"f,g\"\r\n", "x"), ';');
+  // Of several that fit, the most columns.
+  EXPECT_EQ(csv_separator("a;b;c|d\ne;f;g|h\n", "x"), ';');
+}
+
+TEST(Csv, TheUsualSeparatorStaysWhereItGivesColumns) {
+  // Also where another would do, and rows of two and three columns may be mixed.
+  EXPECT_EQ(csv_separator("a.png,cat;dog\nb.png,cat;dog\n", "x"), ',');
+  EXPECT_EQ(csv_separator("a b|c.png,cat,train\nd|e.png,dog\n", "x"), ',');
+  EXPECT_EQ(csv_separator("a;b\tc;d\n1;2\t3;4\n", "x", '\t'), '\t');
+  // And where none gives columns.
+  EXPECT_EQ(csv_separator("a\nb\n", "x"), ',');
+  EXPECT_EQ(csv_separator("", "x", '\t'), '\t');
+  EXPECT_EQ(csv_separator("a.png,cat\nb.png\n", "x"), ',');
+  EXPECT_EQ(csv_separator("\"open", "x"), ',');
+}
+
+TEST(Csv, Utf16IsNamed) {
+  expect_error(ErrorCode::kBadData, {"x.csv: ", "UTF-16", "save it as UTF-8"}, [] {
+    parse_csv(std::string("\xff\xfe"
+                          "a\0,\0b\0",
+                          8),
+              "x.csv");
+  });
+}
+
 TEST(Csv, FieldsAreQuotedWhereTheyMustBe) {
   EXPECT_EQ(csv_field("a b"), "a b");
   for (const std::string text : {"a,b", "say \"x\"", "two\nlines", "\r"}) {
