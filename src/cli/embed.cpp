@@ -12,6 +12,7 @@
 #include "cli/images.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "cli/stdin_paths.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -63,8 +64,8 @@ DatasetPtr pictures_of(const Flags& f, std::vector<BadPicture>& skipped) {
       given.push_back(*std::move(picture));
       continue;
     }
-    for (std::string line; std::getline(std::cin, line);) {
-      if (line.empty()) continue;
+    StdinPaths from_input(std::cin);
+    for (std::string line; from_input.next(line);) {
       try {
         const auto found = list_pictures(line);
         if (found.empty()) fail(ErrorCode::kNotFound, "there are no pictures in this folder");

@@ -2,14 +2,13 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/print.h"
 #include "core/check.h"
-#include "core/file.h"
 #include "core/json_line.h"
+#include "core/lines.h"
 #include "resnet/weights.h"
 
 namespace resnet::cli {
@@ -34,13 +33,8 @@ std::optional<std::array<float, 3>> triple(const std::vector<float>& values, con
 }
 
 // One name a line.
-std::vector<std::string> read_names(const std::string& path) {
-  std::vector<std::string> names;
-  std::istringstream lines(read_text_file(path));
-  for (std::string line; std::getline(lines, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty()) names.push_back(line);
-  }
+std::vector<std::string> class_names(const std::string& path) {
+  std::vector<std::string> names = read_names(path);
   if (names.empty()) {
     fail(ErrorCode::kBadData, "{}: expected the name of a class on each line, found none", path);
   }
@@ -55,7 +49,7 @@ ImportOptions options_of(const Flags& f) {
   if (!f.interpolation.empty()) o.interpolation = parse_interpolation(f.interpolation);
   o.mean = triple(f.mean, "--mean");
   o.std = triple(f.std, "--std");
-  if (!f.classes.empty()) o.class_names = read_names(f.classes);
+  if (!f.classes.empty()) o.class_names = class_names(f.classes);
   o.prefer_average = !f.no_average;
   for (const std::string& text : f.renames) {
     const std::size_t equals = text.find('=');

@@ -8,6 +8,7 @@
 #include "cli/fetch.h"
 #include "cli/images.h"
 #include "cli/print.h"
+#include "cli/stdin_paths.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -62,12 +63,13 @@ void predict_stream(Predictor& predictor, int top,
     if (!lot.empty()) predictor.predict(lot, top, each);
     lot.clear();
   };
-  for (std::string line; !stop_requested() && std::getline(std::cin, line);) {
+  StdinPaths paths(std::cin);
+  for (std::string line; !stop_requested() && paths.next(line);) {
     try {
-      if (!line.empty() && list_pictures(line).empty()) {
+      if (list_pictures(line).empty()) {
         fail(ErrorCode::kNotFound, "there are no pictures in this folder");
       }
-      if (!line.empty()) lot.emplace_back(line);
+      lot.emplace_back(line);
     } catch (const Error&) {  // one wrong path does not end the stream
       flush();
       each({.path = line, .classes = {}, .error = "no picture, and no folder of pictures"});

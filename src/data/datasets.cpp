@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/random.h"
 #include "data/class_names.h"
+#include "core/text.h"
 #include "data/galaxies.h"
 #include "data/resample.h"
 #include "data/sources.h"
@@ -342,6 +343,23 @@ DatasetPtr match_by_index(DatasetPtr dataset, const std::vector<std::string>& cl
                     class_names[static_cast<std::size_t>(labels.back())]));
   }
   return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
+}
+
+void check_class_names(const Dataset& dataset) {
+  const auto& names = dataset.class_names();
+  const auto bad =
+      std::ranges::find_if(names, [](const std::string& name) { return !is_plain_text(name); });
+  if (bad == names.end()) return;
+  const auto index = static_cast<int>(bad - names.begin());
+  std::string example;
+  for (std::int64_t i = 0; i < dataset.size() && example.empty(); ++i) {
+    if (dataset.label(i) == index) example = fmt::format(" ({})", printable(dataset.name(i)));
+  }
+  fail(ErrorCode::kBadData,
+       "the class \"{}\"{} {}, so that no model file can name it; rename the folder or the label",
+       printable(*bad, 100), example,
+       is_utf8(*bad) ? "has line breaks or control characters in its name"
+                     : "has a name that is not UTF-8");
 }
 
 namespace {

@@ -48,6 +48,10 @@ DatasetPtr match_by_index(DatasetPtr dataset, const std::vector<std::string>& cl
                           const std::string& where, bool numbered,
                           const std::function<void(const std::string&)>& note);
 
+/// Throws `kBadData` for a class whose name a model file or a line of text cannot hold (not UTF-8,
+/// line breaks, control characters), naming a picture of it.
+void check_class_names(const Dataset& dataset);
+
 /// The indices of each class divided by `fraction`, at random but for `seed`, each part in order.
 /// A class of one picture stays in training.
 struct SplitIndices {

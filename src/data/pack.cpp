@@ -444,6 +444,9 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
     *part = match_classes(*part, classes, spec.source);
     total += (*part)->size();
   }
+  for (const DatasetPtr* part : parts) {
+    if (*part) check_class_names(**part);
+  }
   if (total == 0) fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
   std::string how = "as they are";
   if (options.size > 0) {

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "core/lines.h"
 
 namespace resnet {
 
@@ -92,21 +93,12 @@ std::vector<std::string> numbered_classes(const std::filesystem::path& folder,
     const std::filesystem::path path = folder / file;
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) continue;
-    const std::string text = read_text_file(path);
+    names = read_names(path);
     std::set<std::string> seen;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = std::min(text.find('\n', at), text.size());
-      std::string line = text.substr(at, end - at);
-      at = end + 1;
-      while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) {
-        line.pop_back();
-      }
-      if (line.empty()) continue;
-      if (!seen.insert(line).second) {
-        fail(ErrorCode::kBadData, "{}: the class \"{}\" stands there twice; expected one a line",
-             path.string(), line);
-      }
-      names.push_back(std::move(line));
+    for (const std::string& class_name : names) {
+      if (seen.insert(class_name).second) continue;
+      fail(ErrorCode::kBadData, "{}: the class \"{}\" stands there twice; expected one a line",
+           path.string(), class_name);
     }
     if (static_cast<std::int64_t>(names.size()) <= highest_label) {
       fail(ErrorCode::kBadData,

@@ -9,12 +9,14 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
 #include <tuple>
 #include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/lines.h"
 #include "core/text.h"
 #include "data/class_names.h"
 #include "data/datasets.h"
@@ -157,8 +159,21 @@ struct Sample {
   std::string stem;
 };
 
+/// Files that are passed over, and the first of them.
+struct PassedOver {
+  std::int64_t count = 0;
+  std::string first;
+
+  void add(std::string name, std::int64_t more = 1) {
+    if (count == 0) first = std::move(name);
+    count += more;
+  }
+};
+
 /// What is known of the samples of one part before labels have numbers.
 struct Index {
+  PassedOver pictures;  // further ones of a sample
+  PassedOver labels;    // without a picture
   std::vector<fs::path> shards;
   std::vector<std::int64_t> starts;  // first sample of each shard
   std::vector<Sample> samples;       // their labels are positions in `labels`
@@ -168,64 +183,165 @@ struct Index {
 struct Labels {
   std::vector<std::string> texts;
   std::map<std::string, int, std::less<>> positions;
+  std::set<int> of_txt;  // positions of those that a .txt gave
+  std::int64_t txt_samples = 0;
 
-  int position(const std::string& text) {
+  int position(const std::string& text, bool txt) {
     const auto [it, added] = positions.try_emplace(text, static_cast<int>(texts.size()));
     if (added) texts.push_back(text);
+    if (txt) {
+      of_txt.insert(it->second);
+      ++txt_samples;
+    }
     return it->second;
   }
 };
 
+bool is_sentence(const std::string& text) {
+  constexpr std::size_t kLong = 60;
+  return text.size() > kLong || std::ranges::count(text, ' ') >= 3;
+}
+
+/// A .txt usually holds a caption, and each would be a class of its own.
+void refuse_captions(const Labels& labels, const std::string& source) {
+  const auto distinct = std::ssize(labels.of_txt);
+  const auto sentence = std::ranges::find_if(labels.of_txt, [&](int position) {
+    return is_sentence(labels.texts[static_cast<std::size_t>(position)]);
+  });
+  const auto sentences = std::ranges::count_if(labels.of_txt, [&](int position) {
+    return is_sentence(labels.texts[static_cast<std::size_t>(position)]);
+  });
+  if (2 * distinct <= labels.txt_samples || 2 * sentences <= distinct) return;
+  fail(ErrorCode::kBadData,
+       "{}: the .txt files look like captions (\"{}\"), {} different ones of {} images; expected "
+       "the name or number of a class in each; put it into a .cls beside the image",
+       source, printable(labels.texts[static_cast<std::size_t>(*sentence)], 60), distinct,
+       labels.txt_samples);
+}
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kBlank);
+  if (begin == text.npos) return {};
+  return std::string(text.substr(begin, text.find_last_not_of(kBlank) - begin + 1));
+}
+
 /// The text of a file "x.cls" or "x.txt", or the member "label", "cls" or "class" of an "x.json".
-std::string label_text(const std::string& bytes, bool json, const std::string& name) {
+std::string label_text(std::string_view bytes, bool json, const std::string& name) {
+  bytes = without_mark(bytes, name);
   if (json) {
     const auto tree = nlohmann::json::parse(bytes, nullptr, false);
     if (tree.is_object()) {
       for (const char* key : {"label", "cls", "class"}) {
         const auto it = tree.find(key);
         if (it == tree.end()) continue;
-        if (it->is_string()) return it->get<std::string>();
+        if (it->is_string()) return trimmed(it->get_ref<const std::string&>());
         if (it->is_number_integer()) return std::to_string(it->get<std::int64_t>());
       }
     }
     fail(ErrorCode::kBadData,
          "{}: expected a JSON object with a \"label\" that is a text or a whole number", name);
   }
-  const std::size_t begin = bytes.find_first_not_of(" \t\r\n");
-  if (begin == bytes.npos) return {};
-  return bytes.substr(begin, bytes.find_last_not_of(" \t\r\n") - begin + 1);
+  return trimmed(bytes);
 }
+
+enum Rank : std::uint8_t { kTxt, kJson, kCls };  // the last is the best
+
+/// One file of a sample: of "x.seg.png" the ending is ".png" and the middle ".seg".
+struct Member {
+  TarFile file;
+  std::string middle;
+  Rank rank = kTxt;  // of a label
+};
 
 /// A sample while its files pass by.
 struct Gathered {
   std::string stem;
-  TarFile picture;
-  TarFile label;
-  int label_rank = 0;  // .cls is better than .json, that better than .txt
-  bool has_picture = false;
+  std::vector<Member> pictures;
+  std::vector<Member> labels;
 };
 
+[[noreturn]] void fail_dotted(const std::string& tar, const Gathered& g, const Member& a,
+                              const Member& b) {
+  fail(ErrorCode::kBadData,
+       "{}: {} and {} are of one sample, {}, which has {} images: in WebDataset the stem of a name "
+       "ends at its first dot; pack the images under names without other dots",
+       tar, a.file.name, b.file.name, g.stem, g.pictures.size());
+}
+
+/// The picture that stands for the sample: the one called "x.jpg" before "x.seg.jpg", the first of
+/// several.
+const Member& picture_of(const Gathered& g, const std::string& tar) {
+  std::set<std::string_view> names;
+  for (const auto* members : {&g.pictures, &g.labels}) {
+    for (const Member& m : *members) {
+      if (names.insert(m.file.name).second) continue;
+      fail(ErrorCode::kBadData,
+           "{}: {} stands there twice in one sample; pack it again under "
+           "different names",
+           tar, m.file.name);
+    }
+  }
+  const auto plain =
+      std::ranges::find_if(g.pictures, [](const Member& m) { return m.middle.empty(); });
+  const Member& chosen = plain != g.pictures.end() ? *plain : g.pictures.front();
+  for (const Member& m : g.pictures) {
+    if (&m == &chosen || m.middle.empty()) continue;
+    // With a label of its own, or where no name is better than another, it is no mask.
+    const bool labelled = std::ranges::find(g.labels, m.middle, &Member::middle) != g.labels.end();
+    if (labelled || !chosen.middle.empty()) fail_dotted(tar, g, chosen, m);
+  }
+  return chosen;
+}
+
+/// Null without one. A label belongs to the picture of the same middle, and one without a middle to
+/// any.
+const Member* label_of(const Gathered& g, const Member& picture) {
+  const Member* best = nullptr;
+  const auto order = [&](const Member& m) { return std::pair(m.middle == picture.middle, m.rank); };
+  for (const Member& m : g.labels) {
+    if (!m.middle.empty() && m.middle != picture.middle) continue;
+    if (best == nullptr || order(m) > order(*best)) best = &m;
+  }
+  return best;
+}
+
 void add_sample(const Gathered& g, const ByteSource& tar, Index& index, Labels& labels) {
-  if (!g.has_picture) return;  // a README, or what belongs to no picture
-  const std::string name = fmt::format("{}/{}", tar.name(), g.picture.name);
-  if (g.label_rank == 0) {
+  if (g.pictures.empty()) {  // a README, or what belongs to no picture
+    const auto cls = std::ranges::find_if(g.labels, [](const Member& m) { return m.rank > kTxt; });
+    if (cls != g.labels.end()) index.labels.add(fmt::format("{}/{}", tar.name(), cls->file.name));
+    return;
+  }
+  const Member& picture = picture_of(g, tar.name());
+  const Member* label = label_of(g, picture);
+  const std::string name = fmt::format("{}/{}", tar.name(), picture.file.name);
+  if (label == nullptr) {
     fail(ErrorCode::kBadData, "{}: no label; expected {}.cls, .json or .txt beside it in the tar",
          name, g.stem);
   }
-  if (g.picture.size > kMaxPicture || g.label.size > kMaxLabel) {
+  if (picture.file.size > kMaxPicture || label->file.size > kMaxLabel) {
     fail(ErrorCode::kBadData, "{}: a picture of {} bytes with a label of {}; expected less", name,
-         g.picture.size, g.label.size);
+         picture.file.size, label->file.size);
   }
-  std::string bytes(static_cast<std::size_t>(g.label.size), '\0');
-  tar.read(g.label.offset, std::as_writable_bytes(std::span(bytes)));
-  const std::string text = label_text(bytes, g.label.name.ends_with("json"), name);
+  for (const Member& m : g.pictures) {
+    if (&m != &picture) index.pictures.add(fmt::format("{}/{}", tar.name(), m.file.name));
+  }
+  std::string bytes(static_cast<std::size_t>(label->file.size), '\0');
+  tar.read(label->file.offset, std::as_writable_bytes(std::span(bytes)));
+  const std::string text = label_text(bytes, label->rank == kJson, name);
   if (text.empty() || text.size() > 1000 || text.find('\n') != text.npos) {
-    fail(ErrorCode::kBadData, "{}: its label in {} is {}; expected one number or class name", name,
-         g.label.name, text.empty() ? "empty" : "a longer text");
+    fail(ErrorCode::kBadData, "{}: its label in {} is {}; expected one number or class name{}",
+         name, label->file.name, text.empty() ? "empty" : "a longer text",
+         label->rank == kTxt ? ", since captions are no classes" : "");
   }
-  index.samples.push_back({g.picture.offset, static_cast<std::uint32_t>(g.picture.size),
-                           static_cast<std::uint32_t>(index.shards.size()), labels.position(text),
-                           g.picture.name});
+  if (!is_plain_text(text)) {
+    fail(ErrorCode::kBadData, "{}: its label \"{}\" in {} {}", name, printable(text, 100),
+         label->file.name,
+         is_utf8(text) ? "has control characters; remove them" : "is not UTF-8; save it as UTF-8");
+  }
+  index.samples.push_back({picture.file.offset, static_cast<std::uint32_t>(picture.file.size),
+                           static_cast<std::uint32_t>(index.shards.size()),
+                           labels.position(text, label->rank == kTxt), picture.file.name});
 }
 
 void index_shard(const fs::path& path, Index& index, Labels& labels) {
@@ -246,20 +362,34 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
       gathered.stem = stem;
     }
     constexpr std::array<std::string_view, 3> kLabelKinds = {".txt", ".json", ".cls"};
-    const auto* label = std::find(kLabelKinds.begin(), kLabelKinds.end(), kind);
+    const std::size_t ending = kind.rfind('.');
+    Member member{file, kind.substr(0, ending)};
+    const auto* label =
+        std::find(kLabelKinds.begin(), kLabelKinds.end(), std::string_view(kind).substr(ending));
     if (label != kLabelKinds.end()) {
-      const int rank = static_cast<int>(label - kLabelKinds.begin()) + 1;
-      if (rank > gathered.label_rank) {
-        gathered.label_rank = rank;
-        gathered.label = file;
-      }
-    } else if (!gathered.has_picture && is_picture_path("x" + kind)) {
-      gathered.has_picture = true;
-      gathered.picture = file;
+      member.rank = static_cast<Rank>(label - kLabelKinds.begin());
+      gathered.labels.push_back(std::move(member));
+    } else if (is_picture_path("x" + kind)) {
+      gathered.pictures.push_back(std::move(member));
     }
   });
   add_sample(gathered, tar, index, labels);
   index.shards.push_back(path);
+}
+
+/// Says what was passed over, by name and count.
+void notes_of(const Index& index, std::vector<std::string>& notes) {
+  if (index.pictures.count > 0) {
+    notes.push_back(fmt::format(
+        "{} further images of samples that have one are left out, the first: {}; a sample is one "
+        "image, x.jpg before x.seg.png",
+        index.pictures.count, index.pictures.first));
+  }
+  if (index.labels.count > 0) {
+    notes.push_back(fmt::format(
+        "{} samples have a label and no image of a known kind, and are left out, the first: {}",
+        index.labels.count, index.labels.first));
+  }
 }
 
 class WebDataset final : public Dataset {
@@ -329,6 +459,8 @@ Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder or
   }
 
   Opened opened;
+  refuse_captions(labels, source);
+
   std::vector<std::string> classes;
   std::vector<int> number;  // by position in labels
   std::int64_t highest = -1;
@@ -368,6 +500,7 @@ Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder or
            "{}: no pictures in its {} shards; expected files such as 0001.jpg and 0001.cls", source,
            it->second.shards.size());
     }
+    notes_of(it->second, opened.notes);
     return std::make_shared<WebDataset>(std::move(it->second), classes);
   };
   opened.train = dataset(Part::kTrain);

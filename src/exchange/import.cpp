@@ -228,7 +228,8 @@ void add_part(std::vector<std::string>& parts, const std::vector<T>& items, cons
   const auto same = [](const std::string& name) { return name; };
   add_part(parts, report.missing, "missing", same);
   add_part(parts, report.wrong_shape, "of another shape", [](const MatchReport::WrongShape& w) {
-    return fmt::format("{} {}, expected {}", printable(w.file), to_string(w.found), to_string(w.expected));
+    return fmt::format("{} {}, expected {}", printable(w.file), to_string(w.found),
+                       to_string(w.expected));
   });
   add_part(parts, report.unexpected, "unexpected", same);
   const auto fitted = fitting(file.shapes, file.has_head);
@@ -474,8 +475,8 @@ std::string to_string(const MatchReport& r, bool all) {
   for (const auto& name : r.missing) text += "\n  missing: " + printable(name);
   for (const auto& name : r.unexpected) text += "\n  unexpected: " + printable(name);
   for (const auto& w : r.wrong_shape) {
-    text += fmt::format("\n  another shape: {} {}, expected {}", printable(w.file), to_string(w.found),
-                        to_string(w.expected));
+    text += fmt::format("\n  another shape: {} {}, expected {}", printable(w.file),
+                        to_string(w.found), to_string(w.expected));
   }
   if (all || r.structural) {
     for (const auto& m : r.matched) text += fmt::format("\n  {} <- {}", m.ours, printable(m.file));

@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/json_line.h"
+#include "core/text.h"
 #include "data/transform.h"
 #include "exchange/match.h"
 
@@ -180,6 +182,9 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   const ModelConfig& c = m.config;
   const Preprocessing& p = m.preprocessing;
   std::map<std::string, Json> texts;
+  for (const std::string& name : m.class_names) {
+    if (!is_utf8(name)) bad.raise("the class name \"{}\" is not UTF-8", printable(name, 100));
+  }
   texts["classes"] = m.class_names;
   texts["options"] = {{"channels", c.channels},
                       {"image_size", c.image_size},
@@ -207,6 +212,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
                               {"sharpness", to_json(t.sharpness)}};
   }
   texts["provenance"] = m.provenance;
+  make_utf8(texts["provenance"]);  // names of folders may be any bytes
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
       {"format", "pt"},

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/lines.h"
 
 namespace resnet {
 namespace {
@@ -106,7 +107,8 @@ std::optional<TimmConfig> parse_timm_config(std::string_view text,
                                             const std::filesystem::path& path) {
   // Deeper values are dropped while they are parsed, so that a hostile text makes no tall tree.
   const Json json = Json::parse(
-      text, [](int depth, Json::parse_event_t, const Json&) { return depth <= 3; }, false);
+      without_mark(text, path.string()),
+      [](int depth, Json::parse_event_t, const Json&) { return depth <= 3; }, false);
   if (!json.is_object() || !json.contains("architecture") ||
       !(json.contains("pretrained_cfg") || json.contains("mean"))) {
     return std::nullopt;

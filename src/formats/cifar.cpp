@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/lines.h"
 #include "formats/archive.h"
 
 namespace resnet {
@@ -127,21 +128,9 @@ std::vector<std::string> class_names(const Files& files, std::string_view file, 
     for (int i = 0; i < count; ++i) names.push_back(std::to_string(i));
     return names;
   }
-  std::string line;
-  const auto end_line = [&] {
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-    if (!line.empty()) names.push_back(line);
-    line.clear();
-  };
-  for (const std::byte b : it->second) {
-    const char c = static_cast<char>(b);
-    if (c == '\n') {
-      end_line();
-    } else {
-      line.push_back(c);
-    }
-  }
-  end_line();
+  const std::vector<std::byte>& bytes = it->second;
+  names = names_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                   fmt::format("{}: {}", where, file));
   if (names.size() != static_cast<std::size_t>(count)) {
     fail(ErrorCode::kBadData, "{}: expected {} class names in {}, found {}; fetch it again", where,
          count, file, names.size());

@@ -7,7 +7,9 @@
 #include <type_traits>
 
 #include "core/check.h"
+#include "core/lines.h"
 #include "core/nearest.h"
+#include "core/text.h"
 #include "resnet/train.h"
 #include "train/names.h"
 
@@ -209,7 +211,9 @@ struct Writer {
     if constexpr (std::is_enum_v<T>) {
       return std::string(enum_name(value));
     } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
-      return value.string();
+      return json_text(value.string());
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      return json_text(value);
     } else if constexpr (std::is_same_v<T, Triple>) {
       Json list = Json::array();
       for (const float x : value) list.push_back(std::stod(fmt::format("{}", x)));  // 0.485
@@ -314,7 +318,7 @@ struct Reader {
     } else if constexpr (std::is_same_v<T, std::string> ||
                          std::is_same_v<T, std::filesystem::path>) {
       if (!in.is_string()) wrong(key, "text", in);
-      value = in.template get<std::string>();
+      value = text_from_json(in.template get_ref<const std::string&>());
     } else if constexpr (std::is_same_v<T, std::vector<double>>) {
       if (!in.is_array() || !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
         wrong(key, "a list of numbers", in);
@@ -371,7 +375,7 @@ std::string to_json(const TrainOptions& options) {
 TrainOptions train_options_from_json(std::string_view text, TrainOptions base) {
   Json json;
   try {
-    json = Json::parse(text);
+    json = Json::parse(without_mark(text, "the options"));
   } catch (const Json::exception& e) {
     fail(ErrorCode::kInvalidArgument, "the options are not valid JSON: {}", e.what());
   }

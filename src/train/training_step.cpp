@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "data/datasets.h"
 #include "train/evaluator.h"
 #include "train/recipe.h"
 #include "train/resume.h"
@@ -74,6 +75,7 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
     fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
          o.data.source);
   }
+  check_class_names(*p.data.train);
   if (weights) adopt_statistics(o, *weights, *p.data.train);
   p.options = resolve(std::move(o), p.data);
   if (weights && !options.resume) {

@@ -110,7 +110,7 @@ TEST(OpenTable, ErrorsNameTheLine) {
   wrong("path,label\nno.png,cat\nnone.png,dog\n", ErrorCode::kNotFound,
         {"x.csv: line 2", "no.png", "relative to"});
   wrong("a.png,cat\nb.png,cat\n", ErrorCode::kBadData, {"one class"});
-  wrong("path,label\n", ErrorCode::kNotFound, {"x.csv"});
+  wrong("path,label\n", ErrorCode::kBadData, {"x.csv", "a header and no rows"});
   for (const char* header : {"foo,bar", "path,foo", "foo,label,split", "foo,bar,baz,path"}) {
     wrong(std::string(header) + "\na.png,cat\nb.png,dog\n", ErrorCode::kBadData,
           {"x.csv: line 1", header, "names the columns", "filename", "category", "subset"});

@@ -17,6 +17,25 @@ TEST(Layers, TheTreeKeepsThem) {
   for (const std::string& finding : findings) ADD_FAILURE() << finding;
 }
 
+// Names from elsewhere are escaped by what prints, so there is one place.
+TEST(Layers, OneFileOfTheCommandLinePrints) {
+  namespace fs = std::filesystem;
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(RESNET_SOURCE_DIR) / "src/cli")) {
+    const std::string name = entry.path().filename().string();
+    std::ifstream in(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    ++files;
+    const bool prints = text.find("fmt::print(") != std::string::npos ||
+                        text.find("fputs(") != std::string::npos ||
+                        text.find("printf(") != std::string::npos ||
+                        text.find("std::cout <<") != std::string::npos ||
+                        text.find("std::cerr <<") != std::string::npos;
+    EXPECT_EQ(prints, name == "print.h") << name << ": use print_out or print_err";
+  }
+  EXPECT_GT(files, 10);
+}
+
 TEST(Layers, FindsABadFileInATree) {
   namespace fs = std::filesystem;
   const fs::path root = fs::path(testing::TempDir()) / "layers_tree";
