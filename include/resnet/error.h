@@ -16,6 +16,7 @@ enum class ErrorCode {
   kUnsupported,      ///< Valid, but this build or device cannot do it.
   kInterrupted,      ///< The user asked to stop.
   kInternal,         ///< A broken invariant of ours: a bug worth reporting.
+  kOutOfMemory,      ///< The machine has not enough memory for what was asked.
 };
 
 /// Every failure that leaves the library is an `Error`. The message is one line that says what was

@@ -18,4 +18,5 @@
 #include "resnet/tensor.h"
 #include "resnet/train.h"
 #include "resnet/variables.h"
+#include "resnet/warning.h"
 #include "resnet/weights.h"

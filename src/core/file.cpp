@@ -12,43 +12,11 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/descriptor.h"
+#include "core/os_error.h"
 
 namespace resnet {
 namespace {
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() { close(); }
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
-  FileDescriptor& operator=(FileDescriptor&&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-  int close() {
-    const int result = fd_ >= 0 ? ::close(fd_) : 0;
-    fd_ = -1;
-    return result;
-  }
-
- private:
-  int fd_;
-};
-
-[[noreturn]] void fail_io(const char* action, const std::filesystem::path& path, int error) {
-  const char* hint = error == ENOSPC || error == EDQUOT  ? "; free some space and run it again"
-                     : error == EACCES || error == EROFS ? "; check the permissions of the folder"
-                                                         : "";
-  fail(ErrorCode::kIo, "cannot {} {}: {}{}", action, path.string(), std::strerror(error), hint);
-}
-
-void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("write", path, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-}
 
 /// Where a link that leads nowhere points; empty for what is none.
 std::string broken_link(const std::filesystem::path& path) {
@@ -58,7 +26,7 @@ std::string broken_link(const std::filesystem::path& path) {
 }
 
 struct OpenFile {
-  FileDescriptor descriptor;
+  Descriptor descriptor;
   std::uint64_t size;  // 0 of a pipe
   bool pipe = false;
 };
@@ -66,7 +34,7 @@ struct OpenFile {
 enum class Pipes : std::uint8_t { kRefused, kTaken };
 
 OpenFile open_for_reading(const std::filesystem::path& path, Pipes pipes) {
-  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) {
     const int error = errno;
     if (error == ENOENT || error == ELOOP) {
@@ -75,10 +43,10 @@ OpenFile open_for_reading(const std::filesystem::path& path, Pipes pipes) {
       fail(ErrorCode::kNotFound, "{}: a link to {}, which {}; mend or remove it", path.string(),
            target, error == ENOENT ? "is not there" : "leads in a circle");
     }
-    fail_io("open", path, error);
+    fail_os("open", path, error);
   }
   struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) fail_io("read", path, errno);
+  if (::fstat(fd.get(), &info) != 0) fail_os("read", path, errno);
   if (S_ISDIR(info.st_mode)) {
     fail(ErrorCode::kBadData, "{}: a folder, not a regular file", path.string());
   }
@@ -104,7 +72,7 @@ std::vector<std::byte> read_pipe(int fd, const std::filesystem::path& path,
   while (true) {
     const ssize_t n = ::read(fd, piece.data(), piece.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("read", path, errno);
+    if (n < 0) fail_os("read", path, errno);
     if (n == 0) return bytes;
     if (bytes.size() + static_cast<std::uint64_t>(n) > most) {
       fail(ErrorCode::kBadData, "{}: more than the limit of {} bytes from this pipe", path.string(),
@@ -142,7 +110,7 @@ void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("read", name_, errno);
+    if (n < 0) fail_os("read", name_, errno);
     if (n == 0) fail(ErrorCode::kBadData, "{}: it became shorter while it was read", name_);
     out = out.subspan(static_cast<std::size_t>(n));
     offset += static_cast<std::uint64_t>(n);
@@ -153,13 +121,16 @@ std::shared_ptr<std::byte[]> ByteSource::map() const {
   if (descriptor_ < 0 || size_ == 0) return nullptr;
   const auto bytes = static_cast<std::size_t>(size_);
   void* p = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor_, 0);
-  if (p == MAP_FAILED) fail_io("map", name_, errno);
+  if (p == MAP_FAILED && (is_not_supported(errno) || errno == ENODEV || errno == EACCES)) {
+    return nullptr;  // file systems of networks, some
+  }
+  if (p == MAP_FAILED) fail_os("map", name_, errno);
   return {static_cast<std::byte*>(p), [bytes](std::byte* q) { ::munmap(q, bytes); }};
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const OpenFile file = open_for_reading(path, Pipes::kTaken);
-  const FileDescriptor& fd = file.descriptor;
+  const Descriptor& fd = file.descriptor;
   if (file.pipe) return read_pipe(fd.get(), path, max_bytes);
   if (file.size > max_bytes) {
     fail(ErrorCode::kBadData, "{}: {} bytes, more than the limit of {} for this kind of file",
@@ -170,7 +141,7 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
   while (filled < bytes.size()) {
     const ssize_t n = ::read(fd.get(), bytes.data() + filled, bytes.size() - filled);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("read", path, errno);
+    if (n < 0) fail_os("read", path, errno);
     if (n == 0) break;  // it shrank while we read
     filled += static_cast<std::size_t>(n);
   }
@@ -181,43 +152,6 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const auto bytes = read_file(path, max_bytes);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + ".XXXXXX") {
-  descriptor_ = ::mkstemp(temporary_.data());
-  if (descriptor_ < 0) fail_io("create", path_, errno);
-}
-
-AtomicFile::~AtomicFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
-
-void AtomicFile::append(std::span<const std::byte> bytes) {
-  write_all(descriptor_, bytes, path_);
-  size_ += bytes.size();
-}
-
-void AtomicFile::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-  RESNET_CHECK(offset <= size_ && bytes.size() <= size_ - offset);
-  if (::lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) {
-    fail_io("write", path_, errno);
-  }
-  write_all(descriptor_, bytes, path_);
-  if (::lseek(descriptor_, 0, SEEK_END) < 0) fail_io("write", path_, errno);
-}
-
-void AtomicFile::commit() {
-  if (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0 ||
-      ::close(std::exchange(descriptor_, -1)) != 0) {
-    fail_io("write", path_, errno);
-  }
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("write", path_, errno);
-  temporary_.clear();
-  const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-  const FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() >= 0) ::fsync(directory.get());
 }
 
 void write_file_atomic(const std::filesystem::path& path,

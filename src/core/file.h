@@ -36,7 +36,8 @@ class ByteSource {
 
   /// A file's bytes without a copy, read-only: they come into memory when they are read first, and
   /// stay the same when the file is replaced by another. Whoever shortens the file itself ends the
-  /// program at the next read. Throws `kIo`; null for an empty file or a source in memory.
+  /// program at the next read. Throws `kIo`; null for an empty file, a source in memory, and where
+  /// the file system maps none.
   std::shared_ptr<std::byte[]> map() const;
 
   /// Fills `out`. Throws `kBadData` when the bytes end before it is full, `kIo`.
@@ -49,8 +50,7 @@ class ByteSource {
   std::uint64_t size_ = 0;
 };
 
-/// Writes a file that is either the old one or the complete new one: a temporary file in the same
-/// folder, fsync, rename, fsync of the folder. The temporary is removed on failure (`kIo`).
+/// Writes a file that is either the old one or the complete new one, as `AtomicFile` does (`kIo`).
 /// `write` receives pieces through the sink it is given, in order.
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 void write_file_atomic(const std::filesystem::path& path,
