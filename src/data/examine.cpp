@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "data/parallel_for.h"
 #include "data/readable.h"
 #include "resnet/data.h"
@@ -76,7 +77,7 @@ Examined examine(const Dataset& dataset, int threads, Scale16Bit scale) {
 
 }  // namespace
 
-Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit scale_16bit) {
+Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit scale_16bit) try {
   using Histograms = std::array<std::array<std::uint64_t, 256>, 3>;
   struct Worker {
     Image picture;
@@ -137,9 +138,11 @@ Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit sc
     statistics.std[c] = std::sqrt(squares / static_cast<double>(count)) / 255.0;
   }
   return statistics;
+} catch (...) {
+  throw_as_error();
 }
 
-DataReport check_data(const DataSplits& splits, int threads, Scale16Bit scale_16bit) {
+DataReport check_data(const DataSplits& splits, int threads, Scale16Bit scale_16bit) try {
   const Examined train = examine(*splits.train, threads, scale_16bit);
   const Examined val = examine(*splits.val, threads, scale_16bit);
   DataReport report{train.report, val.report, {}};
@@ -169,6 +172,8 @@ DataReport check_data(const DataSplits& splits, int threads, Scale16Bit scale_16
     if (twin >= 0) report.duplicates.push_back({splits.train->name(twin), splits.val->name(index)});
   }
   return report;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

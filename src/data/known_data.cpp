@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/nearest.h"
 #include "data/unpack.h"
 
@@ -151,7 +152,7 @@ const KnownData* find_known_data(std::string_view name) {
   return found == known_data().end() ? nullptr : &*found;
 }
 
-fs::path get_data(const KnownData& data, const DownloadOptions& options) {
+fs::path get_data(const KnownData& data, const DownloadOptions& options) try {
   const fs::path home = home_of(data, options);
   // Unpacked is as good as fetched: the archive may have been removed.
   if (data.folder.empty() || !is_there(data, home)) {
@@ -163,13 +164,17 @@ fs::path get_data(const KnownData& data, const DownloadOptions& options) {
            options.stop);
   }
   return place_of(data, home);
+} catch (...) {
+  throw_as_error();
 }
 
-fs::path get_data(std::string_view name, const DownloadOptions& options) {
+fs::path get_data(std::string_view name, const DownloadOptions& options) try {
   const KnownData* data = find_known_data(name);
   if (data != nullptr) return get_data(*data, options);
   fail(ErrorCode::kNotFound, "no data set \"{}\" is known; did you mean {}? Known are {}",
        name.substr(0, 64), nearest_name(name, names()), fmt::join(names(), ", "));
+} catch (...) {
+  throw_as_error();
 }
 
 fs::path locate_data(const DataSpec& spec, std::string_view expected) {

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/random.h"
 #include "data/augment.h"
 #include "data/readable.h"
@@ -105,6 +106,7 @@ struct Loader::State {
   bool make_input(std::int64_t index, const Random& random, float* out, Scratch& scratch);
   void note_traits(std::int64_t index, const Image& picture, const float* out);
   void work();
+  void end_threads();
   Slot& slot_of(std::int64_t number) {
     return slots[static_cast<std::size_t>(number) % slots.size()];
   }
@@ -196,10 +198,18 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
   target_shape = {o.batch_size, static_cast<std::int64_t>(dataset->class_names().size())};
   order.resize(static_cast<std::size_t>(dataset->size()));
   slots.resize(static_cast<std::size_t>(o.prefetch));
-  for (int t = 0; t < o.threads; ++t) threads.emplace_back([this] { work(); });
+  try {
+    threads.reserve(static_cast<std::size_t>(o.threads));
+    for (int t = 0; t < o.threads; ++t) threads.emplace_back([this] { work(); });
+  } catch (...) {  // no thread, no memory: those that run must not outlive this
+    end_threads();
+    throw;
+  }
 }
 
-Loader::State::~State() {
+Loader::State::~State() { end_threads(); }
+
+void Loader::State::end_threads() {
   {
     const std::lock_guard lock(mutex);
     quit = true;
@@ -433,8 +443,11 @@ void Loader::State::work() {
 }
 
 Loader::Loader(DatasetPtr dataset, const Preprocessing& preprocessing,
-               const Augmentation& augmentation, const LoaderOptions& options)
-    : state_(std::make_unique<State>(std::move(dataset), preprocessing, augmentation, options)) {}
+               const Augmentation& augmentation, const LoaderOptions& options) try
+    : state_(std::make_unique<State>(std::move(dataset), preprocessing, augmentation, options)) {
+} catch (...) {
+  throw_as_error();
+}
 
 Loader::~Loader() = default;
 
@@ -442,7 +455,7 @@ std::int64_t Loader::batches_per_epoch() const { return state_->batches(); }
 const Dataset& Loader::dataset() const { return *state_->dataset; }
 const LoaderOptions& Loader::options() const { return state_->options; }
 
-void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
+void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) try {
   State& s = *state_;
   const std::int64_t batches = s.batches();
   if (epoch < 0 || first_batch < 0 || first_batch > batches) {
@@ -469,9 +482,11 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
     s.total = batches;
   }
   s.work_came.notify_all();
+} catch (...) {
+  throw_as_error();
 }
 
-bool Loader::next(Batch& batch) {
+bool Loader::next(Batch& batch) try {
   State& s = *state_;
   {
     std::unique_lock lock(s.mutex);
@@ -495,6 +510,8 @@ bool Loader::next(Batch& batch) {
   }
   s.work_came.notify_all();
   return true;
+} catch (...) {
+  throw_as_error();
 }
 
 double Loader::wait_seconds() const {
@@ -502,7 +519,7 @@ double Loader::wait_seconds() const {
   return state_->waited;
 }
 
-std::vector<BadPicture> Loader::bad_pictures() const {
+std::vector<BadPicture> Loader::bad_pictures() const try {
   const std::lock_guard lock(state_->bad_mutex);
   std::vector<BadPicture> list;
   for (const auto& [index, reason] : state_->bad) {
@@ -510,6 +527,8 @@ std::vector<BadPicture> Loader::bad_pictures() const {
     list.push_back({index, name, without_name(reason, name)});
   }
   return list;
+} catch (...) {
+  throw_as_error();
 }
 
 std::string Loader::bad_reason(std::int64_t index) const {

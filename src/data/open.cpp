@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "data/class_names.h"
+#include "core/guard.h"
 #include "data/datasets.h"
 #include "data/folder.h"
 #include "data/galaxies.h"
@@ -181,7 +182,7 @@ void tell_notes(const DataSpec& spec, const std::vector<std::string>& notes) {
   for (const std::string& note : notes) spec.note(note);
 }
 
-DataSplits open_data(const DataSpec& spec) {
+DataSplits open_data(const DataSpec& spec) try {
   if (!(spec.val_fraction > 0 && spec.val_fraction < 1)) {
     fail(ErrorCode::kInvalidArgument,
          "a validation share of {}; expected a number between 0 and 1, e.g. 0.2",
@@ -250,9 +251,11 @@ DataSplits open_data(const DataSpec& spec) {
       splits.val->size(), held_out_word, classes.size(), splits.split_here ? ", split here" : "",
       spec.per_class > 0 ? fmt::format(", {} a class", spec.per_class) : "");
   return splits;
+} catch (...) {
+  throw_as_error();
 }
 
-DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names) {
+DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& class_names) try {
   const Opened opened = open_source(spec, Purpose::kTest);
   tell_notes(spec, opened.notes);
   const DatasetPtr& dataset = opened.test ? opened.test : opened.val ? opened.val : opened.train;
@@ -264,6 +267,8 @@ DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& 
     return match_classes(dataset, class_names, spec.source);
   }
   return match_by_index(dataset, class_names, spec.source, opened.numbered, spec.note);
+} catch (...) {
+  throw_as_error();
 }
 
 std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) {

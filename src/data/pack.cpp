@@ -21,6 +21,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/guard.h"
 #include "core/text.h"
 #include "data/datasets.h"
 #include "data/parallel_for.h"
@@ -430,7 +431,7 @@ Opened open_pack(std::shared_ptr<const ByteSource> file) {
   return opened;
 }
 
-PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOptions& options) {
+PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOptions& options) try {
   check_options(options);
   Opened opened = open_source(spec, Purpose::kTrain);
   if (!opened.test) opened.test = open_source(spec, Purpose::kTest).test;
@@ -473,6 +474,8 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
   report.description = fmt::format("{}: {} pictures of {} classes", opened.title,
                                    fmt::join(counts, ", "), classes.size());
   return report;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

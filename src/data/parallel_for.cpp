@@ -24,8 +24,13 @@ void parallel_for(std::int64_t n, int threads,
   };
   {
     std::vector<std::jthread> others;
-    for (std::size_t t = 1; t < static_cast<std::size_t>(threads > 1 ? threads : 1); ++t) {
-      others.emplace_back(work, t);
+    try {
+      for (std::size_t t = 1; t < static_cast<std::size_t>(threads > 1 ? threads : 1); ++t) {
+        others.emplace_back(work, t);
+      }
+    } catch (...) {  // no memory: those that run stop soon
+      next = n;
+      throw;
     }
     work(0);
   }

@@ -19,8 +19,11 @@
 #include <thread>
 #include <utility>
 
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/guard.h"
+#include "core/os_error.h"
 #include "download/http.h"
 #include "resnet/download.h"
 
@@ -51,9 +54,11 @@ class Part {
   Part(fs::path path, const DownloadOptions& options) : path_(std::move(path)) {
     bool told = false;
     while (true) {
-      file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+      file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
       if (file_ < 0) fail_io("create");
-      while (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      // Some file systems of networks have no locks: then whoever fetches must be alone.
+      while (::flock(file_, LOCK_EX | LOCK_NB) != 0 && !is_not_supported(errno) &&
+             errno != ENOLCK) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
           const int error = errno;
           ::close(file_);
@@ -123,17 +128,11 @@ class Part {
     fs::remove(path_, ignored);
   }
   void become(const fs::path& destination) {
-    if (::fsync(file_) != 0) fail_io("write");
-    if (::rename(path_.c_str(), destination.c_str()) != 0) fail_io("rename");
+    sync_file(file_, path_);
+    replace_file(path_, destination);
     named_ = false;
     std::error_code ignored;
     fs::remove(tag_path(), ignored);
-    const int folder =
-        ::open(destination.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-      ::fsync(folder);
-      ::close(folder);
-    }
   }
 
   /// The ETag or date under which the server had the file, if it was this address's.
@@ -157,10 +156,7 @@ class Part {
   }
 
  private:
-  [[noreturn]] void fail_io(const char* action) const {
-    const int error = errno;
-    fail(ErrorCode::kIo, "cannot {} {}: {}", action, path_.string(), std::strerror(error));
-  }
+  [[noreturn]] void fail_io(const char* action) const { fail_os(action, path_, errno); }
 
   fs::path path_;
   int file_ = -1;
@@ -419,7 +415,7 @@ fs::path cache_folder(const DownloadOptions& options) {
   return options.cache.empty() ? cache_folder() : options.cache;
 }
 
-void fetch(const Download& file, const fs::path& destination, const DownloadOptions& options) {
+void fetch(const Download& file, const fs::path& destination, const DownloadOptions& options) try {
   if (!file.url.starts_with("https://") && !file.url.starts_with("http://")) {
     fail(ErrorCode::kInvalidArgument,
          "{}: expected an address that begins with https:// or http://", file.url);
@@ -447,6 +443,8 @@ void fetch(const Download& file, const fs::path& destination, const DownloadOpti
   } else {
     work.abandon();
   }
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -1,3 +1,4 @@
+#include "core/guard.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "resnet/weights.h"
@@ -22,12 +23,16 @@ std::map<std::string, Tensor> state_dict(const ModelFile& model) {
 
 }  // namespace
 
-void export_safetensors(const std::filesystem::path& path, const ModelFile& model) {
+void export_safetensors(const std::filesystem::path& path, const ModelFile& model) try {
   write_safetensors(path, state_dict(model), {{"format", "pt"}});
+} catch (...) {
+  throw_as_error();
 }
 
-void export_torch(const std::filesystem::path& path, const ModelFile& model) {
+void export_torch(const std::filesystem::path& path, const ModelFile& model) try {
   write_torch_file(path, state_dict(model));
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -7,8 +7,9 @@
 #include <set>
 
 #include "core/check.h"
-#include "data/class_names.h"
+#include "core/guard.h"
 #include "core/text.h"
+#include "data/class_names.h"
 #include "exchange/match.h"
 #include "exchange/model_file.h"
 #include "exchange/onnx_import.h"
@@ -422,7 +423,7 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
   return model;
 }
 
-ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) {
+ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) try {
   const std::filesystem::path path = resolve(given);
   if (is_onnx_file(path)) return import_onnx(path, options);
   WeightsFile content = read_weights(path);
@@ -460,6 +461,8 @@ ImportedModel import_model(const std::filesystem::path& given, const ImportOptio
   }
   ModelFile model = finish_import(config, std::move(weights), path, options, timm, report);
   return {std::move(model), std::move(report)};
+} catch (...) {
+  throw_as_error();
 }
 
 std::string to_string(const MatchReport& r, bool all) {

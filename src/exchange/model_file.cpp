@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/json_line.h"
 #include "core/text.h"
+#include "core/guard.h"
 #include "data/transform.h"
 #include "exchange/match.h"
 
@@ -503,7 +504,7 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   return model;
 }
 
-void save_model(const std::filesystem::path& path, const ModelFile& model) {
+void save_model(const std::filesystem::path& path, const ModelFile& model) try {
   const auto metadata = to_metadata(model, path);
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : model.weights) {
@@ -518,10 +519,14 @@ void save_model(const std::filesystem::path& path, const ModelFile& model) {
     tensors[name + std::string(kOutputScale)] = Tensor::full({1}, scale);
   }
   write_safetensors(path, tensors, metadata);
+} catch (...) {
+  throw_as_error();
 }
 
-ModelFile load_model_description(const std::filesystem::path& path) {
+ModelFile load_model_description(const std::filesystem::path& path) try {
   return read_description(resolve(path));
+} catch (...) {
+  throw_as_error();
 }
 
 ModelFile to_model(Safetensors content, const std::filesystem::path& path) {
@@ -546,15 +551,19 @@ ModelFile to_model(Safetensors content, const std::filesystem::path& path) {
   return model;
 }
 
-ModelFile load_model(const std::filesystem::path& path) {
+ModelFile load_model(const std::filesystem::path& path) try {
   const std::filesystem::path file = resolve(path);
   read_description(file);  // before a tensor is read
   return to_model(read_safetensors(file), file);
+} catch (...) {
+  throw_as_error();
 }
 
-ModelFile map_model(const std::filesystem::path& path) {
+ModelFile map_model(const std::filesystem::path& path) try {
   const std::filesystem::path file = resolve(path);
   return to_model(map_safetensors(file), file);
+} catch (...) {
+  throw_as_error();
 }
 
 std::shared_ptr<Variables> to_variables(const ModelFile& model) {

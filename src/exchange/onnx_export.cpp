@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "exchange/model_file.h"
 #include "resnet/weights.h"
 
@@ -382,8 +383,10 @@ OnnxModel to_onnx(const ModelFile& model, const OnnxExportOptions& options,
 }
 
 void export_onnx(const std::filesystem::path& path, const ModelFile& model,
-                 const OnnxExportOptions& options) {
+                 const OnnxExportOptions& options) try {
   write_onnx(path, to_onnx(model, options, path));
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

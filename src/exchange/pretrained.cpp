@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/nearest.h"
 #include "data/imagenet.h"
 #include "resnet/models.h"
@@ -214,11 +215,13 @@ const Pretrained& find_pretrained(std::string_view name) {
        name.substr(0, 64), nearest(name), pretrained().size());
 }
 
-fs::path get_pretrained(std::string_view name, const DownloadOptions& options) {
+fs::path get_pretrained(std::string_view name, const DownloadOptions& options) try {
   const Pretrained& p = find_pretrained(name);
   const fs::path file = cache_folder(options) / "weights" / p.file_name();
   fetch(p.file, file, options);
   return file;
+} catch (...) {
+  throw_as_error();
 }
 
 ImportOptions import_options(const Pretrained& weights) {
@@ -234,13 +237,15 @@ ImportOptions import_options(const Pretrained& weights) {
   return options;
 }
 
-ModelFile load_pretrained(std::string_view name, const DownloadOptions& options) {
+ModelFile load_pretrained(std::string_view name, const DownloadOptions& options) try {
   const Pretrained& p = find_pretrained(name);
   ModelFile model = import_model(get_pretrained(name, options), import_options(p)).model;
   model.provenance["weights"] = p.name;
   model.provenance["url"] = p.file.url;
   model.provenance["licence"] = p.licence;
   return model;
+} catch (...) {
+  throw_as_error();
 }
 
 bool is_pretrained_name(const std::string& name_or_path) {

@@ -1,12 +1,11 @@
 #include "runtime/devices.h"
 
-#include <algorithm>
-#include <thread>
-
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/peaks.h"
 #include "backends/reference/reference.h"
 #include "core/check.h"
+#include "core/guard.h"
+#include "core/processors.h"
 
 namespace resnet {
 
@@ -20,9 +19,10 @@ std::unique_ptr<Target> make_target(const CompileOptions& options) {
   fail(ErrorCode::kInvalidArgument, "unknown device");
 }
 
-MachinePeaks measure_peaks(int threads) {
-  const int all = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  return measure_cpu_peaks(threads > 0 ? threads : all);
+MachinePeaks measure_peaks(int threads) try {
+  return measure_cpu_peaks(threads > 0 ? threads : default_threads(usable_processors()));
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -5,10 +5,11 @@
 #include <cmath>
 #include <cstring>
 #include <set>
-#include <thread>
 
 #include "compile/compiler.h"
 #include "core/check.h"
+#include "core/guard.h"
+#include "core/processors.h"
 #include "graph/cost.h"
 #include "runtime/arena.h"
 #include "runtime/devices.h"
@@ -180,7 +181,7 @@ void Program::Impl::finish() {
 }
 
 Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
-                 const CompileOptions& options, DataLayout host_layout)
+                 const CompileOptions& options, DataLayout host_layout) try
     : impl_(std::make_unique<Impl>()) {
   Impl& p = *impl_;
   p.options = options;
@@ -193,9 +194,7 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
                       .plan_memory = options.plan_memory,
                       .recompute = options.recompute,
                       .dtype = options.dtype});
-  const int threads = options.threads > 0
-                          ? options.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int threads = options.threads > 0 ? options.threads : usable_processors();
   p.arena = Arena(p.plan.arena_bytes, std::min(threads, 8));
   p.packed = Arena(p.plan.packed_bytes, std::min(threads, 8));
   for (const Buffer& b : p.plan.buffers) {
@@ -220,6 +219,8 @@ Program::Program(const Graph& graph, std::shared_ptr<Variables> variables,
   p.stats.arena_bytes = p.plan.arena_bytes;
   p.stats.packed_bytes = p.plan.packed_bytes;
   p.stats.unplanned_bytes = p.plan.unplanned_bytes;
+} catch (...) {
+  throw_as_error();
 }
 
 Program::~Program() = default;
@@ -253,15 +254,17 @@ void Program::Impl::replace_input(std::string_view name, Tensor value) {
   }
 }
 
-void Program::share_input(std::string_view name, const Tensor& value) {
+void Program::share_input(std::string_view name, const Tensor& value) try {
   Impl& p = *impl_;
   const Tensor& t = p.input(name, value);
   if (value.dtype() != t.dtype() || p.wants_permutation(t.shape())) return set_input(name, value);
   p.shared_inputs.emplace(name);
   p.replace_input(name, value);
+} catch (...) {
+  throw_as_error();
 }
 
-void Program::set_input(std::string_view name, const Tensor& value) {
+void Program::set_input(std::string_view name, const Tensor& value) try {
   Tensor& t = impl_->input(name, value);
   const auto shared = impl_->shared_inputs.find(name);
   if (shared != impl_->shared_inputs.end()) {
@@ -278,6 +281,8 @@ void Program::set_input(std::string_view name, const Tensor& value) {
   } else {
     std::memcpy(t.raw(), v.raw(), t.bytes());
   }
+} catch (...) {
+  throw_as_error();
 }
 
 void Program::set_input(std::string_view name, double scalar) {
@@ -288,13 +293,15 @@ void Program::set_input(std::string_view name, double scalar) {
 
 void Program::set_random(std::uint64_t seed, std::uint64_t step) { impl_->context = {seed, step}; }
 
-void Program::run() {
+void Program::run() try {
   impl_->prepare();
   for (const BoundStep& s : impl_->steps) Impl::execute(s, impl_->context);
   impl_->finish();
+} catch (...) {
+  throw_as_error();
 }
 
-std::optional<std::string> Program::find_non_finite() {
+std::optional<std::string> Program::find_non_finite() try {
   Impl& p = *impl_;
   p.prepare();
   const auto finite = [&](std::int32_t buffer) {
@@ -314,9 +321,11 @@ std::optional<std::string> Program::find_non_finite() {
     }
   }
   return std::nullopt;
+} catch (...) {
+  throw_as_error();
 }
 
-std::vector<StepProfile> Program::profile() {
+std::vector<StepProfile> Program::profile() try {
   Impl& p = *impl_;
   p.prepare();
   std::vector<StepProfile> profiles;
@@ -343,9 +352,11 @@ std::vector<StepProfile> Program::profile() {
   }
   p.finish();
   return profiles;
+} catch (...) {
+  throw_as_error();
 }
 
-Tensor Program::output(std::string_view name) const {
+Tensor Program::output(std::string_view name) const try {
   Impl& p = *impl_;
   const auto found = p.outputs.find(name);
   if (found == p.outputs.end()) {
@@ -373,6 +384,8 @@ Tensor Program::output(std::string_view name) const {
     permute(t.as<std::uint8_t>().data(), permuted.as<std::uint8_t>().data(), t.shape(), false);
   }
   return permuted;
+} catch (...) {
+  throw_as_error();
 }
 
 double Program::scalar(std::string_view name) const {

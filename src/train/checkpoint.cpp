@@ -75,6 +75,7 @@ Checkpoint from_metadata(const std::map<std::string, std::string>& metadata,
   } catch (const Json::exception& e) {
     fail(ErrorCode::kBadData, "{}: damaged checkpoint: {}", path.string(), e.what());
   } catch (const Error& e) {
+    if (e.code() == ErrorCode::kOutOfMemory) throw;
     fail(ErrorCode::kBadData, "{}: damaged checkpoint: {}", path.string(), e.what());
   }
   const RunState& s = c.state;

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
 #include "train/features.h"
@@ -82,14 +83,18 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
 }  // namespace
 
 Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path>& paths,
-                 const EmbedOptions& options) {
+                 const EmbedOptions& options) try {
   EmbedOptions each = options;
   each.eval.max_bad_fraction = 1;  // they are listed
   return embed(model, picture_files(paths), each, false);
+} catch (...) {
+  throw_as_error();
 }
 
-Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options) {
+Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options) try {
   return embed(model, data, options, true);
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -6,10 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <thread>
 
 #include "core/check.h"
 #include "core/json_line.h"
+#include "core/guard.h"
+#include "core/processors.h"
 #include "data/transform.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
@@ -39,7 +40,7 @@ EvalResult result_of(const Metrics& metrics, const std::vector<std::string>& cla
 
 int loader_threads(int wanted) {
   if (wanted > 0) return wanted;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2);
+  return std::max(1, usable_processors() / 2);
 }
 
 DType variable_type(Device device) {
@@ -276,7 +277,7 @@ void report_answers(const ViewEvaluator& evaluator,
 
 }  // namespace
 
-EvalResult Predictor::evaluate(const DatasetPtr& data) {
+EvalResult Predictor::evaluate(const DatasetPtr& data) try {
   auto& [model, options, programs, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no pictures to evaluate on");
@@ -307,16 +308,23 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) {
          data->size(), result.skipped.front().name, result.skipped.front().reason);
   }
   return result;
+} catch (...) {
+  throw_as_error();
 }
 
-EvalResult evaluate(const ModelFile& model, const DatasetPtr& data, const EvalOptions& options) {
+EvalResult evaluate(const ModelFile& model, const DatasetPtr& data,
+                    const EvalOptions& options) try {
   return Predictor(model, options).evaluate(data);
+} catch (...) {
+  throw_as_error();
 }
 
-EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOptions& options) {
+EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOptions& options) try {
   DataSpec spec = data;
   if (spec.image_size == 0) spec.image_size = model.preprocessing.height;
   return evaluate(model, open_test_data(spec, model.class_names), options);
+} catch (...) {
+  throw_as_error();
 }
 
 std::string to_json(const EvalResult& result) {

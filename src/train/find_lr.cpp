@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "train/recipe.h"
 #include "train/training_step.h"
 
@@ -93,7 +94,7 @@ void suggest_rates(LrFinderResult& result) {
 }
 
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder,
-                                  const Observer& observer) {
+                                  const Observer& observer) try {
   check(finder);
   const Prepared prepared = prepare(options);
   const DataSplits& data = prepared.data;
@@ -166,6 +167,8 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   if (!clipped.empty() && observer.warning) observer.warning(clipped);
   suggest_rates(result);
   return result;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

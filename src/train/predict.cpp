@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
 #include "train/files.h"
@@ -26,9 +27,11 @@ std::vector<ClassScore> best_classes(const std::vector<double>& probabilities, i
 
 }  // namespace
 
-Predictor::Predictor(ModelFile model, EvalOptions options) {
+Predictor::Predictor(ModelFile model, EvalOptions options) try {
   ModelPrograms programs(model, options);
   impl_ = std::make_unique<Impl>(Impl{std::move(model), std::move(options), std::move(programs)});
+} catch (...) {
+  throw_as_error();
 }
 Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;
@@ -36,7 +39,7 @@ Predictor& Predictor::operator=(Predictor&&) noexcept = default;
 
 const ModelFile& Predictor::model() const { return impl_->model; }
 
-Tensor Predictor::logits(const Tensor& images) {
+Tensor Predictor::logits(const Tensor& images) try {
   const Preprocessing& p = impl_->model.preprocessing;
   const Shape own{p.channels, p.height, p.width};
   const Shape& given = images.shape();
@@ -61,15 +64,19 @@ Tensor Predictor::logits(const Tensor& images) {
     done += count;
   }
   return result;
+} catch (...) {
+  throw_as_error();
 }
 
 std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::path>& paths, int top,
-                                           const std::function<void(const Prediction&)>& each) {
+                                           const std::function<void(const Prediction&)>& each) try {
   return predict(picture_files(paths), top, each);
+} catch (...) {
+  throw_as_error();
 }
 
 std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
-                                           const std::function<void(const Prediction&)>& each) {
+                                           const std::function<void(const Prediction&)>& each) try {
   auto& [model, options, programs, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) return {};
 
@@ -99,13 +106,17 @@ std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
   }
   note_oddities(model, options, evaluator.loader(), difference_noted);
   return predictions;
+} catch (...) {
+  throw_as_error();
 }
 
 std::vector<Prediction> predict(const ModelFile& model,
                                 const std::vector<std::filesystem::path>& paths, int top,
                                 const EvalOptions& options,
-                                const std::function<void(const Prediction&)>& each) {
+                                const std::function<void(const Prediction&)>& each) try {
   return Predictor(model, options).predict(paths, top, each);
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

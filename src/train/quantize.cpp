@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/nearest.h"
 #include "core/random.h"
 #include "data/parallel_for.h"
@@ -419,7 +420,7 @@ std::vector<std::string> outer_layers(const ModelConfig& config) {
 }  // namespace
 
 Quantized quantize_model(const ModelFile& model, const DataSpec& data,
-                         const QuantizeOptions& options) {
+                         const QuantizeOptions& options) try {
   check_options(options);
   refuse_quantized(model, "quantised again");
   DataSpec spec = data;
@@ -471,10 +472,12 @@ Quantized quantize_model(const ModelFile& model, const DataSpec& data,
   result.model = std::move(models[result.best]);
   result.model.provenance["quantisation"] = to_table(result);
   return result;
+} catch (...) {
+  throw_as_error();
 }
 
 ModelFile quantize_model(const ModelFile& model, std::span<const Tensor> images,
-                         const QuantizeOptions& options) {
+                         const QuantizeOptions& options) try {
   check_options(options);
   refuse_quantized(model, "quantised again");
   if (images.empty()) fail(ErrorCode::kInvalidArgument, "calibration needs pictures");
@@ -501,6 +504,8 @@ ModelFile quantize_model(const ModelFile& model, std::span<const Tensor> images,
   }
   return calibrator.quantized(options.calibration.value_or(Calibration::kMinMax),
                               options.keep.value_or(std::vector<std::string>{}));
+} catch (...) {
+  throw_as_error();
 }
 
 std::string to_table(const Quantized& q) {

@@ -4,8 +4,10 @@
 #include <array>
 #include <cmath>
 
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/os_error.h"
 #include "formats/csv.h"
 #include "formats/picture.h"
 #include "formats/plot.h"
@@ -19,7 +21,7 @@ constexpr const char* kMetricsHeader =
     "epoch,step,lr,train_loss,train_accuracy,val_loss,val_top1,val_top5,images_per_second,"
     "data_wait_share,seconds\n";
 
-// Files that only a run makes, or makes anew; temporaries of a killed process are "<name>.XXXXXX".
+// Files that only a run makes, or makes anew.
 bool is_run_file(const std::string& name) {
   static constexpr std::array kNames = {"model.safetensors", "last.safetensors", "metrics.csv",
                                         "config.json",       "confusion.csv",    "confusion.png",
@@ -29,6 +31,7 @@ bool is_run_file(const std::string& name) {
          name.starts_with("events.out.tfevents.");
 }
 
+// Of a killed process of an earlier version: "<name>.XXXXXX".
 bool is_leftover(const std::string& name) {
   constexpr std::size_t kSuffix = 7;  // ".XXXXXX"
   return name.size() > kSuffix && name[name.size() - kSuffix] == '.' &&
@@ -45,7 +48,8 @@ bool is_barren(const fs::path& folder, const std::vector<fs::path>& files) {
 }
 
 [[noreturn]] void fail_folder(const fs::path& path, const std::error_code& error) {
-  fail(ErrorCode::kIo, "cannot use {} as the folder of a run: {}", path.string(), error.message());
+  fail(ErrorCode::kIo, "cannot use {} as the folder of a run: {}", path.string(),
+       os_error(error.value()));
 }
 
 }  // namespace
@@ -57,6 +61,7 @@ RunFolder::RunFolder(fs::path path, bool overwrite, bool resume) : path_(std::mo
   std::vector<fs::path> old;
   for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
+    if (remove_leftover(it->path())) continue;
     if (is_leftover(name)) {
       fs::remove(it->path(), error);
     } else if (is_run_file(name)) {

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "resnet/model_file.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
@@ -599,7 +600,7 @@ void Trainer::fail_non_finite(std::string_view what) {
 
 }  // namespace
 
-TrainResult train(const TrainOptions& options, const Observer& observer) {
+TrainResult train(const TrainOptions& options, const Observer& observer) try {
   if (options.out.empty()) {
     fail(ErrorCode::kInvalidArgument, "a run needs a folder for its results; set `out`");
   }
@@ -607,6 +608,8 @@ TrainResult train(const TrainOptions& options, const Observer& observer) {
   if (options.resume) resumed = read_checkpoint(options.out / "last.safetensors");
   Prepared prepared = prepare(options, resumed ? &*resumed : nullptr);
   return Trainer(std::move(prepared), std::move(resumed), observer).run();
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

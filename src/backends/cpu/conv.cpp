@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <optional>
 
 #include "backends/cpu/amx.h"
@@ -347,7 +348,8 @@ KernelChoice make_conv(const NodeView& v) {
       KernelChoice choice = c.make();
       if (choice.name.rfind("ref", 0) != 0) return choice;
       if (!slow) slow = std::move(choice);
-    } catch (const dnnl::error&) {
+    } catch (const dnnl::error& e) {
+      if (e.status == dnnl_out_of_memory) throw std::bad_alloc();
       continue;  // not implemented for this candidate
     }
   }

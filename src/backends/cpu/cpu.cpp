@@ -4,11 +4,13 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
 #include "backends/cpu/cpu_target.h"
 #include "backends/cpu/simd.h"
 #include "core/check.h"
+#include "core/processors.h"
 
 namespace resnet {
 namespace {
@@ -28,6 +30,11 @@ bool has_avx512() {
   const auto isa = dnnl::get_effective_cpu_isa();
   return static_cast<int>(isa) >= static_cast<int>(dnnl::cpu_isa::avx512_core) &&
          isa != dnnl::cpu_isa::avx2_vnni;
+}
+
+[[noreturn]] void refused(const dnnl::error& e, std::string_view layer, std::string_view op) {
+  if (e.status == dnnl_out_of_memory) throw std::bad_alloc();
+  fail(ErrorCode::kUnsupported, "layer {}: oneDNN refuses this {}: {}", layer, op, e.what());
 }
 
 // New threads may begin on the processor of the one that made them, and share it for as long as a
@@ -74,13 +81,13 @@ CpuTarget::CpuTarget(const CpuOptions& options)
          "this build needs AVX-512, which oneDNN may not use here; unset ONEDNN_MAX_CPU_ISA or "
          "build without -march");
   }
+  // OpenMP may have bound this thread to one processor; it knows how many there were.
+  if (options_.threads <= 0) options_.threads = default_threads(omp_get_num_procs());
   begin_run();
   spread_threads(omp_get_max_threads());
 }
 
-void CpuTarget::begin_run() {
-  omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
-}
+void CpuTarget::begin_run() { omp_set_num_threads(options_.threads); }
 
 memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) const {
   if (layout.id >= kFirstFormat) {
@@ -137,7 +144,7 @@ std::string CpuTarget::describe(Layout layout) const {
   return fmt::format("format{}", layout.id);
 }
 
-KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) {
+KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) try {
   begin_run();  // oneDNN shapes a primitive for the number of threads it sees at its creation
   if (const auto* w = format<WinogradWeights>(to)) {
     RESNET_CHECK(from == kPlainLayout);
@@ -168,6 +175,8 @@ KernelChoice CpuTarget::reorder(const TensorType& type, Layout from, Layout to) 
   kernel->bind(DNNL_ARG_TO, destination, DnnlKernel::From::kOut, 0);
   kernel->bind(DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), DnnlKernel::From::kScratch);
   return {std::move(kernel), pd.impl_info_str(), {from}, {to}, pd.scratchpad_desc().get_size(), {}};
+} catch (const dnnl::error& e) {
+  refused(e, "a change of layout", "reorder");
 }
 
 KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
@@ -229,8 +238,7 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
   }
   fail(ErrorCode::kUnsupported, "layer {}: the cpu device has no {}", node.name, name_of(node.op));
 } catch (const dnnl::error& e) {
-  fail(ErrorCode::kUnsupported, "layer {}: oneDNN refuses this {}: {}", node.name, name_of(node.op),
-       e.what());
+  refused(e, node.name, name_of(node.op));
 }
 
 KernelChoice plain_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
@@ -274,6 +282,7 @@ void DnnlKernel::run(const KernelArgs& args) {
   const dnnl_status_t status =
       dnnl_primitive_execute(primitive_.get(), target_.stream().get(),
                              static_cast<int>(arguments_.size()), arguments_.data());
+  if (status == dnnl_out_of_memory) throw std::bad_alloc();
   RESNET_CHECK(status == dnnl_success);
 }
 

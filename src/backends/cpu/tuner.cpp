@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "backends/cpu/cpu_target.h"
 #include "core/check.h"
@@ -85,11 +86,15 @@ std::vector<Trial> trials(const NodeView& v, KernelChoice choice) {
 
 // In a network other layers' data pass through the caches between two runs of one.
 void pollute_caches() {
-  constexpr std::int64_t kFloats = std::int64_t{1} << 20;
+  constexpr std::size_t kFloats = std::size_t{1} << 20;
+  // Made outside of the threads of OpenMP, which no exception may leave.
+  static thread_local std::vector<float> others;
+  others.resize(kFloats * static_cast<std::size_t>(omp_get_max_threads()), 1.0F);
+  float* const all = others.data();
 #pragma omp parallel
   {
-    static thread_local std::vector<float> other(static_cast<std::size_t>(kFloats), 1.0F);
-    for (float& f : other) f += 1.0F;
+    float* const own = all + kFloats * static_cast<std::size_t>(omp_get_thread_num());
+    for (std::size_t i = 0; i < kFloats; ++i) own[i] += 1.0F;
   }
 }
 
