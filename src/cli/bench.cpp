@@ -337,10 +337,7 @@ void check_flags(const Flags& f) {
   if (f.mode != "train" && f.mode != "infer") {
     fail(ErrorCode::kInvalidArgument, "--mode: expected train or infer, got {}", f.mode);
   }
-  if (!f.roofline.empty() && !f.roofline.ends_with(".svg")) {
-    fail(ErrorCode::kInvalidArgument, "--roofline: expected a name that ends in .svg, got {}",
-         f.roofline);
-  }
+  if (!f.roofline.empty()) require_extension("--roofline", f.roofline, {".svg"});
   if (f.dtype != "f32" && f.dtype != "bf16" && f.dtype != "int8") {
     fail(ErrorCode::kInvalidArgument, "--dtype: expected f32, bf16 or int8, got {}", f.dtype);
   }

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cstdio>
 #include <functional>
 #include <initializer_list>
 #include <limits>
@@ -15,7 +16,8 @@
 namespace resnet::cli {
 
 /// Set by Ctrl-C (SIGINT), SIGTERM and SIGHUP after `catch_signals`, which only work that heeds it
-/// calls; a second signal ends the process at once.
+/// calls; a second signal ends the process at once. One that was ignored when the process started
+/// stays ignored.
 const std::atomic<bool>& stop_requested();
 void catch_signals();
 
@@ -63,8 +65,12 @@ void note_equal_crops(int crops, const Preprocessing& preprocessing, PictureSize
 /// A check of a flag's number, with a message that says what is expected.
 CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());
 
+/// The file that a command writes: when it is standard output, `results` go to standard error.
+void claim_output(const std::string& path);
+
 /// Refuses a file to write whose name ends otherwise, so that it is not taken for another format:
-/// `flag` is the one that names it. An empty extension stands for none at all.
+/// `flag` is the one that names it. An empty extension stands for none at all. A pipe or a device
+/// may have any name. Claims the output.
 void require_extension(const std::string& flag, const std::string& path,
                        std::initializer_list<std::string_view> extensions);
 

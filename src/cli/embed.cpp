@@ -13,6 +13,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/stdin_paths.h"
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -84,7 +85,9 @@ DatasetPtr pictures_of(const Flags& f, std::vector<BadPicture>& skipped) {
 
 int run(Flags& f) {
   require_extension("-o", f.out, {".npy", ".csv"});
-  const std::string extension = lower(fs::path(f.out).extension().string());
+  // A pipe gets the table, which needs no other file beside it.
+  const std::string extension =
+      is_stream(f.out) ? ".csv" : lower(fs::path(f.out).extension().string());
   if (f.paths.empty() == f.data.source.empty()) {
     fail(ErrorCode::kInvalidArgument,
          "expected pictures or --data DATA, {} (see resnet embed --help)",

@@ -10,6 +10,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/train_flags.h"
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -130,8 +131,9 @@ int run(const Flags& f) {
     fail(ErrorCode::kNumeric, "the loss was not finite at the first learning rate, {:g}",
          f.finder.min_lr);
   }
-  const std::string csv = fs::path(out).replace_extension(".csv").string();
-  write_file_atomic(csv, table(r));
+  // A pipe has nothing beside it.
+  const std::string csv = is_stream(out) ? "" : fs::path(out).replace_extension(".csv").string();
+  if (!csv.empty()) write_file_atomic(csv, table(r));
   write_file_atomic(out, draw(r));
   if (f.train.json) {
     print_out("{}\n", AsIs{json_line(to_json(f, csv, r))});

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,15 +18,19 @@
 
 #include "cli/command.h"
 #include "cli/print.h"
+#include "cli/progress.h"
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/nearest.h"
 #include "core/text.h"
 #include "resnet/error.h"
+#include "resnet/warning.h"
 
 namespace resnet::cli {
 namespace {
 
 std::atomic<bool> stop{false};
+bool output_is_stdout = false;
 
 void on_signal(int signal) {
   if (stop.exchange(true)) {  // the second time: do not wait for the checkpoint
@@ -43,7 +48,8 @@ int exit_code(ErrorCode code) {
     case ErrorCode::kNumeric: return kNumericError;
     case ErrorCode::kUnsupported: return kUnsupported;
     case ErrorCode::kInterrupted: return kInterrupted;
-    case ErrorCode::kInternal: return kInternalError;
+    case ErrorCode::kInternal:
+    case ErrorCode::kOutOfMemory: return kInternalError;
   }
   return kInternalError;
 }
@@ -176,6 +182,7 @@ int run(int argc, char** argv) {
     print_error(explain(app, error, argc, argv));
     return kUsage;
   }
+  set_warning_handler(print_warning);
   std::signal(SIGXFSZ, SIG_IGN);  // a file above the limit is an error of write() like any other
   const int code = action();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
@@ -189,7 +196,21 @@ int run(int argc, char** argv) {
 const std::atomic<bool>& stop_requested() { return stop; }
 
 void catch_signals() {
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, on_signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    // nohup, and shells for what runs in the background, start a process with some ignored.
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+    std::signal(signal, on_signal);
+  }
+}
+
+std::FILE* results() { return output_is_stdout ? stderr : stdout; }
+
+void claim_output(const std::string& path) {
+  struct stat wanted {
+  }, standard{};
+  output_is_stdout = ::stat(path.c_str(), &wanted) == 0 && ::fstat(STDOUT_FILENO, &standard) == 0 &&
+                     wanted.st_dev == standard.st_dev && wanted.st_ino == standard.st_ino;
 }
 
 void add_views(CLI::App& command, ViewFlags& views, std::vector<int>& scales) {
@@ -243,6 +264,8 @@ CLI::Validator at_least(double least, double most) {
 
 void require_extension(const std::string& flag, const std::string& path,
                        std::initializer_list<std::string_view> extensions) {
+  claim_output(path);
+  if (is_stream(path)) return;
   const std::string found = lower(std::filesystem::path(path).extension().string());
   if (std::ranges::find(extensions, found) != extensions.end()) return;
   std::vector<std::string_view> named;

@@ -58,6 +58,7 @@ int list_weights(const WeightsFlags& f) {
 }
 
 int get_weights(const WeightsFlags& f) {
+  if (!f.out.empty()) claim_output(f.out);
   ProgressLine line;
   const DownloadOptions options = download_options(line, f.cache);
   if (f.out.empty()) {

@@ -46,10 +46,14 @@ std::string line(fmt::format_string<Shown<Args>...> format, const Args&... args)
 
 }  // namespace detail
 
-/// To standard output. Throws std::system_error when that is not possible.
+/// Where what is said about results goes: standard output, or standard error when that is the file
+/// that a command writes (`claim_output`).
+std::FILE* results();
+
+/// To `results()`. Throws std::system_error when that is not possible.
 template <class... Args>
 void print_out(fmt::format_string<detail::Shown<Args>...> format, const Args&... args) {
-  fmt::print("{}", detail::line<Args...>(format, args...));
+  fmt::print(results(), "{}", detail::line<Args...>(format, args...));
 }
 
 /// To standard error. Never throws: a terminal that went away must not end the work.

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
 
 #include "cli/print.h"
 #include "core/text.h"
@@ -15,6 +18,20 @@ namespace resnet::cli {
 namespace {
 
 constexpr int kBarWidth = 20;
+
+ProgressLine* shown_last = nullptr;
+
+// Whether standard error is a terminal that can be drawn over, and the user wants that
+// (https://no-color.org).
+bool draws_over() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string_view(value == nullptr ? "" : value);
+  };
+  const std::string_view terminal = variable("TERM");
+  return ::isatty(STDERR_FILENO) == 1 && !terminal.empty() && terminal != "dumb" &&
+         variable("NO_COLOR").empty();
+}
 
 std::size_t terminal_width() {
   winsize size{};
@@ -36,7 +53,12 @@ std::string scaled(double value, double unit, const std::array<const char*, 5>& 
 
 }  // namespace
 
-ProgressLine::ProgressLine() : terminal_(::isatty(STDERR_FILENO) == 1) {}
+ProgressLine::ProgressLine() : terminal_(draws_over()) { shown_last = this; }
+
+ProgressLine::~ProgressLine() {
+  clear();
+  if (shown_last == this) shown_last = nullptr;
+}
 
 void ProgressLine::show(double fraction, const std::string& text) {
   const auto now = std::chrono::steady_clock::now();
@@ -69,6 +91,11 @@ void ProgressLine::clear() {
 void ProgressLine::print(const std::string& text) {
   clear();
   put(printable(text) + "\n");
+}
+
+void print_warning(const std::string& text) {
+  if (shown_last != nullptr) shown_last->clear();
+  put("warning: " + printable(text) + "\n");
 }
 
 std::string format_seconds(double seconds) {

@@ -1,4 +1,5 @@
 // Progress on standard error: one line that is drawn over on a terminal, else a line now and then.
+// A terminal that cannot do that (TERM=dumb) and a user who does not want it (NO_COLOR) get lines.
 #pragma once
 
 #include <chrono>
@@ -9,7 +10,7 @@ namespace resnet::cli {
 class ProgressLine {
  public:
   ProgressLine();
-  ~ProgressLine() { clear(); }
+  ~ProgressLine();
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
@@ -26,6 +27,9 @@ class ProgressLine {
   bool shown_ = false;
   std::chrono::steady_clock::time_point last_;
 };
+
+/// A lasting line on standard error, below whatever progress is shown.
+void print_warning(const std::string& text);
 
 /// "1:02:03", "2:03"
 std::string format_seconds(double seconds);

@@ -8,6 +8,7 @@
 #include "cli/fetch.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/json_line.h"
 #include "resnet/quantize.h"
@@ -50,7 +51,9 @@ nlohmann::json to_json(const Quantized& q) {
 int run(Flags& f) {
   catch_signals();
   const fs::path out = out_of(f);
-  if (!f.overwrite && fs::exists(out)) {
+  claim_output(out.string());
+  const bool stream = is_stream(out);
+  if (!f.overwrite && !stream && fs::exists(out)) {
     fail(ErrorCode::kInvalidArgument, "{} exists; add --overwrite or choose another -o",
          out.string());
   }
@@ -82,7 +85,7 @@ int run(Flags& f) {
     return kSuccess;
   }
   print_out("{}{}, {}\n", AsIs{to_table(q)}, out.string(),
-            format_bytes(static_cast<double>(fs::file_size(out))));
+            stream ? "written" : format_bytes(static_cast<double>(fs::file_size(out))));
   return kSuccess;
 }
 

@@ -431,6 +431,12 @@ std::filesystem::path default_folder(const TrainOptions& o) {
   stem = fs::path(stem).filename().string();
   stem = stem.substr(0, stem.find('.'));
   if (stem.empty()) stem = "run";
+  constexpr std::size_t kLongest = 100;  // names have to stay within 255 bytes
+  if (stem.size() > kLongest) {
+    std::size_t end = kLongest;
+    while (end > 0 && (static_cast<unsigned char>(stem[end]) & 0xc0U) == 0x80U) --end;  // UTF-8
+    stem.resize(end);
+  }
   if (!o.model.architecture.empty()) stem += "-" + o.model.architecture;
   return fs::path("runs") / stem;
 }

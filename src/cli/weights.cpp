@@ -88,7 +88,8 @@ struct ConvertFlags {
 int convert(const ConvertFlags& f) {
   const std::filesystem::path out = f.out;
   require_extension("--out", f.out, {".safetensors", ".pth", ".pt", ".th"});
-  const bool torch = lower(out.extension().string()) != ".safetensors";
+  const std::string extension = lower(out.extension().string());
+  const bool torch = extension == ".pth" || extension == ".pt" || extension == ".th";
   require_no_name(f.path);
   const WeightsFile file = read_weights(file_of(f.path));
   if (torch) {

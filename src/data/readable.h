@@ -3,17 +3,20 @@
 
 #include <string>
 
+#include "core/os_error.h"
 #include "resnet/error.h"
 
 namespace resnet {
 
 /// Does what `use_picture` does; when the picture is to blame, returns false and says why. Other
-/// exceptions (no memory, a bug of ours) pass through.
+/// exceptions (no memory, too many open files, a bug of ours) pass through.
 template <class UsePicture>
 bool try_picture(std::string& reason, const UsePicture& use_picture) {
   try {
     use_picture();
     return true;
+  } catch (const TooManyOpenFiles&) {
+    throw;
   } catch (const Error& error) {
     switch (error.code()) {
       case ErrorCode::kBadData:

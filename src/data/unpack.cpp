@@ -5,11 +5,11 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <span>
 #include <string>
 
 #include "core/check.h"
+#include "core/os_error.h"
 #include "formats/archive.h"
 
 namespace fs = std::filesystem;
@@ -23,10 +23,9 @@ constexpr std::uint64_t kMostFiles = 2'000'000;
 class WorkFolder {
  public:
   explicit WorkFolder(const fs::path& beside) {
-    std::string name = beside.string() + ".unpacking-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) {
-      fail(ErrorCode::kIo, "cannot create {}: {}", name, std::strerror(errno));
-    }
+    // A short name, whatever the folder's own.
+    std::string name = (beside.parent_path() / ".resnet-unpacking-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) fail_os("create", name, errno);
     path_ = name;
   }
   ~WorkFolder() {
@@ -68,11 +67,8 @@ void write_new(const fs::path& path, std::span<const std::byte> bytes) {
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   const int file =
-      error ? -1 : ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (file < 0) {
-    fail(ErrorCode::kIo, "cannot create {}: {}", path.string(),
-         error ? error.message() : std::strerror(errno));
-  }
+      error ? -1 : ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (file < 0) fail_os("create", path, error ? error.value() : errno);
   int failed = 0;
   while (!bytes.empty() && failed == 0) {
     const ssize_t n = ::write(file, bytes.data(), bytes.size());
@@ -80,10 +76,7 @@ void write_new(const fs::path& path, std::span<const std::byte> bytes) {
     if (n > 0) bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
   if (::close(file) != 0 && failed == 0) failed = errno;
-  if (failed != 0) {
-    fail(ErrorCode::kIo, "cannot write {}: {}; free some space and run it again", path.string(),
-         std::strerror(failed));
-  }
+  if (failed != 0) fail_os("write", path, failed);
 }
 
 // Files that get their final name are trusted later on, so they have to be on the disk before.
@@ -92,9 +85,7 @@ void sync(const fs::path& folder) {
   const bool synced = fd >= 0 && ::syncfs(fd) == 0;
   const int error = errno;
   if (fd >= 0) ::close(fd);
-  if (!synced) {
-    fail(ErrorCode::kIo, "cannot write {}: {}", folder.string(), std::strerror(error));
-  }
+  if (!synced && !is_not_supported(error)) fail_os("write", folder, error);
 }
 
 }  // namespace

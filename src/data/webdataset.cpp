@@ -2,6 +2,8 @@
 // sample stand together and share a stem: x.jpg, x.cls. Each shard is gone over once, from header
 // to header, to learn where every picture lies and what its label is; pictures are then read by
 // position, in any order, from any thread. Nothing but that index is held in memory.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -17,6 +19,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/lines.h"
+#include "core/os_error.h"
 #include "core/text.h"
 #include "data/class_names.h"
 #include "data/datasets.h"
@@ -89,6 +92,7 @@ std::vector<std::pair<fs::path, Part>> part_folders(const fs::path& root) {
     std::error_code ignored;
     if (part.part != Part::kNone && it->is_directory(ignored)) found.emplace_back(part, it->path());
   }
+  if (error == std::errc::too_many_files_open) fail_os("list", root, error.value());
   std::ranges::sort(found, [](const auto& a, const auto& b) {
     return std::tie(a.first.rank, a.second) < std::tie(b.first.rank, b.second);
   });
@@ -123,18 +127,33 @@ std::vector<Shard> find_shards(const std::string& source) {
   return shards;
 }
 
+/// How many shards of a part stay open. Parts, loaders' threads, libraries and what is written need
+/// some of what a process may open, too.
+std::size_t kept_open() {
+  constexpr std::size_t kMost = 64;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMost;
+  return std::clamp<std::size_t>(static_cast<std::size_t>(limit.rlim_cur) / 8, 1, kMost);
+}
+
 /// The shards of a part, of which few are open at a time: there may be more than a process may
 /// open.
 class ShardFiles {
  public:
-  explicit ShardFiles(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
+  explicit ShardFiles(std::vector<fs::path> paths)
+      : paths_(std::move(paths)), places_(kept_open()) {}
   std::string name(std::size_t i) const { return paths_[i].string(); }
   std::shared_ptr<const ByteSource> open(std::size_t i) const {
     const std::lock_guard lock(mutex_);
     Place& place = places_[i % places_.size()];
     if (place.file == nullptr || place.shard != i) {
       place = {};  // closed first
-      place = {i, std::make_shared<const ByteSource>(paths_[i])};
+      try {
+        place = {i, std::make_shared<const ByteSource>(paths_[i])};
+      } catch (const TooManyOpenFiles&) {  // others took what was left: these come back
+        for (Place& p : places_) p = {};
+        place = {i, std::make_shared<const ByteSource>(paths_[i])};
+      }
     }
     return place.file;
   }
@@ -146,7 +165,7 @@ class ShardFiles {
   };
   std::vector<fs::path> paths_;
   mutable std::mutex mutex_;
-  mutable std::array<Place, 64> places_;
+  mutable std::vector<Place> places_;
 };
 
 // ----------------------------------------------------------------------------------------- samples
@@ -430,6 +449,7 @@ std::vector<fs::path> tars_in(const fs::path& folder) {
     std::error_code ignored;
     if (is_tar(it->path()) && it->is_regular_file(ignored)) tars.push_back(it->path());
   }
+  if (error == std::errc::too_many_files_open) fail_os("list", folder, error.value());
   std::sort(tars.begin(), tars.end());
   return tars;
 }

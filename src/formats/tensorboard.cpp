@@ -7,10 +7,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <string>
 
 #include "core/check.h"
+#include "core/os_error.h"
 #include "events.pb.h"
 
 namespace resnet {
@@ -80,8 +80,7 @@ struct EventsWriter::File {
       if (n < 0) {
         const int error = errno;
         buffer.erase(0, written);
-        fail(ErrorCode::kIo, "{}: cannot write TensorBoard events: {}; free some space",
-             path.string(), std::strerror(error));
+        fail_os("write TensorBoard's events,", path, error);
       }
       written += static_cast<std::size_t>(n);
     }
@@ -103,10 +102,9 @@ EventsWriter::EventsWriter(const std::filesystem::path& folder) : file_(std::mak
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   file_->path = folder / fresh_name(now);
-  file_->descriptor = ::open(file_->path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  file_->descriptor = ::open(file_->path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file_->descriptor < 0) {
-    fail(ErrorCode::kIo, "{}: cannot create it for TensorBoard: {}", file_->path.string(),
-         std::strerror(errno));
+    fail_os("create for TensorBoard", file_->path, errno);
   }
   events::Event event;
   event.set_wall_time(now);

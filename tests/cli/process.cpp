@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,8 +91,28 @@ Process::Process(const fs::path& folder, const std::vector<std::string>& argumen
       const rlimit limit{settings.largest_file, settings.largest_file};
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
+    if (settings.open_files > 0) {
+      const rlimit limit{settings.open_files, settings.open_files};
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (settings.one_processor) {
+      cpu_set_t allowed, one;
+      ::sched_getaffinity(0, sizeof allowed, &allowed);
+      CPU_ZERO(&one);
+      for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++i) {
+        if (CPU_ISSET(i, &allowed)) CPU_SET(i, &one);
+      }
+      ::sched_setaffinity(0, sizeof one, &one);
+    }
+    if (settings.umask > 0) ::umask(settings.umask);
+    for (const int number : settings.ignored) ::signal(number, SIG_IGN);
     // Tiny kernels: on a busy machine threads would mostly wait for each other.
     ::setenv("OMP_NUM_THREADS", "1", 1);
+    ::setenv("TERM", "xterm", 1);
+    ::unsetenv("NO_COLOR");
+    for (const std::string& variable : settings.environment) {
+      ::putenv(const_cast<char*>(variable.c_str()));
+    }
     ::alarm(kLongestSeconds);
     ::execv(argv[0], argv.data());
     ::_exit(99);

@@ -33,6 +33,12 @@ struct Settings {
   std::size_t largest_file = 0;  ///< In bytes (RLIMIT_FSIZE): stands in for a full disk. 0: none.
   bool terminal = false;         ///< Standard error is a terminal.
   std::string out_path = {};     ///< Where standard output goes in place of Outcome::out.
+  /// NAME=VALUE, over what the tests set.
+  std::vector<std::string> environment = {};
+  std::vector<int> ignored = {};  ///< Signals that are ignored from the start, as by nohup.
+  std::size_t open_files = 0;     ///< RLIMIT_NOFILE; 0: as it is.
+  bool one_processor = false;     ///< As by taskset -c.
+  unsigned umask = 0;             ///< 0: as it is.
 };
 
 class Process {
