@@ -35,6 +35,7 @@ constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
     {"models.h", "models"},
     {"data.h", "data"},
     {"variables.h", "core"},
+    {"warning.h", "core"},
     {"program.h", "runtime"},
     {"model_file.h", "exchange"},
     {"download.h", "download"},
