@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/text.h"
 #include "data/class_names.h"
-#include "core/guard.h"
 #include "data/datasets.h"
 #include "data/folder.h"
 #include "data/galaxies.h"
@@ -282,7 +282,8 @@ std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlist
   }
   if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
-  for (const std::string& file : pictures_below(path, SIZE_MAX, unlisted)) files.push_back(path / file);
+  for (const std::string& file : pictures_below(path, SIZE_MAX, unlisted))
+    files.push_back(path / file);
   return files;
 }
 

@@ -8,8 +8,8 @@
 
 #include "core/check.h"
 #include "core/file.h"
-#include "core/text.h"
 #include "core/lines.h"
+#include "core/text.h"
 
 namespace resnet {
 

@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/json_line.h"
 #include "core/text.h"
-#include "core/guard.h"
 #include "data/transform.h"
 #include "exchange/match.h"
 

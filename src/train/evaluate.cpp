@@ -8,8 +8,8 @@
 #include <map>
 
 #include "core/check.h"
-#include "core/json_line.h"
 #include "core/guard.h"
+#include "core/json_line.h"
 #include "core/processors.h"
 #include "data/transform.h"
 #include "resnet/model_file.h"

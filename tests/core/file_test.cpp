@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -22,6 +23,7 @@ class FilledPipe {
               ("resnet-pipe-" + std::to_string(::getpid()))) {
     std::filesystem::remove(path_);
     if (::mkfifo(path_.c_str(), 0600) != 0) throw std::runtime_error("no pipe");
+    std::signal(SIGPIPE, SIG_IGN);  // a reader may refuse it before all is written
     writer_ = std::thread([text = std::move(text), path = path_] { std::ofstream(path) << text; });
   }
   ~FilledPipe() {
