@@ -171,9 +171,10 @@ bool looks_like_torch_legacy(std::string_view start) {
 WeightsFile read_torch_zip(const ByteSource& source, ReadWeights what) {
   const ZipReader zip(source);
   const auto [data, root] = find_pickle(zip, source);
-  const bool has_code = std::any_of(zip.entries().begin(), zip.entries().end(), [&](const auto& e) {
-    return e.name.starts_with(root + "code/") || e.name == root + "constants.pkl";
-  });
+  const bool has_code =
+      std::any_of(zip.entries().begin(), zip.entries().end(), [&root = root](const auto& e) {
+        return e.name.starts_with(root + "code/") || e.name == root + "constants.pkl";
+      });
   if (has_code) {
     fail(ErrorCode::kUnsupported,
          "{}: a TorchScript archive, which holds code; in Python, save its weights alone: "
