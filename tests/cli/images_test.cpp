@@ -30,7 +30,7 @@ class Images : public testing::Test {
       ASSERT_EQ(drawn.code, 0) << drawn.err;
     }
     for (const auto& e : fs::recursive_directory_iterator(home->path() / "g16")) {
-      if (e.is_regular_file()) image = new fs::path(e.path());
+      if (e.is_regular_file() && image == nullptr) image = new fs::path(e.path());
     }
     // A 12-bit camera: two classes that differ above 255 only.
     for (int i = 0; i < 24; ++i) {
