@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kNamed = 3;
 constexpr std::int64_t kSample = 256;
 
-// How far outside of what training spans a median may lie; docs/FORMATS.md has the measurements.
+// How far outside of what training spans a median may lie; docs/FORMATS.md has the rule.
 constexpr double kSizeSlack = 1.5;
 constexpr double kSharpnessSlack = 1.1;
 

@@ -27,7 +27,8 @@ class ZipReader {
   };
 
   /// `source` outlives the reader. Throws `kBadData` when the directory is damaged or names twice,
-  /// or when the deflated entries are said to unpack to more than 64 times the file and 256 MiB.
+  /// or when the deflated entries are said to unpack to more than the larger of 64 times the file
+  /// and 256 MiB.
   explicit ZipReader(const ByteSource& source);
   ~ZipReader();
 
