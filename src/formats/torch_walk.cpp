@@ -83,6 +83,12 @@ Tensor read_view(const View& v, const TorchStorages& storages, std::endian order
   return t;
 }
 
+/// A value that is not understood, and the opaque global that it is made of or depends on.
+struct LeftOut {
+  PickleRef value;
+  PickleRef global;
+};
+
 class Walk {
  public:
   Walk(const Pickle& pickle, const TorchStorages& storages, const ByteSource& source,
@@ -96,10 +102,11 @@ class Walk {
 
   WeightsFile run() {
     visit(pickle_.root, "", 0);
-    const auto whole = std::ranges::find_if(opaque_, [&](PickleRef ref) {
-      return ref == pickle_.root || (file_.entries.empty() && holds_tensors(ref));
-    });
-    if (whole != opaque_.end()) refuse_whole(*whole);
+    for (const LeftOut& left : opaque_) {
+      const bool whole =
+          left.value == pickle_.root || (file_.entries.empty() && holds_tensors(left.value));
+      if (whole) refuse_whole(at(left.global).text());
+    }
     return std::move(file_);
   }
 
@@ -114,8 +121,7 @@ class Walk {
     damaged(fmt::format("tensor '{}' {}", printable(name, 200), what));
   }
 
-  [[noreturn]] void refuse_whole(PickleRef ref) const {
-    const std::string& global = at(*opaque_root(ref)).text();
+  [[noreturn]] void refuse_whole(const std::string& global) const {
     fail(
         ErrorCode::kBadData,
         "{}: its weights are inside an object of the class {}, so a whole model was pickled, which "
@@ -148,10 +154,11 @@ class Walk {
 
   /// Says by its class that a value, or what it depends on, is not understood.
   void leave_out(PickleRef ref, const std::string& name, PickleRef cause) {
-    const std::string& global = at(*opaque_root(cause)).text();
-    charge(0, kEntryBytes + global.size());
-    file_.left_out.emplace(name, global);
-    opaque_.push_back(ref);
+    const PickleRef global = *opaque_root(cause);
+    const std::string& text = at(global).text();
+    charge(0, kEntryBytes + text.size());
+    file_.left_out.emplace(name, text);
+    opaque_.push_back({ref, global});
   }
 
   /// Shared values are met again and again, and their names grow with the depth.
@@ -486,8 +493,8 @@ class Walk {
   std::endian order_;
   ReadWeights what_;
   WeightsFile file_;
-  std::vector<PickleRef> opaque_;  // what was left out
-  std::vector<bool> seen_;         // in search of tensors below these
+  std::vector<LeftOut> opaque_;
+  std::vector<bool> seen_;  // in search of tensors below these
   std::set<std::string> names_;
   std::map<PickleRef, Tensor> known_;  // what was read of that description
   std::uint64_t visits_ = 0;

@@ -256,6 +256,14 @@ TEST_F(HandMade, TensorsThatDependOnWhatIsNotUnderstoodAreLeftOut) {
             "some.place.Thing");
   EXPECT_EQ(left_out(from_type + "(" + thing + thing + ")NtR"), "some.place.Thing");
   EXPECT_EQ(left_out(thing + tensor({{2}, {1}}) + "\x85R"), "some.place.Thing");
+  // Nothing else is there: the file is refused by what it depends on.
+  const std::string alone =
+      from_type + "(" + thing + rebuild + "(" + text("s") + tuple({2}) + "tR" + ")NtR";
+  expect_refused(alone + ".", "some.place.Thing");
+  expect_refused(dict("w", from_type + "(" + rebuild + thing + "(" + place + integer(0) +
+                               tuple({2}) + tuple({1}) + "tNtR") +
+                     ".",
+                 "some.place.Thing");
 }
 
 // The state dict itself is inside an object, or is one.
