@@ -100,10 +100,13 @@ struct LayerSummary {
   std::string name;
   std::string op;
   Shape output;                    ///< for a batch of one
-  std::int64_t parameters = 0;     ///< trained ones; shared ones count where they are first used
+  std::int64_t parameters = 0;     ///< no running statistics; shared ones count where first used
   std::int64_t multiply_adds = 0;  ///< of convolutions and linear layers
+  DType dtype = DType::kF32;       ///< of the output
+  std::int64_t bytes = 0;          ///< of the parameters
 };
-/// Layers in order, for a batch of one. Backward and update nodes are left out.
+/// Layers in order, for a batch of one: what the outputs "logits" and "probabilities" depend on,
+/// or, in a graph that has neither, all of the forward pass. What a training step adds is left out.
 std::vector<LayerSummary> summarise(const Graph& graph);
 
 }  // namespace resnet

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <functional>
 #include <initializer_list>
-#include <limits>
 #include <string>
 #include <string_view>
 
@@ -62,8 +61,15 @@ void add_dtype(CLI::App& command, DType& dtype);
 /// as what the network sees of them.
 void note_equal_crops(int crops, const Preprocessing& preprocessing, PictureSize pictures);
 
-/// A check of a flag's number, with a message that says what is expected.
-CLI::Validator at_least(double least, double most = std::numeric_limits<double>::infinity());
+/// --threads; 0, the default of most, is all processors.
+void add_threads(CLI::App& command, int& threads,
+                 const std::string& help = "Default: all processors");
+
+/// That many threads, or one a processor for 0.
+int processors_or(int threads);
+
+/// --json, for every command that prints a result.
+CLI::Option* add_json(CLI::App& command, bool& json, const std::string& help = "One JSON object");
 
 /// The file that a command writes: when it is standard output, `results` go to standard error.
 void claim_output(const std::string& path);

@@ -12,6 +12,7 @@
 #include "cli/images.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "cli/values.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -47,9 +48,6 @@ struct Flags {
 
 int draw_galaxies(const Flags& f) {
   namespace fs = std::filesystem;
-  if (f.part != "train" && f.part != "val") {
-    fail(ErrorCode::kInvalidArgument, "--part: expected train or val, got {}", f.part);
-  }
   const DataSplits splits = open_data(
       {.source = fmt::format("galaxies:{}={},size={},seed={}", f.part, f.count, f.size, f.seed)});
   const Dataset& data = f.part == "train" ? *splits.train : *splits.val;
@@ -70,6 +68,12 @@ int draw_galaxies(const Flags& f) {
   line.clear();
   if (drawn < data.size()) {
     fail(ErrorCode::kInterrupted, "interrupted after {} of {} galaxies", drawn, data.size());
+  }
+  if (f.json) {
+    const nlohmann::json object{
+        {"out", f.out}, {"pictures", data.size()}, {"classes", data.class_names()}};
+    print_out("{}\n", AsIs{json_line(object)});
+    return kSuccess;
   }
   print_out("{} galaxies of {} classes in {}\n", data.size(), data.class_names().size(), f.out);
   return kSuccess;
@@ -99,8 +103,8 @@ int write_tensor(const Flags& f) {
   }
   const DatasetPtr pictures = picture_files(paths, std::move(given));
   const auto rows = pictures->size();
-  LoaderOptions load =
-      evaluation_options(static_cast<int>(std::min<std::int64_t>(rows, 16)), f.threads);
+  LoaderOptions load = evaluation_options(static_cast<int>(std::min<std::int64_t>(rows, 16)),
+                                          processors_or(f.threads));
   load.views = evaluation_views(f.crops, f.flip);
   load.max_bad_fraction = 1;
   Shape shape{rows, prep.channels, prep.height, prep.width};
@@ -133,10 +137,15 @@ int write_tensor(const Flags& f) {
     line.print(fmt::format("unreadable: {}: {}", b.name, b.reason));
   }
   const std::string clipped = to_note(loader.clipped());
-  if (!clipped.empty()) line.print("note: " + clipped);
+  if (!clipped.empty()) line.note("note: " + clipped);
   const std::int64_t bad = std::ssize(unreadable);
   line.clear();
   write_npy(f.out, tensor);
+  if (f.json) {
+    const nlohmann::json object{{"out", f.out}, {"shape", tensor.shape()}, {"unreadable", bad}};
+    print_out("{}\n", AsIs{json_line(object)});
+    return bad > 0 ? kBadData : kSuccess;
+  }
   print_out("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
             bad > 0 ? "; rows of unreadable ones are NaN" : "");
   return bad > 0 ? kBadData : kSuccess;
@@ -149,9 +158,8 @@ Scale16Bit scale_of(const Flags& f) {
 }
 
 void note_clipped(const ClippedPictures& clipped) {
-  ProgressLine line;
-  const std::string note = to_note(clipped);
-  if (!note.empty()) line.print("note: " + note);
+  const std::string text = to_note(clipped);
+  if (!text.empty()) note(text);
 }
 
 // The data of `stats` and `check`, fetched if that is asked for.
@@ -171,7 +179,7 @@ int pack(const Flags& f) {
   options.upright = !f.as_stored;
   options.scale_16bit = scale_of(f);
   options.format = parse_pack_format(f.pack_format);
-  options.threads = f.threads;
+  options.threads = processors_or(f.threads);
   options.stop = &stop_requested();
   catch_signals();
   ProgressLine line;
@@ -240,13 +248,18 @@ int get_known_data(const Flags& f) {
   ProgressLine line;
   const std::filesystem::path path = get_data(f.source, download_options(line, f.fetch.cache));
   line.clear();
+  if (f.json) {
+    const nlohmann::json object{{"name", f.source}, {"path", path.string()}};
+    print_out("{}\n", AsIs{json_line(object)});
+    return kSuccess;
+  }
   print_out("{}\n", path.string());
   return kSuccess;
 }
 
 int print_statistics(const Flags& f) {
   const DataSplits splits = open(f);
-  const Statistics s = measure_statistics(*splits.train, f.threads, scale_of(f));
+  const Statistics s = measure_statistics(*splits.train, processors_or(f.threads), scale_of(f));
   note_clipped(s.clipped);
   if (f.json) {
     const nlohmann::json object{{"mean", s.mean},
@@ -290,7 +303,7 @@ void print_part(const char* title, const PartReport& r, const std::vector<std::s
 
 int check(const Flags& f) {
   const DataSplits splits = open(f);
-  const DataReport r = check_data(splits, f.threads, scale_of(f));
+  const DataReport r = check_data(splits, processors_or(f.threads), scale_of(f));
   note_clipped(r.train.clipped);
   note_clipped(r.val.clipped);
   const std::vector<std::string>& classes = splits.train->class_names();
@@ -333,7 +346,7 @@ void add_data(CLI::App& app, Action& action) {
 
   CLI::App* list = add_command(*data, "list", "The data sets that are known by name",
                                "  resnet data list --json");
-  list->add_flag("--json", f->json, "One JSON array");
+  add_json(*list, f->json, "One JSON array");
   on(list, list_data);
 
   CLI::App* get =
@@ -341,19 +354,19 @@ void add_data(CLI::App& app, Action& action) {
                   "  resnet data get cifar10");
   get->add_option("NAME", f->source, "As data list has it")->required();
   add_cache_flag(get, f->fetch.cache);
+  add_json(*get, f->json, "One JSON object: name, path");
   on(get, get_known_data);
 
   CLI::App* galaxies = add_command(*data, "galaxies", "Draw galaxies as PNG, one folder a class",
                                    "  resnet data galaxies --out galaxies/ --count 700 --size 128");
   galaxies->add_option("--out", f->out, "Folder")->capture_default_str();
-  galaxies->add_option("--count", f->count, "Pictures in all")
-      ->capture_default_str()
-      ->check(at_least(1));
+  galaxies->add_option("--count", f->count, "Pictures in all")->capture_default_str();
   galaxies->add_option("--size", f->size, "Side in pixels; train takes 32, too")
       ->capture_default_str();
   galaxies->add_option("--part", f->part, "The pictures that train would use: train or val")
       ->capture_default_str();
   galaxies->add_option("--seed", f->seed, "Other galaxies")->capture_default_str();
+  add_json(*galaxies, f->json, "One JSON object: out, pictures, classes");
   on(galaxies, draw_galaxies);
 
   CLI::App* packs = add_command(
@@ -369,29 +382,22 @@ void add_data(CLI::App& app, Action& action) {
   CLI::Option* shorter = packs
                              ->add_option("--shorter-side", f->pack.shorter_side,
                                           "Shrink pictures whose shorter side is longer; 0: none")
-                             ->capture_default_str()
-                             ->check(at_least(0, 32768));
+                             ->capture_default_str();
   packs->add_option("--size", f->pack.size, "Squares of this side, resized and cut from the centre")
-      ->check(at_least(1, 32768))
       ->excludes(shorter);
   packs
       ->add_option("--format", f->pack_format,
                    "raw: exact; jpeg: a tenth of the room, to be decoded again")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"raw", "jpeg"}));
-  packs->add_option("--quality", f->pack.quality, "Of jpeg")
-      ->capture_default_str()
-      ->check(at_least(1, 100));
+      ->capture_default_str();
+  packs->add_option("--quality", f->pack.quality, "Of jpeg")->capture_default_str();
   packs->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic")
       ->capture_default_str();
   packs->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation");
-  packs->add_option("--threads", f->threads, "Pictures that are worked on at once")
-      ->capture_default_str()
-      ->check(at_least(1, 1024));
+  add_threads(*packs, f->threads, "Pictures that are worked on at once; 0: all processors");
   packs->add_option("--seed", f->seed, "Of galaxies")->capture_default_str();
   add_scale(packs);
   add_data_fetch_flags(packs, f->fetch);
-  packs->add_flag("--json", f->json, "One JSON object: out, pictures, bytes, skipped");
+  add_json(*packs, f->json, "One JSON object: out, pictures, bytes, skipped");
   on(packs, pack);
 
   CLI::App* stats = add_command(*data, "stats", "Measure mean and standard deviation",
@@ -408,12 +414,10 @@ void add_data(CLI::App& app, Action& action) {
         ->add_option("--val-fraction", f->val_fraction,
                      "Share held out for validation if the data has no val/")
         ->capture_default_str();
-    command->add_option("--threads", f->threads, "Pictures that are decoded at once")
-        ->capture_default_str()
-        ->check(at_least(1));
+    add_threads(*command, f->threads, "Pictures that are decoded at once; 0: all processors");
     add_scale(command);
     add_data_fetch_flags(command, f->fetch);
-    command->add_flag("--json", f->json, "One JSON object");
+    add_json(*command, f->json);
   }
   on(stats, print_statistics);
   on(checks, check);
@@ -432,23 +436,29 @@ void add_data(CLI::App& app, Action& action) {
       tensor->add_option("--model", f->model, "Preprocess as this model file or run does");
   const auto setting = [&](CLI::Option* option) { option->capture_default_str()->excludes(model); };
   Preprocessing& p = f->preprocessing;
-  setting(tensor->add_option("--size", f->tensor_size, "Side of the crop")->check(at_least(1)));
-  setting(tensor->add_option("--resize", p.resize, "Length of the shorter side before; 0: as it is")
-              ->check(at_least(0)));
+  setting(tensor->add_option("--size", f->tensor_size, "Side of the crop"));
+  setting(
+      tensor->add_option("--resize", p.resize, "Length of the shorter side before; 0: as it is"));
   setting(tensor->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic"));
   setting(tensor->add_option("--channels", p.channels, "3: RGB, 1: grey"));
-  setting(tensor->add_option("--mean", p.mean, "Of values in 0 to 1")->delimiter(','));
-  setting(tensor->add_option("--std", p.std, "Likewise")->delimiter(','));
+  const auto colour = [&](const char* name, std::array<float, 3>& value) {
+    tensor
+        ->add_option_function<std::string>(
+            name, [&value](const std::string& text) { value = per_channel(text); },
+            "Of values in 0 to 1: R,G,B, or one for all; default: ImageNet's")
+        ->excludes(model);
+  };
+  colour("--mean", p.mean);
+  colour("--std", p.std);
   tensor->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation")->excludes(model);
   tensor
       ->add_option("--crops", f->crops,
                    "1: centre; 5: and corners; 10: and of the mirrored picture")
       ->capture_default_str();
   tensor->add_flag("--flip", f->flip, "Also of the mirrored picture");
-  tensor->add_option("--threads", f->threads, "Pictures that are decoded at once")
-      ->capture_default_str()
-      ->check(at_least(1));
+  add_threads(*tensor, f->threads, "Pictures that are decoded at once; 0: all processors");
   add_scale(tensor);
+  add_json(*tensor, f->json, "One JSON object: out, shape, unreadable");
   on(tensor, write_tensor);
 }
 

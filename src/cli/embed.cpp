@@ -93,9 +93,6 @@ int run(Flags& f) {
          "expected pictures or --data DATA, {} (see resnet embed --help)",
          f.paths.empty() ? "got neither" : "got both");
   }
-  if (f.part != "train" && f.part != "val") {
-    fail(ErrorCode::kInvalidArgument, "--part: expected train or val, got {}", f.part);
-  }
   catch_signals();
   ProgressLine line;
   ModelFile model = open_model(f.model, line);
@@ -187,13 +184,11 @@ void add_embed(CLI::App& app, Action& action) {
   command->add_option("--seed", f->data.seed, "Of the split of DATA and of galaxies")
       ->capture_default_str();
   command->add_option("--batch-size", f->options.eval.batch_size, "Pictures a step")
-      ->capture_default_str()
-      ->check(at_least(1));
+      ->capture_default_str();
   add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.eval.dtype);
-  command->add_option("--threads", f->options.eval.threads, "Default: all processors")
-      ->check(at_least(0));
-  command->add_flag("--json", f->json, "One JSON object: out, layer, shape, skipped");
+  add_threads(*command, f->options.eval.threads);
+  add_json(*command, f->json, "One JSON object: out, layer, shape, skipped");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

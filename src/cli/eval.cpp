@@ -124,25 +124,22 @@ void add_eval(CLI::App& app, Action& action) {
                    "As for train; its val or test part where it has one, else all of it")
       ->required();
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
-      ->capture_default_str()
-      ->check(at_least(1));
+      ->capture_default_str();
   command->add_option("--predictions", f->predictions,
                       "Write this CSV: name, label, answer and probability of each picture");
   add_views(*command, f->views, f->options.scales);
   add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.dtype);
-  command->add_option("--threads", f->options.threads, "Default: all processors")
-      ->check(at_least(0));
+  add_threads(*command, f->options.threads);
   command
       ->add_option("--max-bad", f->options.max_bad_fraction,
                    "End when more than this share of pictures is unreadable")
-      ->capture_default_str()
-      ->check(at_least(0, 1));
+      ->capture_default_str();
   command->add_option("--seed", f->seed, "The one given to train, which draws the galaxies")
       ->capture_default_str();
   add_data_fetch_flags(command, f->fetch);
-  command->add_flag("--json", f->json,
-                    "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
+  add_json(*command, f->json,
+           "One JSON object: top1, top5, loss, images, …; accuracies are fractions");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

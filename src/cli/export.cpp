@@ -1,10 +1,13 @@
 // resnet export
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "core/json_line.h"
 #include "resnet/model_file.h"
 #include "resnet/weights.h"
 
@@ -14,6 +17,7 @@ namespace {
 struct Flags {
   std::string model, to, out;
   OnnxExportOptions onnx;
+  bool json = false;
 };
 
 int run(const Flags& f) {
@@ -32,9 +36,17 @@ int run(const Flags& f) {
     export_onnx(f.out, model, f.onnx);
   }
   if (f.to != "onnx" && (!model.config.splice.empty() || model.config.head_hidden != 0)) {
-    print_err(
-        "note: the network was cut or has another head, which a state_dict does not say: keep "
-        "the model file, or export ONNX, to use it with resnet\n");
+    note(
+        "the network was cut or has another head, which a state_dict does not say: keep the model "
+        "file, or export ONNX, to use it with resnet");
+  }
+  if (f.json) {
+    const nlohmann::json object{{"out", f.out},
+                                {"to", f.to},
+                                {"architecture", model.config.architecture},
+                                {"classes", model.config.classes}};
+    print_out("{}\n", AsIs{json_line(object)});
+    return kSuccess;
   }
   print_out("{}\n", f.out);
   return kSuccess;
@@ -55,13 +67,12 @@ void add_export(CLI::App& app, Action& action) {
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
-  command->add_option("--to", f->to, "onnx, torch or safetensors")
-      ->required()
-      ->check(CLI::IsMember({"onnx", "torch", "safetensors"}));
+  command->add_option("--to", f->to, "onnx, torch or safetensors")->required();
   command->add_option("-o,--out", f->out, "The file to write")->required();
   command->add_flag("--fold-batch-norm", f->onnx.fold_batch_norm,
                     "onnx: into the convolutions; runtimes do that when they load");
   command->add_flag("--any-size", f->onnx.any_size, "onnx: pictures of any size");
+  add_json(*command, f->json, "One JSON object: out, to, architecture, classes");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -51,7 +51,7 @@ void apply(const DataFetchFlags& flags, DataSpec& spec) {
 
 void fetch_data(DataSpec& spec, ProgressLine& line) {
   spec.note = [&line, said = std::make_shared<std::set<std::string>>()](const std::string& text) {
-    if (said->insert(text).second) line.print("note: " + text);
+    if (said->insert(text).second) line.note("note: " + text);
   };
   std::error_code ignored;
   if (!spec.download || std::filesystem::exists(spec.source, ignored) ||

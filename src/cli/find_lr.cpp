@@ -112,11 +112,11 @@ int run(const Flags& f) {
   observer.warning = [&line](const std::string& text) { line.print("warning: " + text); };
   observer.started = [&](const RunInfo& info) {
     const TrainOptions& o = info.options;
-    line.print(info.description);
-    line.print(fmt::format("{}, pictures {}x{}, batch {}, {}, rates {:g} to {:g}",
-                           o.model.architecture, o.model.image_size, o.model.image_size,
-                           *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.min_lr,
-                           f.finder.max_lr));
+    line.note(info.description);
+    line.note(fmt::format("{}, pictures {}x{}, batch {}, {}, rates {:g} to {:g}",
+                          o.model.architecture, o.model.image_size, o.model.image_size,
+                          *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.min_lr,
+                          f.finder.max_lr));
   };
   observer.progress = [&](const Progress& p) {
     line.show(static_cast<double>(p.step) / static_cast<double>(p.steps),
@@ -173,7 +173,7 @@ void add_find_lr(CLI::App& app, Action& action) {
       ->add_option("--config", f->train.config,
                    "Options from a file such as the config.json of a run; flags override it")
       ->group(group);
-  command->add_flag("--json", f->train.json, "The result as one JSON object")->group(group);
+  add_json(*command, f->train.json, "The result as one JSON object")->group(group);
   add_data_flags(command, f->train);
   add_augmentation_flags(command, f->train);
   add_network_flags(command, f->train);

@@ -22,7 +22,7 @@ void add_scale_16bit(CLI::App& command, ScaleFlag& flag) {
 }
 
 std::function<void(const std::string&)> notes_to(ProgressLine& line) {
-  return [&line](const std::string& note) { line.print("note: " + note); };
+  return [&line](const std::string& text) { line.note("note: " + text); };
 }
 
 std::optional<PictureBytes> picture_from(std::istream& in) {

@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/fetch.h"
 #include "cli/print.h"
+#include "cli/values.h"
 #include "core/check.h"
 #include "core/json_line.h"
 #include "core/lines.h"
@@ -17,20 +18,10 @@ namespace {
 struct Flags {
   std::string file, out, shortcut, interpolation, classes;
   std::vector<std::string> renames;
-  std::vector<float> mean, std;
   int image_size = 0, resize = -1;
   bool no_average = false, verbose = false, json = false;
   ImportOptions options;
 };
-
-std::optional<std::array<float, 3>> triple(const std::vector<float>& values, const char* flag) {
-  if (values.empty()) return std::nullopt;
-  if (values.size() != 1 && values.size() != 3) {
-    fail(ErrorCode::kInvalidArgument, "{}: expected three numbers R,G,B or one for grey, got {}",
-         flag, values.size());
-  }
-  return std::array{values[0], values[values.size() / 2], values.back()};
-}
 
 // One name a line.
 std::vector<std::string> class_names(const std::string& path) {
@@ -47,16 +38,10 @@ ImportOptions options_of(const Flags& f) {
   if (f.image_size > 0) o.image_size = f.image_size;
   if (f.resize >= 0) o.resize = f.resize;
   if (!f.interpolation.empty()) o.interpolation = parse_interpolation(f.interpolation);
-  o.mean = triple(f.mean, "--mean");
-  o.std = triple(f.std, "--std");
   if (!f.classes.empty()) o.class_names = class_names(f.classes);
   o.prefer_average = !f.no_average;
   for (const std::string& text : f.renames) {
     const std::size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos) {
-      fail(ErrorCode::kInvalidArgument, "--rename {}: expected OLD=NEW, or OLD= to drop words",
-           text);
-    }
     o.renames.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   return o;
@@ -119,12 +104,15 @@ void add_import(CLI::App& app, Action& action) {
   command->add_option("--layers-per-skip", f->options.layers_per_skip, "Layers a skip jumps over");
   command->add_flag("--stride-on-first-1x1", f->options.stride_on_first_1x1,
                     "Bottlenecks with the paper's stride; shapes do not tell");
-  command->add_option("--mean", f->mean, "R,G,B of pixel values in 0 ... 1")->delimiter(',');
-  command->add_option("--std", f->std, "R,G,B")->delimiter(',');
-  command->add_option("--image-size", f->image_size, "Side of the pictures that the network sees")
-      ->check(at_least(1, 4096));
-  command->add_option("--resize", f->resize, "Shorter side before the crop; 0: no resizing")
-      ->check(at_least(0, 32768));
+  const auto colour = [&](const char* name, std::optional<std::array<float, 3>>& value) {
+    command->add_option_function<std::string>(
+        name, [&value](const std::string& list) { value = per_channel(list); },
+        "Of pixel values in 0 … 1: R,G,B, or one for all");
+  };
+  colour("--mean", f->options.mean);
+  colour("--std", f->options.std);
+  command->add_option("--image-size", f->image_size, "Side of the pictures that the network sees");
+  command->add_option("--resize", f->resize, "Shorter side before the crop; 0: no resizing");
   command->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic");
   command->add_option("--classes", f->classes, "A file with the name of a class on each line");
   command
@@ -143,7 +131,7 @@ void add_import(CLI::App& app, Action& action) {
   command->add_flag("--allow-missing-head", f->options.allow_missing_head,
                     "Weights without a last layer get one of zeros, for transfer");
   command->add_flag("--verbose", f->verbose, "List where every tensor went");
-  command->add_flag("--json", f->json, "One JSON object: architecture, matched, ignored, notes, …");
+  add_json(*command, f->json, "One JSON object: architecture, matched, ignored, notes, …");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -8,6 +8,8 @@
 
 #include "cli/command.h"
 #include "cli/print.h"
+#include "cli/progress.h"
+#include "cli/values.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -34,7 +36,7 @@ RunGroup group_of(const std::string& word) {
     group.runs.emplace_back(word);
   } else {
     const std::string list = equals == std::string::npos ? word : word.substr(equals + 1);
-    for (const std::string& run : CLI::detail::split(list, ',')) group.runs.emplace_back(run);
+    for (const std::string& run : items(list)) group.runs.emplace_back(run);
     if (equals != std::string::npos) group.name = word.substr(0, equals);
   }
   for (const fs::path& run : group.runs) {
@@ -74,9 +76,9 @@ CurveAxis parse_x(const std::string& name) {
 
 int run(const Flags& f) {
   require_extension("-o", f.out, {".svg"});
-  const std::vector<std::string> metrics = CLI::detail::split(f.metrics, ',');
+  const std::vector<std::string> metrics = items(f.metrics);
   const Curves curves = curves_of(groups_of(f.runs), metrics, parse_x(f.x));
-  for (const std::string& note : curves.notes) print_err("{}\n", note);
+  for (const std::string& text : curves.notes) note(text);
 
   Plot plot;
   plot.title = f.title;
@@ -123,7 +125,7 @@ void add_plot(CLI::App& app, Action& action) {
   command->add_flag("--log-y", f->log_y, "Logarithmic axis");
   command->add_option("--title", f->title, "Above the chart");
   command->add_option("-o,--out", f->out, "The SVG file")->required();
-  command->add_flag("--json", f->json, "The drawn values as one JSON object");
+  add_json(*command, f->json, "The drawn values as one JSON object");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -151,19 +151,14 @@ void add_predict(CLI::App& app, Action& action) {
       ->add_option("PATH", f->paths,
                    "Pictures, folders of pictures, pipes; - for one picture or paths from stdin")
       ->required();
-  command->add_option("--top", f->top, "Classes a picture")
-      ->capture_default_str()
-      ->check(at_least(1));
+  command->add_option("--top", f->top, "Classes a picture")->capture_default_str();
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
-      ->capture_default_str()
-      ->check(at_least(1));
+      ->capture_default_str();
   add_views(*command, f->views, f->options.scales);
   add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.dtype);
-  command->add_option("--threads", f->options.threads, "Default: all processors")
-      ->check(at_least(0));
-  command->add_flag("--json", f->json,
-                    "One JSON object a line: path, classes, and error if unreadable");
+  add_threads(*command, f->options.threads);
+  add_json(*command, f->json, "One JSON object a line: path, classes, and error if unreadable");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

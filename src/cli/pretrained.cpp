@@ -57,6 +57,15 @@ int list_weights(const WeightsFlags& f) {
   return kSuccess;
 }
 
+void print_path(const WeightsFlags& f, const std::string& path) {
+  if (!f.json) {
+    print_out("{}\n", path);
+    return;
+  }
+  const nlohmann::json object{{"name", f.name}, {"path", path}};
+  print_out("{}\n", AsIs{json_line(object)});
+}
+
 int get_weights(const WeightsFlags& f) {
   if (!f.out.empty()) claim_output(f.out);
   ProgressLine line;
@@ -64,13 +73,13 @@ int get_weights(const WeightsFlags& f) {
   if (f.out.empty()) {
     const std::filesystem::path file = get_pretrained(f.name, options);
     line.clear();
-    print_out("{}\n", file.string());
+    print_path(f, file.string());
     return kSuccess;
   }
   const ModelFile model = load_pretrained(f.name, options);
   line.clear();
   save_model(f.out, model);
-  print_out("{}\n", f.out);
+  print_path(f, f.out);
   return kSuccess;
 }
 
@@ -85,7 +94,7 @@ void add_pretrained(CLI::App& weights, Action& action) {
                                "What there is: torchvision's and timm's networks trained on "
                                "ImageNet, with their published accuracy",
                                "  resnet weights list --json");
-  list->add_flag("--json", f->json, "One JSON array");
+  add_json(*list, f->json, "One JSON array");
   on(list, list_weights);
 
   CLI::App* get =
@@ -95,6 +104,7 @@ void add_pretrained(CLI::App& weights, Action& action) {
   get->add_option("NAME", f->name, "As weights list has it")->required();
   get->add_option("-o,--out", f->out, "Also make this model file of them, for eval and predict");
   add_cache_flag(get, f->cache);
+  add_json(*get, f->json, "One JSON object: name, path");
   on(get, get_weights);
 }
 

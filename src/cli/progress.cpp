@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kBarWidth = 20;
 
+bool quiet = false;
 ProgressLine* shown_last = nullptr;
 
 // Whether standard error is a terminal that can be drawn over, and the user wants that
@@ -41,6 +42,11 @@ std::size_t terminal_width() {
 // A terminal that went away must not end the work: no exception, unlike fmt::print.
 void put(const std::string& text) { print_err("{}", AsIs{text}); }
 
+void print_line(const std::string& text) {
+  if (shown_last != nullptr) shown_last->clear();
+  put(printable(text) + "\n");
+}
+
 std::string scaled(double value, double unit, const std::array<const char*, 5>& names) {
   std::size_t i = 0;
   while (value >= unit && i + 1 < names.size()) {
@@ -53,6 +59,12 @@ std::string scaled(double value, double unit, const std::array<const char*, 5>& 
 
 }  // namespace
 
+void be_quiet() { quiet = true; }
+
+void note(const std::string& text) {
+  if (!quiet) print_line("note: " + text);
+}
+
 ProgressLine::ProgressLine() : terminal_(draws_over()) { shown_last = this; }
 
 ProgressLine::~ProgressLine() {
@@ -61,6 +73,7 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::show(double fraction, const std::string& text) {
+  if (quiet) return;
   const auto now = std::chrono::steady_clock::now();
   const auto pause = terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
   if (now - last_ < pause && fraction < 1) return;
@@ -93,9 +106,10 @@ void ProgressLine::print(const std::string& text) {
   put(printable(text) + "\n");
 }
 
-void print_warning(const std::string& text) {
-  if (shown_last != nullptr) shown_last->clear();
-  put("warning: " + printable(text) + "\n");
+void print_warning(const std::string& text) { print_line("warning: " + text); }
+
+void ProgressLine::note(const std::string& text) {
+  if (!quiet) print(text);
 }
 
 std::string format_seconds(double seconds) {

@@ -7,6 +7,12 @@
 
 namespace resnet::cli {
 
+/// From now on there is no progress and there are no notes (--quiet).
+void be_quiet();
+
+/// A line on standard error that begins with "note: ", unless all is to be quiet.
+void note(const std::string& text);
+
 class ProgressLine {
  public:
   ProgressLine();
@@ -21,6 +27,8 @@ class ProgressLine {
   void clear();
   /// A lasting line on standard error. Names in it are shown with escapes, as in what is shown.
   void print(const std::string& text);
+  /// The same for what nobody has to know, which --quiet leaves out.
+  void note(const std::string& text);
 
  private:
   bool terminal_;

@@ -8,6 +8,7 @@
 #include "cli/fetch.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "cli/values.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/json_line.h"
@@ -113,36 +114,30 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("--calibration", f->calibration,
                       "minmax, percentile or kl; default: best, of all three");
   command->add_option("--pictures", f->options.pictures, "Calibrate with at most that many")
-      ->capture_default_str()
-      ->check(at_least(1));
+      ->capture_default_str();
   command->add_option("--held-out", f->options.held_out, "Judge by at most that many others")
-      ->capture_default_str()
-      ->check(at_least(1));
+      ->capture_default_str();
   command
       ->add_option("--percentile", f->options.percentile,
                    "Per cent of an activation's values that must not saturate")
       ->capture_default_str();
-  command
-      ->add_option(
-          "--keep", f->keep,
-          "Layers that stay in f32, with commas, or none; default: the first and the last, "
-          "each where that makes half a per cent more answers agree")
-      ->delimiter(',');
+  command->add_option_function<std::string>(
+      "--keep", [f = f.get()](const std::string& list) { f->keep = items(list); },
+      "Layers that stay in f32, with commas, or none; default: the first and the last, "
+      "each where that makes half a per cent more answers agree");
   command->add_flag("--no-bias-correction", f->no_bias_correction, "Leave biases as they are");
   command
       ->add_option("--weight-bits", f->options.weight_bits,
                    "8, or 7 for machines without VNNI (before 2019), where sums of 8 may saturate")
       ->capture_default_str();
   command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_option("--threads", f->options.threads, "Default: all processors")
-      ->check(at_least(0));
+      ->capture_default_str();
+  add_threads(*command, f->options.threads);
   command->add_option("--seed", f->data.seed, "Of the choice of pictures, and of drawn galaxies")
       ->capture_default_str();
   command->add_flag("--download", f->data.download, "Fetch DATA known by name");
   command->add_option("--cache", f->data.cache, "Folder for what is fetched");
-  command->add_flag("--json", f->json, "One JSON object");
+  add_json(*command, f->json);
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -1,6 +1,7 @@
 // resnet summary
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "core/json_line.h"
+#include "resnet/model_file.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
 
@@ -25,7 +27,7 @@ struct Flags {
 std::size_t planned_bytes(const Graph& graph) {
   auto variables = std::make_shared<Variables>();
   for (const Value v : graph.parameters()) {
-    variables->set(graph.node(v).name, Tensor(DType::kF32, graph.shape(v)));
+    variables->set(graph.node(v).name, Tensor::zeros(graph.type(v).dtype, graph.shape(v)));
   }
   const Program program(graph, variables);
   const ProgramStats& s = program.stats();
@@ -42,17 +44,22 @@ std::size_t training_bytes(const ModelConfig& config, std::int64_t batch) {
 
 int run(const Flags& f) {
   const ModelConfig config = network_config(f.network);
-  const Graph graph = inference_graph(config, 1);
+  const bool is_file = std::filesystem::exists(f.network.name);
+  const ModelFile model = is_file ? map_model(f.network.name) : ModelFile{};
+  const Graph graph =
+      is_file ? inference_graph(model, 1, config.image_size) : inference_graph(config, 1);
+  const bool trainable = model.quantization.empty();
   const std::vector<LayerSummary> layers = summarise(graph);
-  std::int64_t parameters = 0, multiply_adds = 0;
+  std::int64_t parameters = 0, multiply_adds = 0, bytes = 0;
   for (const LayerSummary& l : layers) {
     parameters += l.parameters;
     multiply_adds += l.multiply_adds;
+    bytes += l.bytes;
   }
   const std::size_t inference = planned_bytes(graph);
   std::optional<std::size_t> training;  // unless the plan itself is more than the machine has
   try {
-    training = training_bytes(config, f.batch);
+    if (trainable) training = training_bytes(config, f.batch);
   } catch (const std::bad_alloc&) {
   }
   if (f.json) {
@@ -61,7 +68,9 @@ int run(const Flags& f) {
       list.push_back({{"name", l.name},
                       {"op", l.op},
                       {"output", l.output},
+                      {"dtype", name_of(l.dtype)},
                       {"parameters", l.parameters},
+                      {"bytes", l.bytes},
                       {"multiply_adds", l.multiply_adds}});
     }
     const nlohmann::json object{
@@ -69,6 +78,7 @@ int run(const Flags& f) {
         {"image_size", config.image_size},
         {"classes", config.classes},
         {"parameters", parameters},
+        {"parameter_bytes", bytes},
         {"multiply_adds", multiply_adds},
         {"inference_bytes", inference},
         {"training_bytes", training ? nlohmann::json(*training) : nlohmann::json()},
@@ -79,20 +89,26 @@ int run(const Flags& f) {
   }
   std::size_t width = 5;
   for (const LayerSummary& l : layers) width = std::max(width, l.name.size());
-  print_out("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", "layer", width, "op", "output", "parameters",
-            "multiply-adds");
+  print_out("{:<{}}  {:<16} {:<5} {:<20} {:>12} {:>12} {:>14}\n", "layer", width, "op", "dtype",
+            "output", "parameters", "bytes", "multiply-adds");
   for (const LayerSummary& l : layers) {
-    print_out("{:<{}}  {:<16} {:<20} {:>12} {:>14}\n", l.name, width, l.op, to_string(l.output),
-              l.parameters, l.multiply_adds);
+    print_out("{:<{}}  {:<16} {:<5} {:<20} {:>12} {:>12} {:>14}\n", l.name, width, l.op,
+              name_of(l.dtype), to_string(l.output), l.parameters, l.bytes, l.multiply_adds);
   }
   print_out("\n{} for {}x{} pictures of {} channel(s), {} classes\n", config.architecture,
             config.image_size, config.image_size, config.channels, config.classes);
-  print_out("parameters     {} ({})\n", parameters, format_count(static_cast<double>(parameters)));
+  print_out("parameters     {} ({}), {}\n", parameters,
+            format_count(static_cast<double>(parameters)),
+            format_bytes(static_cast<double>(bytes)));
   print_out("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
-  print_out("memory         {} to predict one picture, {} to train with batches of {}\n",
-            format_bytes(static_cast<double>(inference)),
-            training ? format_bytes(static_cast<double>(*training)) : "more than there is",
-            f.batch);
+  const std::string to_train =
+      !trainable ? "cannot be trained"
+                 : fmt::format("{} to train with batches of {}",
+                               training ? format_bytes(static_cast<double>(*training))
+                                        : "more than there is",
+                               f.batch);
+  print_out("memory         {} to predict one picture, {}\n",
+            format_bytes(static_cast<double>(inference)), to_train);
   return kSuccess;
 }
 
@@ -112,9 +128,8 @@ void add_summary(CLI::App& app, Action& action) {
       ->required();
   add_network_flags(command, f->network);
   command->add_option("--batch-size", f->batch, "For the memory of training")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_flag("--json", f->json, "One JSON object");
+      ->capture_default_str();
+  add_json(*command, f->json);
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }
 

@@ -1,7 +1,6 @@
 // resnet train
 #include <fmt/format.h>
 
-#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +10,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/train_flags.h"
+#include "cli/values.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
@@ -91,12 +91,9 @@ void add_data_flags(CLI::App* app, Flags& f) {
             [](TrainOptions& o, int v) { o.val_shift = v; })
       ->group(group);
   const auto colour = [&](const std::string& name, auto member) {
-    flag<std::vector<float>>(app, f, name, "Per channel, of values in 0 … 1; default: measured",
-                             [member](TrainOptions& o, const std::vector<float>& v) {
-                               o.*member = std::array<float, 3>{v[0], v[1], v[2]};
-                             })
-        ->expected(3)
-        ->delimiter(',')
+    flag<std::string>(
+        app, f, name, "Of values in 0 … 1: R,G,B, or one for all; default: measured",
+        [member](TrainOptions& o, const std::string& list) { o.*member = per_channel(list); })
         ->group(group);
   };
   colour("--mean", &TrainOptions::mean);
@@ -143,14 +140,17 @@ void add_augmentation_flags(CLI::App* app, Flags& f) {
       ->group(group);
   number("--vflip", "Probability of a vertical flip", &Changes::vertical_flip);
   number("--rotate", "Largest rotation, in degrees", &Changes::rotation);
-  flag<std::vector<double>>(app, f, "--color-jitter", "Brightness, contrast, saturation, hue",
-                            [](TrainOptions& o, const std::vector<double>& v) {
-                              AugmentationChanges& a = o.augmentation_changes;
-                              a.brightness = v[0], a.contrast = v[1];
-                              a.saturation = v[2], a.hue = v[3];
-                            })
-      ->expected(4)
-      ->delimiter(',')
+  flag<std::string>(
+      app, f, "--color-jitter",
+      "Brightness, contrast, saturation and, if given, hue; one number: the first three",
+      [](TrainOptions& o, const std::string& list) {
+        const std::vector<double> v = numbers(list);
+        AugmentationChanges& a = o.augmentation_changes;
+        a.brightness = v.front();
+        a.contrast = v.size() > 1 ? v[1] : v.front();
+        a.saturation = v.size() > 2 ? v[2] : v.front();
+        a.hue = v.size() > 3 ? v[3] : 0;
+      })
       ->group(group);
   flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
             [](TrainOptions& o, int v) { o.augmentation_changes.randaugment = v; })
@@ -166,10 +166,7 @@ void add_augmentation_flags(CLI::App* app, Flags& f) {
 void add_network_flags(CLI::App* app, Flags& f) {
   const std::string group = "Network";
   flag<std::string>(app, f, "--arch", "Architecture: resnet18, resnet50v2, resnet56, plain20, …",
-                    [](TrainOptions& o, const std::string& v) {
-                      check_architecture(v);
-                      o.model.architecture = v;
-                    })
+                    [](TrainOptions& o, const std::string& v) { o.model.architecture = v; })
       ->group(group);
   flag<std::string>(
       app, f, "--shortcut", "A, B, C or none (He et al. 2016)",
@@ -210,11 +207,12 @@ void add_transfer_flags(CLI::App* app, Flags& f) {
                     "avgpool: all but the head",
                     [](TrainOptions& o, const std::string& v) { o.transfer.freeze_until = v; })
       ->group(group);
-  flag<std::vector<int>>(
+  flag<std::string>(
       app, f, "--unfreeze-at",
       "Epoch from which all is trained; several, with commas: one stage more each, from the top",
-      [](TrainOptions& o, const std::vector<int>& v) { o.transfer.unfreeze_at = v; })
-      ->delimiter(',')
+      [](TrainOptions& o, const std::string& list) {
+        o.transfer.unfreeze_at = whole_numbers(list);
+      })
       ->group(group);
   flag<double>(app, f, "--lr-decay-per-stage",
                "The learning rate of a stage is that of the stage above times this (1)",
@@ -259,27 +257,16 @@ void add_step_flags(CLI::App* app, Flags& f) {
        [](TrainOptions& o, double v) { o.label_smoothing = v; });
   real("--clip-norm", "Largest global norm of the gradient",
        [](TrainOptions& o, double v) { o.clip_norm = v; });
-  flag<std::string>(
-      app, f, "--class-weights", "none, balanced, or a number for each class",
-      [](TrainOptions& o, const std::string& v) {
-        if (v == "none" || v == "balanced") {
-          o.class_weighting = v == "none" ? ClassWeighting::kNone : ClassWeighting::kBalanced;
-          return;
-        }
-        o.class_weighting = ClassWeighting::kGiven;
-        o.class_weights.clear();
-        for (const std::string& word : CLI::detail::split(v, ',')) {
-          double weight = 0;
-          const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), weight);
-          if (error != std::errc{} || end != word.data() + word.size()) {
-            fail(ErrorCode::kInvalidArgument,
-                 "--class-weights: expected none, balanced or numbers such as 1,2.5, "
-                 "got {}",
-                 v);
-          }
-          o.class_weights.push_back(weight);
-        }
-      })
+  flag<std::string>(app, f, "--class-weights", "none, balanced, or a number for each class",
+                    [](TrainOptions& o, const std::string& v) {
+                      if (v == "none" || v == "balanced") {
+                        o.class_weighting =
+                            v == "none" ? ClassWeighting::kNone : ClassWeighting::kBalanced;
+                        return;
+                      }
+                      o.class_weighting = ClassWeighting::kGiven;
+                      o.class_weights = numbers(v);
+                    })
       ->group(group);
 }
 
@@ -296,28 +283,17 @@ void add_machine_flags(CLI::App* app, Flags& f) {
       ->group(group);
   flag<std::string>(app, f, "--device", "cpu or reference (slow, double precision)",
                     [](TrainOptions& o, const std::string& v) {
-                      if (v != "cpu" && v != "reference") {
-                        fail(ErrorCode::kInvalidArgument,
-                             "--device: expected cpu or reference, got {}", v);
-                      }
                       o.device = v == "cpu" ? Device::kCpu : Device::kReference;
                     })
       ->group(group);
-  flag<std::string>(
-      app, f, "--dtype", "Of activations: f32, or bf16, mixed precision with f32 weights (f32)",
-      [](TrainOptions& o, const std::string& v) {
-        if (v != "f32" && v != "bf16") {
-          fail(ErrorCode::kInvalidArgument, "--dtype: expected f32 or bf16, got {}", v);
-        }
-        o.dtype = v == "f32" ? DType::kF32 : DType::kBF16;
-      })
+  flag<std::string>(app, f, "--dtype",
+                    "Of activations: f32, or bf16, mixed precision with f32 weights (f32)",
+                    [](TrainOptions& o, const std::string& v) {
+                      o.dtype = v == "f32" ? DType::kF32 : DType::kBF16;
+                    })
       ->group(group);
   flag<std::string>(app, f, "--layout", "Of the batches: nchw or nhwc",
                     [](TrainOptions& o, const std::string& v) {
-                      if (v != "nchw" && v != "nhwc") {
-                        fail(ErrorCode::kInvalidArgument, "--layout: expected nchw or nhwc, got {}",
-                             v);
-                      }
                       o.layout = v == "nchw" ? DataLayout::kNCHW : DataLayout::kNHWC;
                     })
       ->group(group);
@@ -369,10 +345,9 @@ void add_training_flags(CLI::App* app, Flags& f) {
        [](TrainOptions& o, double v) { o.schedule.warmup_epochs = v; });
   real("--step-epochs", "Step schedule: epochs between drops",
        [](TrainOptions& o, double v) { o.schedule.step_epochs = v; });
-  flag<std::vector<double>>(
+  flag<std::string>(
       app, f, "--milestones", "Multistep schedule: epochs of the drops",
-      [](TrainOptions& o, const std::vector<double>& v) { o.schedule.milestones = v; })
-      ->delimiter(',')
+      [](TrainOptions& o, const std::string& list) { o.schedule.milestones = numbers(list); })
       ->group(group);
   real("--gamma", "Step schedules: factor of a drop",
        [](TrainOptions& o, double v) { o.schedule.gamma = v; });
@@ -413,7 +388,7 @@ void add_run_flags(CLI::App* app, Flags& f) {
   flag<double>(app, f, "--checkpoint-minutes", "Save in the middle of an epoch that often (10)",
                [](TrainOptions& o, double v) { o.checkpoint_minutes = v; })
       ->group(group);
-  app->add_flag("--json", f.json, "Print the result as one JSON object")->group(group);
+  add_json(*app, f.json, "Print the result as one JSON object")->group(group);
 }
 
 // `path`, or path-2, path-3, … if there is one already.
@@ -481,20 +456,20 @@ TrainOptions options_of(const Flags& f) {
 // What the run is, before it starts.
 void print_start(ProgressLine& line, const RunInfo& info) {
   const TrainOptions& o = info.options;
-  line.print(info.description);
-  line.print(fmt::format(
+  line.note(info.description);
+  line.note(fmt::format(
       "{} ({} parameters), pictures {}x{}, batch {}, {} for {}, peak learning rate {:g}",
       o.model.architecture, format_count(static_cast<double>(info.parameters)), o.model.image_size,
       o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), counted(o.epochs, "epoch"),
       *o.optimizer.lr));
-  for (const std::string& note : info.notes) line.print(note);
-  line.print(
+  for (const std::string& note : info.notes) line.note(note);
+  line.note(
       fmt::format("memory {}, output {}{}", format_bytes(static_cast<double>(info.memory_bytes)),
                   o.out.string(),
                   info.first_step > 0 ? fmt::format(", resumed at step {}", info.first_step) : ""));
   if (info.first_step > 0 && info.first_step >= info.steps_per_epoch * o.epochs) {
-    line.print(fmt::format("the run has all of its {}; --epochs with a higher number goes on",
-                           counted(o.epochs, "epoch")));
+    line.note(fmt::format("the run has all of its {}; --epochs with a higher number goes on",
+                          counted(o.epochs, "epoch")));
   }
 }
 
@@ -520,7 +495,7 @@ Observer observer_of(ProgressLine& line) {
                                     p.images_per_second, format_seconds(p.eta_seconds)));
   };
   observer.epoch = [&line](const EpochResult& e) {
-    line.print(fmt::format(
+    line.note(fmt::format(
         "epoch {:>{}}/{}  train loss {:.4f} accuracy {:5.2f} %   val loss {:.4f} top-1 {:5.2f} %{}"
         "   {:.0f} images/s  waited for data {:.0f} %  {}",
         e.epoch, std::to_string(e.epochs).size(), e.epochs, e.train_loss, 100 * e.train_accuracy,

@@ -83,6 +83,7 @@ int show(const ShowFlags& f) {
 
 struct ConvertFlags {
   std::string path, out;
+  bool json = false;
 };
 
 int convert(const ConvertFlags& f) {
@@ -96,6 +97,12 @@ int convert(const ConvertFlags& f) {
     write_torch_file(out, file.tensors);
   } else {
     write_safetensors(out, file.tensors, file.metadata);
+  }
+  if (f.json) {
+    const nlohmann::json object{
+        {"out", f.out}, {"tensors", file.tensors.size()}, {"left_out", file.left_out}};
+    print_out("{}\n", AsIs{json_line(object)});
+    return kSuccess;
   }
   print_out("{}: {} tensors{}\n", f.out, file.tensors.size(),
             file.left_out.empty()
@@ -126,7 +133,7 @@ void add_weights(CLI::App& app, Action& action) {
       "  resnet weights show model.safetensors --json\n"
       "Reads safetensors, PyTorch's .pth, .pt and .th (old and new), ONNX, and our model files.");
   command->add_option("FILE", f->path, "A file of weights, or the folder of a run")->required();
-  command->add_flag("--json", f->json, "One JSON object");
+  add_json(*command, f->json);
   command->callback([f, &action] { action = [f] { return show(*f); }; });
 
   auto c = std::make_shared<ConvertFlags>();
@@ -136,6 +143,7 @@ void add_weights(CLI::App& app, Action& action) {
                         "Types, shapes, names and bits stay as they are.");
   command->add_option("FILE", c->path, "A file of weights, or the folder of a run")->required();
   command->add_option("-o,--out", c->out, "Ends in .safetensors, .pth, .pt or .th")->required();
+  add_json(*command, c->json, "One JSON object: out, tensors, left_out");
   command->callback([c, &action] { action = [c] { return convert(*c); }; });
 }
 

@@ -56,15 +56,17 @@ class Members {
     }
     return json->at(1).get<int>();
   }
-  std::optional<std::array<float, 3>> triple(const char* name) const {
+  // Above `least`, which keeps a standard deviation from being 0.
+  std::optional<std::array<float, 3>> triple(const char* name, double least,
+                                             const char* expected) const {
     const Json* json = find(name);
     if (json == nullptr) return std::nullopt;
-    const auto fits = [](const Json& x) {
-      return x.is_number() && std::abs(x.get<double>()) <= 1e6;
+    const auto fits = [least](const Json& x) {
+      return x.is_number() && x.get<double>() > least && x.get<double>() <= 1e6;
     };
     if (!json->is_array() || (json->size() != 3 && json->size() != 1) ||
         !std::ranges::all_of(*json, fits)) {
-      wrong(name, "three numbers");
+      wrong(name, expected);
     }
     std::array<float, 3> result{};
     for (std::size_t i = 0; i < 3; ++i) {
@@ -127,8 +129,8 @@ std::optional<TimmConfig> parse_timm_config(std::string_view text,
   config.crop_pct = members.number("crop_pct", 0.01, 10);
   config.interpolation = members.text("interpolation");
   config.crop_mode = members.text("crop_mode");
-  config.mean = members.triple("mean");
-  config.std = members.triple("std");
+  config.mean = members.triple("mean", -1e6, "three numbers");
+  config.std = members.triple("std", 0, "three numbers above 0");
   config.class_names = members.texts("label_names");
   return config;
 }

@@ -329,11 +329,12 @@ struct Reader {
       value.assign(in.size(), 0);
       for (std::size_t i = 0; i < in.size(); ++i) decode(key, in[i], value[i]);
     } else if constexpr (std::is_same_v<T, Triple>) {
-      if (!in.is_array() || in.size() != 3 ||
+      if (!in.is_array() || (in.size() != 3 && in.size() != 1) ||
           !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
-        wrong(key, "a list of three numbers", in);
+        wrong(key, "a list of three numbers, or of one for all channels", in);
       }
-      for (std::size_t i = 0; i < 3; ++i) value[i] = in[i].template get<float>();
+      for (std::size_t i = 0; i < 3; ++i)
+        value[i] = in[in.size() == 1 ? 0 : i].template get<float>();
     } else {
       if (!in.is_object()) wrong(key, "an object { … }", in);
       read(in, path + key + ".", value);

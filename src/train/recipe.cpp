@@ -46,7 +46,12 @@ void check(const TrainOptions& o) {
   require(o.checkpoint_minutes >= 0, "checkpoint_minutes", "at least 0");
   require(o.checkpoint_steps >= 0, "checkpoint_steps", "at least 0");
   require(o.threads >= 0 && o.loader_threads >= 0, "threads", "at least 0");
-  require(o.model.image_size >= 0, "model.image_size", "at least 0");
+  require(o.model.image_size >= 0 && o.model.image_size <= 4096, "model.image_size",
+          "from 0 to 4096");
+  const auto finite = [](float x) { return std::abs(x) <= 1e6F; };
+  const auto positive = [](float x) { return x > 0 && x <= 1e6F; };
+  require(!o.mean || std::ranges::all_of(*o.mean, finite), "mean", "finite numbers");
+  require(!o.std || std::ranges::all_of(*o.std, positive), "std", "numbers above 0");
   const ScheduleOptions& s = o.schedule;
   require(s.warmup_epochs.value_or(0) >= 0, "schedule.warmup_epochs", "at least 0");
   require(s.warmup_start >= 0 && s.warmup_start <= 1, "schedule.warmup_start", "in 0 … 1");

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "cli/process.h"
@@ -325,6 +326,105 @@ TEST_F(Use, FlagsOverrideTheConfig) {
   EXPECT_EQ(config.at("optimizer").at("lr"), 0.125);
   EXPECT_EQ(config.at("batch_size"), 32);
   EXPECT_EQ(config.at("seed"), 9);
+}
+
+// What config.json of a run of no epoch to speak of says.
+TEST_F(Use, OneNumberIsForAllChannels) {
+  const auto config_of = [](const Words& flags, const std::string& out) {
+    const Outcome r = resnet(Words{"train", kGalaxies, "--arch", "resnet8", "--epochs", "1",
+                                   "--batch-size", "32", "--out", out} +
+                             flags);
+    EXPECT_EQ(r.code, 0) << r.err;
+    return Json::parse(read_file(home->path() / out / "config.json"));
+  };
+  const Json one = config_of({"--mean", "0.5", "--std", ".25", "--color-jitter", "0.4"}, "one");
+  EXPECT_EQ(one.at("mean"), Json({0.5, 0.5, 0.5}));
+  EXPECT_EQ(one.at("std"), Json({0.25, 0.25, 0.25}));
+  const Json& jitter = one.at("augmentation");
+  EXPECT_EQ(jitter.at("brightness"), 0.4);
+  EXPECT_EQ(jitter.at("contrast"), 0.4);
+  EXPECT_EQ(jitter.at("saturation"), 0.4);
+  EXPECT_EQ(jitter.at("hue"), 0) << "as timm has it";
+  // Spaces between the numbers, and the data behind them.
+  const Outcome spaced = resnet({"train", "--mean", "0.5", "0.4", "0.3", "--color-jitter",
+                                 "0.1,0.2,0.3,0.05", kGalaxies, "--arch", "resnet8", "--epochs",
+                                 "1", "--batch-size", "32", "--out", "sp"});
+  ASSERT_EQ(spaced.code, 0) << spaced.err;
+  const Json three = Json::parse(read_file(home->path() / "sp/config.json"));
+  EXPECT_EQ(three.at("mean"), Json({0.5, 0.4, 0.3}));
+  EXPECT_EQ(three.at("augmentation").at("hue"), 0.05);
+
+  write_file(home->path() / "grey.json", R"({"mean": [0.5], "std": [0.25]})");
+  const Json read = config_of({"--config", "grey.json"}, "read");
+  EXPECT_EQ(read.at("mean"), one.at("mean"));
+  EXPECT_EQ(read.at("std"), one.at("std"));
+
+  // Another command, another reader.
+  const auto tensor = [](const std::string& mean) {
+    const Outcome r = resnet({"data", "tensor", "pictures/ring", "--size", "24", "--resize", "0",
+                              "--mean", mean, "--out", "t.npy"});
+    EXPECT_EQ(r.code, 0) << r.err;
+    return read_file(home->path() / "t.npy");
+  };
+  EXPECT_EQ(tensor("0.5"), tensor("0.5,0.5,0.5"));
+  EXPECT_NE(tensor("0.5"), tensor("0.5,0.5,0.4"));
+}
+
+TEST_F(Use, QuietLeavesResultsAndErrors) {
+  const std::vector<Words> commands = {{"train", kGalaxies, "--arch", "resnet8", "--epochs", "1",
+                                        "--batch-size", "32", "--out", "q"},
+                                       {"eval", "run", kGalaxies, "--seed", "3", "--crops", "5"},
+                                       {"predict", "run", "pictures/ring"},
+                                       {"find-lr", kGalaxies, "--arch", "resnet8", "--batch-size",
+                                        "32", "--steps", "10", "-o", "q.svg"},
+                                       {"data", "stats", "pictures"}};
+  for (const Words& command : commands) {
+    const Outcome r = resnet(command + Words{"--quiet"});
+    EXPECT_EQ(r.code, 0) << r.err;
+    EXPECT_EQ(r.err, "") << command[0];
+    EXPECT_NE(r.out, "") << command[0];
+  }
+  EXPECT_NE(resnet({"predict", "run", "nowhere.png", "--quiet"}).err, "");
+}
+
+TEST_F(Use, JsonWhereTheResultIsAPath) {
+  EXPECT_EQ(
+      json({"export", "run", "--to", "safetensors", "-o", "j.safetensors", "--json"}).at("out"),
+      "j.safetensors");
+  EXPECT_GT(json({"weights", "convert", "j.safetensors", "-o", "j.pth", "--json"}).at("tensors"),
+            10);
+  const Json made =
+      json({"data", "galaxies", "--out", "j", "--count", "8", "--size", "8", "--json"});
+  EXPECT_EQ(made.at("pictures"), 8);
+  const Json tensor =
+      json({"data", "tensor", "j", "--size", "8", "--resize", "0", "-o", "j.npy", "--json"});
+  EXPECT_EQ(tensor.at("shape"), Json({8, 3, 8, 8}));
+}
+
+TEST_F(Use, SummaryOfAQuantisedModelShowsItsIntegers) {
+  ASSERT_EQ(resnet({"quantize", "run", kGalaxies, "--calibration", "minmax", "--keep", "none", "-o",
+                    "int8.safetensors"})
+                .code,
+            0);
+  const Json whole = json({"summary", "run", "--json"});
+  const Json s = json({"summary", "int8.safetensors", "--json"});
+  std::set<std::string> ops, dtypes;
+  std::int64_t bytes = 0;
+  for (const Json& layer : s.at("layers")) {
+    ops.insert(layer.at("op"));
+    dtypes.insert(layer.at("dtype"));
+    bytes += layer.at("bytes").get<std::int64_t>();
+  }
+  EXPECT_TRUE(ops.contains("quantized_conv2d") && ops.contains("quantized_linear")) << s;
+  EXPECT_FALSE(ops.contains("conv2d") || ops.contains("normalize")) << s;
+  EXPECT_TRUE(dtypes.contains("i8") || dtypes.contains("u8")) << s;
+  EXPECT_EQ(s.at("multiply_adds"), whole.at("multiply_adds"));
+  EXPECT_EQ(s.at("parameter_bytes"), bytes);
+  EXPECT_LT(3 * bytes, whole.at("parameter_bytes").get<std::int64_t>());
+  EXPECT_EQ(whole.at("parameter_bytes"), 4 * whole.at("parameters").get<std::int64_t>());
+  EXPECT_TRUE(s.at("training_bytes").is_null());
+  EXPECT_NE(resnet({"summary", "int8.safetensors"}).out.find("cannot be trained"),
+            std::string::npos);
 }
 
 TEST_F(Use, CtrlCSavesAndResumeGoesOn) {

@@ -449,5 +449,34 @@ TEST(Summary, TrainingGraphsCountTheForwardPassOnly) {
   EXPECT_EQ(summarise(g).size(), before);
 }
 
+// A whole step: loss, gradients, averages and the optimizer.
+TEST(Summary, WhatATrainingStepAddsIsNoLayer) {
+  for (const char* name : {"resnet20", "resnet20v2", "resnet18d"}) {
+    const ModelConfig config = config_of(name);
+    Graph g(Mode::kTraining);
+    const Value image =
+        g.input("image", {2, config.channels, config.image_size, config.image_size});
+    const Value logits = build_model(g, config, image);
+    const auto names = [](const std::vector<LayerSummary>& layers) {
+      std::vector<std::string> all;
+      for (const LayerSummary& l : layers) all.push_back(l.name + " " + l.op);
+      return all;
+    };
+    g.mark_output("logits", logits);
+    const auto before = names(summarise(g));
+    const Value targets = g.input("targets", {2, config.classes});
+    const Value loss = g.softmax_cross_entropy(logits, targets);
+    const auto trained = g.trainable();
+    const auto grads = gradients(g, loss, trained);
+    // What optimizers and averages are made of: forward ops over parameters.
+    const Value scale =
+        g.parameter("optimizer.scale", g.shape(trained[0]), {.role = Role::kOptimizer});
+    g.mark_output("scaled", g.mul(trained[0], scale));
+    g.mark_output("loss", loss);
+    EXPECT_EQ(names(summarise(g)), before) << name;
+    EXPECT_FALSE(before.empty());
+  }
+}
+
 }  // namespace
 }  // namespace resnet
