@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cctype>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -32,8 +33,19 @@ constexpr std::array kTypes = {NamedType{"BOOL", DType::kBool}, NamedType{"U8", 
                                NamedType{"BF16", DType::kBF16}, NamedType{"I32", DType::kI32},
                                NamedType{"F32", DType::kF32},   NamedType{"F64", DType::kF64},
                                NamedType{"I64", DType::kI64}};
-constexpr std::array<std::string_view, 8> kForeignTypes = {"U16",     "U32",     "U64", "F8_E4M3",
-                                                           "F8_E5M2", "F8_E8M0", "F4",  "C64"};
+// Types of the format that the library has no DType for, by the bits of an element. Those of a later
+// version of the format have any number.
+struct ForeignType {
+  std::string_view name;
+  std::uint64_t bits;
+};
+constexpr std::array kForeignTypes = {
+    ForeignType{"F4", 4},        ForeignType{"F6_E2M3", 6},   ForeignType{"F6_E3M2", 6},
+    ForeignType{"F8_E4M3", 8},   ForeignType{"F8_E5M2", 8},   ForeignType{"F8_E8M0", 8},
+    ForeignType{"F8_E4M3FNUZ", 8}, ForeignType{"F8_E5M2FNUZ", 8}, ForeignType{"I16", 16},
+    ForeignType{"U16", 16},      ForeignType{"U32", 32},      ForeignType{"U64", 64},
+    ForeignType{"C64", 64},      ForeignType{"C128", 128}};
+constexpr std::size_t kMaxTypeName = 32;
 
 std::size_t rank_of(DType dtype) {
   const auto it = std::find_if(kTypes.begin(), kTypes.end(),
@@ -53,7 +65,6 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   SafetensorsHeader header;
   std::string complaint;
-  std::optional<std::string> unsupported;
 
   bool start_object(std::size_t) override {
     switch (where_) {
@@ -137,11 +148,15 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       entry_.dtype = it->dtype;
       return true;
     }
-    if (std::find(kForeignTypes.begin(), kForeignTypes.end(), value) != kForeignTypes.end()) {
-      unsupported = fmt::format("tensor '{}' has the element type {}", entry_.name, value);
-      return false;
+    const bool plain = std::ranges::all_of(value, [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '_';
+    });
+    if (value.empty() || value.size() > kMaxTypeName || !plain) {
+      return complain(fmt::format("tensor '{}' has the impossible dtype '{}'", entry_.name,
+                                  value.substr(0, kMaxTypeName)));
     }
-    return complain(fmt::format("tensor '{}' has the unknown dtype '{}'", entry_.name, value));
+    entry_.foreign = std::move(value);
+    return true;
   }
 
   bool number_unsigned(number_unsigned_t value) override {
@@ -194,11 +209,11 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   int offsets_ = 0;
 };
 
-/// Product of the shape and the element size, or nothing when 63 bits do not hold it.
-std::optional<std::uint64_t> byte_count(const SafetensorsEntry& entry) {
-  std::uint64_t bytes = size_of(entry.dtype);
+/// `size` times the elements of a shape, or nothing when 63 bits do not hold it.
+std::optional<std::uint64_t> product(std::uint64_t size, const Shape& shape) {
+  std::uint64_t bytes = size;
   bool zero = false;
-  for (const std::int64_t d : entry.shape) {
+  for (const std::int64_t d : shape) {
     if (d == 0) {
       zero = true;
       continue;
@@ -207,6 +222,20 @@ std::optional<std::uint64_t> byte_count(const SafetensorsEntry& entry) {
     bytes *= static_cast<std::uint64_t>(d);
   }
   return zero ? 0 : bytes;
+}
+
+/// Whether a tensor takes as many bytes as its type and shape say, as far as they do.
+bool fits(const SafetensorsEntry& e) {
+  if (e.end < e.begin) return false;
+  const std::uint64_t bytes = e.end - e.begin;
+  if (e.foreign.empty()) return product(size_of(e.dtype), e.shape) == bytes;
+  const auto* const type = std::ranges::find(kForeignTypes, e.foreign, &ForeignType::name);
+  if (type == kForeignTypes.end()) {  // a bit an element at least
+    const auto elements = product(1, e.shape);
+    return elements && (*elements + 7) / 8 <= bytes;
+  }
+  const auto bits = product(type->bits, e.shape);
+  return bits && (*bits + 7) / 8 == bytes;
 }
 
 /// Length of the header, from the first eight bytes of a file of `file_bytes`.
@@ -227,10 +256,6 @@ SafetensorsHeader parse_header(std::string_view json, std::uint64_t data_bytes,
   if (json.empty() || json.front() != '{') damaged(file, "its header does not begin with '{'");
   HeaderReader reader;
   const bool ok = nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
-  if (reader.unsupported) {
-    fail(ErrorCode::kUnsupported, "{}: {}, which is not supported; convert it to F32", file,
-         *reader.unsupported);
-  }
   if (!ok) damaged(file, reader.complaint);
 
   SafetensorsHeader header = std::move(reader.header);
@@ -240,10 +265,10 @@ SafetensorsHeader parse_header(std::string_view json, std::uint64_t data_bytes,
   });
   std::uint64_t position = 0;
   for (const SafetensorsEntry& e : header.entries) {
-    const std::optional<std::uint64_t> bytes = byte_count(e);
-    if (!bytes || e.end < e.begin || e.end - e.begin != *bytes) {
+    if (!fits(e)) {
       damaged(file, fmt::format("tensor '{}' of {} {} has the data_offsets [{}, {}]", e.name,
-                                name_of(e.dtype), to_string(e.shape), e.begin, e.end));
+                                e.foreign.empty() ? name_of(e.dtype) : e.foreign,
+                                to_string(e.shape), e.begin, e.end));
     }
     if (e.begin != position) {
       damaged(file, fmt::format("tensor '{}' begins at {}, {} {}", e.name, e.begin,
@@ -271,10 +296,13 @@ SafetensorsHeader read_header(const ByteSource& source) {
   return parse_header(json, source.size() - kLengthBytes - length, source.name());
 }
 
-Safetensors read_all(const ByteSource& source, const std::shared_ptr<std::byte[]>& mapping) {
+Safetensors read_all(const ByteSource& source, const std::shared_ptr<std::byte[]>& mapping,
+                     ForeignTensors foreign = ForeignTensors::kRefuse) {
   SafetensorsHeader header = read_header(source);
+  if (foreign == ForeignTensors::kRefuse) refuse_foreign(header, source.name());
   Safetensors out;
   for (SafetensorsEntry& e : header.entries) {
+    if (!e.foreign.empty()) continue;
     const std::uint64_t begin = header.data_begin + e.begin;
     if (mapping != nullptr && begin % size_of(e.dtype) == 0) {
       out.tensors.emplace(std::move(e.name), Tensor::mapped(e.dtype, std::move(e.shape),
@@ -324,8 +352,17 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
 
 SafetensorsHeader read_safetensors_header(const ByteSource& source) { return read_header(source); }
 
-Safetensors read_safetensors(const std::filesystem::path& path) {
-  return read_all(ByteSource(path), nullptr);
+void refuse_foreign(const SafetensorsHeader& header, const std::string& file) {
+  for (const SafetensorsEntry& e : header.entries) {
+    if (e.foreign.empty()) continue;
+    fail(ErrorCode::kUnsupported,
+         "{}: tensor '{}' has the element type {}, which is not supported; convert it to F32", file,
+         e.name, e.foreign);
+  }
+}
+
+Safetensors read_safetensors(const std::filesystem::path& path, ForeignTensors foreign) {
+  return read_all(ByteSource(path), nullptr, foreign);
 }
 
 Safetensors map_safetensors(const std::filesystem::path& path) {
@@ -402,7 +439,7 @@ void SafetensorsWriter::end_tensor(const std::string& name, DType dtype, const S
   const std::uint64_t end = s.file.size() - kLengthBytes - s.room;
   s.entries.push_back({name, dtype, shape, s.begin, end});
   RESNET_CHECK(s.entries.size() <= State::kMaxEntries && name.size() <= 64 && shape.size() <= 4 &&
-               byte_count(s.entries.back()) == end - s.begin);
+               product(size_of(dtype), shape) == end - s.begin);
   s.begin = end;
 }
 

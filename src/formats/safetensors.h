@@ -28,6 +28,9 @@ struct SafetensorsEntry {
   Shape shape;
   std::uint64_t begin = 0;  ///< bytes from the start of the data, end exclusive
   std::uint64_t end = 0;
+  /// The format's name of an element type that the library has no DType for ("F8_E4M3"); else "".
+  /// Such a tensor is known by its description alone.
+  std::string foreign = {};
 };
 struct SafetensorsHeader {
   std::vector<SafetensorsEntry> entries;  ///< in file order, without holes or overlaps
@@ -36,13 +39,20 @@ struct SafetensorsHeader {
 };
 
 /// The header alone, checked against the file's size; no tensor is read.
-/// Throws `kNotFound`, `kIo`, `kBadData` (not one byte is allocated for a header that lies), or
-/// `kUnsupported` for an element type that the library has no `DType` for, naming the tensor.
+/// Throws `kNotFound`, `kIo`, or `kBadData` (not one byte is allocated for a header that lies).
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 SafetensorsHeader read_safetensors_header(const ByteSource& source);
 
-/// All tensors and the metadata. Throws like `read_safetensors_header`.
-Safetensors read_safetensors(const std::filesystem::path& path);
+/// Throws `kUnsupported`, naming the tensor, when one has an element type without a DType.
+void refuse_foreign(const SafetensorsHeader& header, const std::string& file);
+
+/// What becomes of tensors whose element type has no DType.
+enum class ForeignTensors : std::uint8_t { kRefuse, kLeaveOut };
+
+/// All tensors and the metadata. Throws like `read_safetensors_header` and, unless they are left
+/// out, like `refuse_foreign`.
+Safetensors read_safetensors(const std::filesystem::path& path,
+                             ForeignTensors foreign = ForeignTensors::kRefuse);
 
 /// The same with tensors that are parts of the mapped file (`Tensor::mapped`); those that are not
 /// aligned there are copies.
