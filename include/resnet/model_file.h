@@ -68,6 +68,13 @@ ModelFile map_model(const std::filesystem::path& path);
 /// The same without reading the weights, which stay empty.
 ModelFile load_model_description(const std::filesystem::path& path);
 
+/// What no network can have: the tensors that hold NaN, infinity or a negative variance, with
+/// counts; "" when there are none. An answer may look sound in spite of them, since a ReLU makes 0
+/// of NaN.
+std::string broken_weights(const ModelFile& model);
+/// Throws kBadData, naming the file and the tensors, when there are some.
+void check_weights(const ModelFile& model, const std::filesystem::path& path);
+
 /// The weights of `model` as variables of a program; the tensors are shared, not copied.
 std::shared_ptr<Variables> to_variables(const ModelFile& model);
 

@@ -32,6 +32,8 @@ struct ImportOptions {
   std::optional<Shortcut> shortcut = {};  ///< Unset: the one that fits.
   int layers_per_skip = 0;                ///< As in ModelConfig.
   bool stride_on_first_1x1 = false;       ///< Changes no shape, so it has to be known.
+  /// The layer after which the network was cut, as in ModelConfig; needs `architecture`.
+  std::string splice = {};
 
   /// Preprocessing. Unset: the file's own, else that of a `config.json` of timm, else what is usual
   /// for networks of this kind (the report says so).
@@ -56,6 +58,8 @@ struct ImportOptions {
   /// A network without its last layer gets one of zeros with as many outputs as there are class
   /// names (or 1): for transfer, which replaces it. Else it is an error.
   bool allow_missing_head = false;
+  /// Take weights with NaN, infinity or negative variances, with a note; else they are an error.
+  bool allow_broken = false;
 };
 
 /// Where each tensor of a file went.
@@ -90,12 +94,13 @@ struct ImportedModel {
   MatchReport report;
 };
 
-/// Reads weights of any kind (safetensors, PyTorch, ONNX, a model file of ours, or a folder with
-/// one of them as `model.safetensors`) and finds each tensor's place: by its name, or, when no name
-/// means anything, by order and shape, provided that this leaves no choice. f16, bf16 and f64
-/// become f32. Throws what reading throws, kBadData when the tensors do not fit (naming what is
-/// missing, unexpected or of another shape, and the networks that would fit) or leave a choice, and
-/// kInvalidArgument for options that make no sense.
+/// Reads weights of any kind (safetensors, PyTorch, ONNX, a model file of ours, a folder with one
+/// of them as `model.safetensors`, or an index of shards) and finds each tensor's place: by its
+/// name, or, when no name means anything, by order and shape, provided that this leaves no choice.
+/// f16, bf16 and f64 become f32. Throws what reading throws, kBadData when the tensors do not fit
+/// (naming what is missing, unexpected or of another shape, and the networks that would fit) or
+/// leave a choice, and kInvalidArgument for options that make no sense. A network with one output
+/// gets two classes, as a sigmoid has.
 ImportedModel import_model(const std::filesystem::path& path, const ImportOptions& options = {});
 
 /// Networks whose parameters have exactly these shapes in some order, with the number of classes
@@ -110,7 +115,8 @@ Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels);
 
 // Each writes its file atomically and throws kIo when it cannot be written.
 
-/// Weights under torchvision's names with PyTorch's num_batches_tracked (0), without our metadata.
+/// Weights under torchvision's names with PyTorch's num_batches_tracked (0). Metadata say what the
+/// network is, so that `import_model` reads back what was written.
 void export_safetensors(const std::filesystem::path& path, const ModelFile& model);
 /// The same as a PyTorch checkpoint: `load_state_dict(torch.load(path, weights_only=True))`.
 void export_torch(const std::filesystem::path& path, const ModelFile& model);

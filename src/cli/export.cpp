@@ -35,11 +35,6 @@ int run(const Flags& f) {
   } else {
     export_onnx(f.out, model, f.onnx);
   }
-  if (f.to != "onnx" && (!model.config.splice.empty() || model.config.head_hidden != 0)) {
-    note(
-        "the network was cut or has another head, which a state_dict does not say: keep the model "
-        "file, or export ONNX, to use it with resnet");
-  }
   if (f.json) {
     const nlohmann::json object{{"out", f.out},
                                 {"to", f.to},

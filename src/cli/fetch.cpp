@@ -78,7 +78,11 @@ void require_no_name(const std::string& path) {
 }
 
 ModelFile open_model(const std::string& name, ProgressLine& line, const std::string& cache) {
-  if (!is_pretrained_name(name)) return map_model(name);
+  if (!is_pretrained_name(name)) {
+    ModelFile model = map_model(name);
+    check_weights(model, name);
+    return model;
+  }
   ModelFile model = load_pretrained(name, download_options(line, cache));
   line.clear();
   return model;

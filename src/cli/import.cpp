@@ -34,6 +34,10 @@ std::vector<std::string> class_names(const std::string& path) {
 
 ImportOptions options_of(const Flags& f) {
   ImportOptions o = f.options;
+  if (!o.splice.empty() && o.architecture.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "--splice {}: expected --arch beside it, which says what was cut", o.splice);
+  }
   if (!f.shortcut.empty()) o.shortcut = parse_shortcut(f.shortcut);
   if (f.image_size > 0) o.image_size = f.image_size;
   if (f.resize >= 0) o.resize = f.resize;
@@ -130,6 +134,10 @@ void add_import(CLI::App& app, Action& action) {
                     "Take the weights where their average (EMA) is in the file, too");
   command->add_flag("--allow-missing-head", f->options.allow_missing_head,
                     "Weights without a last layer get one of zeros, for transfer");
+  command->add_option("--splice", f->options.splice,
+                      "The layer after which the network was cut; with --arch");
+  command->add_flag("--force", f->options.allow_broken,
+                    "Take weights with NaN, infinity or negative variances, too");
   command->add_flag("--verbose", f->verbose, "List where every tensor went");
   add_json(*command, f->json, "One JSON object: architecture, matched, ignored, notes, …");
   command->callback([f, &action] { action = [f] { return run(*f); }; });

@@ -23,11 +23,6 @@ namespace {
 constexpr std::size_t kWidestName = 100;  // in the table; longer ones are cut
 constexpr std::size_t kLongestText = 200;
 
-/// A folder of a run stands for its model.
-std::filesystem::path file_of(const std::filesystem::path& path) {
-  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
-}
-
 struct ShowFlags {
   std::string path;
   bool json = false;
@@ -37,18 +32,19 @@ std::string size_text(std::int64_t elements) { return format_count(static_cast<d
 
 int show(const ShowFlags& f) {
   require_no_name(f.path);
-  const WeightsFile file = describe_weights(file_of(f.path));
+  const WeightsFile file = describe_weights(find_weights(f.path));
   std::int64_t elements = 0;
   std::uint64_t bytes = 0;
   for (const WeightsEntry& e : file.entries) {
     const std::int64_t count = element_count(e.shape);
     elements += count;
-    bytes += static_cast<std::uint64_t>(count) * size_of(e.dtype);
+    bytes +=
+        e.foreign.empty() ? static_cast<std::uint64_t>(count) * size_of(e.dtype) : e.foreign_bytes;
   }
   if (f.json) {
     nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
     for (const WeightsEntry& e : file.entries) {
-      tensors.push_back({{"name", e.name}, {"dtype", name_of(e.dtype)}, {"shape", e.shape}});
+      tensors.push_back({{"name", e.name}, {"dtype", type_name(e)}, {"shape", e.shape}});
     }
     const nlohmann::ordered_json object{
         {"format", file.format},     {"elements", elements},      {"bytes", bytes},
@@ -65,7 +61,7 @@ int show(const ShowFlags& f) {
   if (!names.empty()) print_out("{:<{}}  {:<5}  {}\n", "tensor", width, "type", "shape");
   for (std::size_t i = 0; i < names.size(); ++i) {
     const WeightsEntry& e = file.entries[i];
-    print_out("{:<{}}  {:<5}  {}\n", names[i], width, name_of(e.dtype), to_string(e.shape));
+    print_out("{:<{}}  {:<5}  {}\n", names[i], width, type_name(e), to_string(e.shape));
   }
   for (const auto& [key, text] : file.metadata) {
     print_out("{}{} = {}\n", &key == &file.metadata.begin()->first && !names.empty() ? "\n" : "",
@@ -92,7 +88,14 @@ int convert(const ConvertFlags& f) {
   const std::string extension = lower(out.extension().string());
   const bool torch = extension == ".pth" || extension == ".pt" || extension == ".th";
   require_no_name(f.path);
-  const WeightsFile file = read_weights(file_of(f.path));
+  const WeightsFile file = read_weights(find_weights(f.path));
+  for (const WeightsEntry& e : file.entries) {
+    if (e.foreign.empty()) continue;
+    fail(ErrorCode::kUnsupported,
+         "{}: tensor '{}' has the element type {}, which cannot be written; convert it to F32 with "
+         "the program that made it",
+         f.path, printable(e.name, kWidestName), e.foreign);
+  }
   if (torch) {
     write_torch_file(out, file.tensors);
   } else {

@@ -407,6 +407,7 @@ bool is_pack(const fs::path& path) {
 
 Opened open_pack(std::shared_ptr<const ByteSource> file) {
   const SafetensorsHeader header = read_safetensors_header(*file);
+  refuse_foreign(header, file->name());
   if (metadata_of(*file, header, "format") != kFormat) damaged(*file, "it is another kind of file");
   if (const std::string& version = metadata_of(*file, header, "version"); version != kVersion) {
     fail(ErrorCode::kUnsupported,

@@ -1,4 +1,5 @@
 #include "core/guard.h"
+#include "exchange/model_file.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "resnet/weights.h"
@@ -24,13 +25,15 @@ std::map<std::string, Tensor> state_dict(const ModelFile& model) {
 }  // namespace
 
 void export_safetensors(const std::filesystem::path& path, const ModelFile& model) try {
-  write_safetensors(path, state_dict(model), {{"format", "pt"}});
+  auto metadata = metadata_for_export(model, path);
+  metadata["format"] = "pt";
+  write_safetensors(path, state_dict(model), metadata);
 } catch (...) {
   throw_as_error();
 }
 
 void export_torch(const std::filesystem::path& path, const ModelFile& model) try {
-  write_torch_file(path, state_dict(model));
+  write_torch_file(path, state_dict(model), metadata_for_export(model, path));
 } catch (...) {
   throw_as_error();
 }

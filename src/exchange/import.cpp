@@ -14,10 +14,13 @@
 #include "exchange/model_file.h"
 #include "exchange/onnx_import.h"
 #include "formats/onnx_file.h"
+#include "formats/shard_index.h"
 #include "formats/weights_file.h"
 
 namespace resnet {
 namespace {
+
+constexpr std::size_t kLongestName = 100;  // of a tensor, in messages
 
 // -------------------------------------------------------------------------------- which network
 
@@ -34,18 +37,29 @@ std::vector<Shape> shapes_of(const ModelConfig& config, bool with_head) {
   return sorted(std::move(shapes));
 }
 
-// Classes and channels, as far as shapes tell them.
-ModelConfig implied_by(const std::vector<Shape>& shapes, std::string architecture) {
-  ModelConfig config{.architecture = std::move(architecture), .classes = 1};
-  std::int64_t channels = 0;  // the first convolution has the fewest
-  for (const Shape& shape : shapes) {
-    if (shape.size() == 2) config.classes = std::max<std::int64_t>(1, shape[0]);
-    if (shape.size() == 4 && (channels == 0 || shape[1] < channels)) channels = shape[1];
+// What a file tells of its network whatever it is.
+struct Clues {
+  std::vector<Shape> shapes;
+  bool has_head = true;
+  // Of layers with the names for it; 0: there is none.
+  std::int64_t classes = 0, channels = 0, head_hidden = 0;
+  std::string splice = {};  // as the options say
+
+  ModelConfig implies(std::string architecture) const {
+    ModelConfig config{.architecture = std::move(architecture), .classes = 1};
+    std::int64_t fewest = 0;  // the first convolution has the fewest channels
+    for (const Shape& shape : shapes) {
+      if (shape.size() == 2) config.classes = std::max<std::int64_t>(1, shape[0]);
+      if (shape.size() == 4 && (fewest == 0 || shape[1] < fewest)) fewest = shape[1];
+    }
+    if (classes > 0) config.classes = classes;
+    config.channels = channels > 0 ? channels : std::max<std::int64_t>(1, fewest);
+    config.image_size = default_image_size(config.architecture);
+    config.head_hidden = head_hidden;
+    config.splice = splice;
+    return config;
   }
-  config.channels = std::max<std::int64_t>(1, channels);
-  config.image_size = default_image_size(config.architecture);
-  return config;
-}
+};
 
 bool fits(const ModelConfig& config, const std::vector<Shape>& sorted_shapes, bool with_head) {
   try {
@@ -83,14 +97,20 @@ std::vector<std::string> plausible_architectures(std::int64_t layers) {
   return names;
 }
 
-std::vector<ModelConfig> fitting(const std::vector<Shape>& shapes, bool with_head) {
-  const std::vector<Shape> wanted = sorted(shapes);
+// Convolutions and linear layers, with a head of one.
+std::int64_t count_layers(const Clues& clues) {
   const auto layers = std::ranges::count_if(
-      shapes, [](const Shape& shape) { return shape.size() == 4 || shape.size() == 2; });
+      clues.shapes, [](const Shape& shape) { return shape.size() == 4 || shape.size() == 2; });
+  return layers + (clues.has_head ? 0 : 1) - (clues.head_hidden > 0 ? 1 : 0);
+}
+
+std::vector<ModelConfig> fitting(const Clues& clues) {
+  const std::vector<Shape> wanted = sorted(clues.shapes);
+  const bool with_head = clues.has_head;
   std::vector<ModelConfig> result;
-  for (const std::string& name : plausible_architectures(layers + (with_head ? 0 : 1))) {
+  for (const std::string& name : plausible_architectures(count_layers(clues))) {
     for (const Shortcut shortcut : kShortcuts) {
-      ModelConfig config = implied_by(shapes, name);
+      ModelConfig config = clues.implies(name);
       config.shortcut = shortcut;
       if (!fits(config, wanted, with_head)) continue;
       // "resnet20" and "resnet20-basic" are one network.
@@ -126,20 +146,116 @@ std::string describe(const std::vector<ModelConfig>& configs, const ModelConfig*
 struct File {
   const std::filesystem::path& path;
   std::vector<Candidate> candidates;
-  std::vector<Shape> shapes;
-  bool has_head = false;
-  std::int64_t classes = 0;  // of a layer named as a head; 0: there is none
-
-  ModelConfig implies(std::string architecture) const {
-    ModelConfig config = implied_by(shapes, std::move(architecture));
-    if (classes > 0) config.classes = classes;
-    return config;
-  }
+  Clues clues;
+  std::vector<std::string>
+      unreadable;  // "'fc.weight' of type F8_E4M3", which may be what is missing
 };
 
+File describe_file(const std::filesystem::path& path, const WeightsFile& content,
+                   const ImportOptions& options, MatchReport& report) {
+  File file{.path = path, .candidates = {}, .clues = {}, .unreadable = {}};
+  try {
+    file.candidates = select_candidates(content.entries, options, report);
+  } catch (const Error& e) {
+    fail(e.code(), "{}: {}", path.string(), e.what());
+  }
+  Clues& clues = file.clues;
+  clues.has_head = false;
+  clues.splice = options.splice;
+  for (const Candidate& c : file.candidates) {
+    clues.shapes.push_back(c.shape);
+    clues.has_head = clues.has_head || c.shape.size() == 2;
+    const std::size_t rank = c.shape.size();
+    if ((c.name == "fc.weight" || c.name == "fc.3.weight") && rank == 2) clues.classes = c.shape[0];
+    if (c.name == "fc.0.weight" && rank == 2) clues.head_hidden = c.shape[0];
+    if ((c.name == "conv1.weight" || c.name == "conv1.0.weight") && rank == 4) {
+      clues.channels = c.shape[1];
+    }
+  }
+  for (const WeightsEntry& e : content.entries) {
+    const bool may_be_weights = !e.foreign.empty() || (!is_floating(e.dtype) && !e.shape.empty());
+    if (!may_be_weights || e.name.ends_with("num_batches_tracked")) continue;
+    file.unreadable.push_back(
+        fmt::format("'{}' of type {}", printable(e.name, kLongestName), type_name(e)));
+  }
+  return file;
+}
+
+// "a, b, c, …"
+template <class T, class F>
+std::string first_few(const std::vector<T>& items, F&& text) {
+  constexpr std::size_t kShown = 3;
+  std::vector<std::string> shown;
+  for (std::size_t i = 0; i < std::min(items.size(), kShown); ++i) shown.push_back(text(items[i]));
+  return fmt::format("{}{}", fmt::join(shown, ", "), items.size() > kShown ? ", …" : "");
+}
+std::string first_few(const std::vector<std::string>& names) {
+  return first_few(names, [](const std::string& name) { return printable(name, kLongestName); });
+}
+
+// What ends an import that did not find its tensors: one of a type that is not read may be why.
+[[noreturn]] void fail_import(const File& file, const std::string& what) {
+  if (file.unreadable.empty()) fail(ErrorCode::kBadData, "{}: {}", file.path.string(), what);
+  fail(ErrorCode::kBadData,
+       "{}: {}; not looked at, for {} of such types cannot be weights here: {}", file.path.string(),
+       what, file.unreadable.size() == 1 ? "a tensor" : "tensors", first_few(file.unreadable));
+}
+
 constexpr std::string_view kCut =
-    "if it was cut (--splice), a state_dict does not say where: take the model file that it was "
-    "exported from, or export it as ONNX; else give --arch to see what differs";
+    "if it was cut (--splice), a state_dict does not say where: give --arch and --splice, or take "
+    "the model file that it was exported from; else give --arch to see what differs";
+
+// The networks whose tensors are all there by name, beside the fewest others.
+std::vector<std::pair<ModelConfig, MatchReport>> contained(const File& file) {
+  std::vector<std::pair<ModelConfig, MatchReport>> best;
+  constexpr std::int64_t kMostStray = 4;  // layers among the others
+  std::set<std::string> names;
+  for (std::int64_t stray = 0; stray <= kMostStray; ++stray) {
+    for (std::string& name : plausible_architectures(count_layers(file.clues) - stray)) {
+      names.insert(std::move(name));
+    }
+  }
+  for (const std::string& name : names) {
+    for (const Shortcut shortcut : kShortcuts) {
+      ModelConfig config = file.clues.implies(name);
+      config.shortcut = shortcut;
+      MatchReport by_name;
+      try {
+        match_by_name(parameters_of(config), file.candidates, by_name);
+      } catch (const Error&) {  // settings that this network cannot have
+        continue;
+      }
+      const bool whole = by_name.missing.empty() ||
+                         (!file.clues.has_head && std::ranges::all_of(by_name.missing, is_head));
+      if (!whole || !by_name.wrong_shape.empty()) continue;
+      const std::size_t least = best.empty() ? std::string::npos : best[0].second.unexpected.size();
+      if (by_name.unexpected.size() > least) continue;
+      if (by_name.unexpected.size() < least) best.clear();
+      const Parameters ours = parameters_of(config);
+      if (std::ranges::none_of(best,
+                               [&](const auto& b) { return parameters_of(b.first) == ours; })) {
+        best.emplace_back(config, std::move(by_name));
+      }
+    }
+  }
+  return best;
+}
+
+// The words that leave out these tensors and nothing of the network: of one outside its layers the
+// first word, of one inside its layer.
+std::string ignore_flags(const std::vector<std::string>& strays, const ModelConfig& config) {
+  std::set<std::string> stages, words;
+  for (const auto& [name, shape] : parameters_of(config))
+    stages.insert(name.substr(0, name.find('.')));
+  for (const std::string& stray : strays) {
+    const std::string name = canonical_name(stray);
+    const std::string first = name.substr(0, name.find('.'));
+    words.insert(stages.contains(first) ? name.substr(0, std::min(name.rfind('.'), name.size()))
+                                        : first);
+    if (words.size() == 3) break;
+  }
+  return printable(fmt::format("--ignore {}", fmt::join(words, " --ignore ")), 300);
+}
 
 // Exported from here, it has torchvision's names up to the cut, and a head.
 bool may_be_cut(const File& file) {
@@ -149,30 +265,42 @@ bool may_be_cut(const File& file) {
   return has("conv1.weight") && (has("fc.weight") || has("fc.3.weight"));
 }
 
+// Why no network has exactly these shapes, as far as names tell.
+std::string nothing_fits(const File& file) {
+  std::string text = fmt::format("none that is known here has {} tensors of these shapes",
+                                 file.clues.shapes.size());
+  if (const auto near = contained(file); !near.empty()) {
+    const auto& [config, report] = near.front();
+    const std::size_t more = report.unexpected.size();
+    return fmt::format(
+        "{}; those of {} are among them, and {} more ({}): if the network computes the same "
+        "without {}, leave {} out with {}",
+        text, describe(config), more, first_few(report.unexpected), more == 1 ? "it" : "them",
+        more == 1 ? "it" : "them", ignore_flags(report.unexpected, config));
+  }
+  return text + "; " +
+         (may_be_cut(file) ? std::string(kCut) : "give --arch to see what differs from it");
+}
+
 // The configuration that the options, timm or the shapes name, with the shortcut that fits.
 ModelConfig choose_network(const File& file, const ImportOptions& options,
                            const std::optional<TimmConfig>& timm, MatchReport& report) {
   std::string name = options.architecture;
   if (name.empty() && timm) {
-    if (is_architecture(timm->architecture)) {
-      name = timm->architecture;
-      report.notes.push_back(fmt::format("config.json says it is {}", name));
-    } else {
-      report.notes.push_back(fmt::format("config.json names an architecture '{}', which is unknown",
-                                         timm->architecture.substr(0, 80)));
-    }
+    name = known_architecture(*timm, file.path);
+    if (!name.empty()) report.notes.push_back(fmt::format("config.json says it is {}", name));
   }
   const auto complete = [&](ModelConfig config) {
     config.layers_per_skip = options.layers_per_skip;
-    config.stride_on_first_1x1 = options.stride_on_first_1x1;
+    config.stride_on_first_1x1 = options.stride_on_first_1x1 || (timm && timm->stride_on_first_1x1);
     if (options.shortcut) config.shortcut = *options.shortcut;
     return config;
   };
   if (name.empty()) {
-    std::vector<ModelConfig> found = fitting(file.shapes, file.has_head);
+    std::vector<ModelConfig> found = fitting(file.clues);
     if (options.shortcut) {  // the same network may be called by its default
       std::erase_if(found, [&](const ModelConfig& config) {
-        return !fits(complete(config), sorted(file.shapes), file.has_head);
+        return !fits(complete(config), sorted(file.clues.shapes), file.clues.has_head);
       });
     }
     if (found.size() > 1) {  // v1 and v2 with option A may have the same shapes: names decide
@@ -181,26 +309,22 @@ ModelConfig choose_network(const File& file, const ImportOptions& options,
         match_by_name(parameters_of(complete(config)), file.candidates, by_name);
         return !std::ranges::all_of(by_name.missing, is_head);
       });
-      if (found.empty()) found = fitting(file.shapes, file.has_head);
+      if (found.empty()) found = fitting(file.clues);
     }
     if (found.size() != 1) {
-      fail(ErrorCode::kBadData, "{}: cannot tell which network this is: {}", file.path.string(),
-           found.empty() ? fmt::format("none that is known here has {} tensors of these shapes; {}",
-                                       file.shapes.size(),
-                                       may_be_cut(file) ? std::string(kCut)
-                                                        : "give --arch to see what differs from it")
-                         : describe(found));
+      fail_import(file, fmt::format("cannot tell which network this is: {}",
+                                    found.empty() ? nothing_fits(file) : describe(found)));
     }
     report.notes.push_back(fmt::format("its shapes are those of {}", describe(found.front())));
     return complete(found.front());
   }
   check_architecture(name);
-  const ModelConfig config = complete(file.implies(name));
+  const ModelConfig config = complete(file.clues.implies(name));
   if (options.shortcut) return config;
   for (const Shortcut shortcut : kShortcuts) {
     ModelConfig with = config;
     with.shortcut = shortcut;
-    if (!fits(with, sorted(file.shapes), file.has_head)) continue;
+    if (!fits(with, sorted(file.clues.shapes), file.clues.has_head)) continue;
     if (shortcut != Shortcut::kDefault) {
       report.notes.push_back(fmt::format("its shortcuts are of kind {}", name_of(shortcut)));
     }
@@ -215,12 +339,8 @@ ModelConfig choose_network(const File& file, const ImportOptions& options,
 template <class T, class F>
 void add_part(std::vector<std::string>& parts, const std::vector<T>& items, const char* what,
               F&& text) {
-  constexpr std::size_t kShown = 3;
   if (items.empty()) return;
-  std::vector<std::string> shown;
-  for (std::size_t i = 0; i < std::min(items.size(), kShown); ++i) shown.push_back(text(items[i]));
-  parts.push_back(fmt::format("{} {} ({}{})", items.size(), what, fmt::join(shown, ", "),
-                              items.size() > kShown ? ", …" : ""));
+  parts.push_back(fmt::format("{} {} ({})", items.size(), what, first_few(items, text)));
 }
 
 [[noreturn]] void fail_to_match(const File& file, const ModelConfig& config,
@@ -233,7 +353,7 @@ void add_part(std::vector<std::string>& parts, const std::vector<T>& items, cons
                        to_string(w.expected));
   });
   add_part(parts, report.unexpected, "unexpected", same);
-  const auto fitted = fitting(file.shapes, file.has_head);
+  const auto fitted = fitting(file.clues);
   const bool right = std::ranges::any_of(
       fitted, [&](const ModelConfig& c) { return describe(c) == describe(config); });
   std::string advice = right ? std::string("give names with --rename OLD=NEW") : describe(fitted);
@@ -241,24 +361,27 @@ void add_part(std::vector<std::string>& parts, const std::vector<T>& items, cons
       report.unexpected.empty() &&
       std::ranges::all_of(report.wrong_shape, [](const auto& w) { return is_head(w.file); });
   if (fitted.empty() && only_less && may_be_cut(file)) advice = kCut;
-  if (!file.has_head && std::ranges::all_of(report.missing, is_head) &&
+  if (!file.clues.has_head && std::ranges::all_of(report.missing, is_head) &&
       report.wrong_shape.empty() && report.unexpected.empty()) {
     advice = "it has no last layer; --allow-missing-head takes it for transfer";
   } else if (fitted.empty() && report.missing.empty() && report.wrong_shape.empty()) {
-    advice =
-        "if the network computes the same without what is unexpected, leave it out with --ignore";
+    advice = fmt::format(
+        "if the network computes the same without what is unexpected, leave it out with {}",
+        ignore_flags(report.unexpected, config));
   }
-  fail(ErrorCode::kBadData, "{}: does not fit {} by name: {}{}; {}", file.path.string(),
-       describe(config), fmt::join(parts, "; "),
-       by_structure.empty() ? "" : fmt::format("; nor by order and shape: {}", by_structure),
-       advice);
+  fail_import(
+      file,
+      fmt::format(
+          "does not fit {} by name: {}{}; {}", describe(config), fmt::join(parts, "; "),
+          by_structure.empty() ? "" : fmt::format("; nor by order and shape: {}", by_structure),
+          advice));
 }
 
 // Fills the report, or throws.
 void match(const File& file, const ModelConfig& config, const ImportOptions& options,
            MatchReport& report) {
   Parameters parameters = parameters_of(config);
-  if (!file.has_head && options.allow_missing_head) {
+  if (!file.clues.has_head && options.allow_missing_head) {
     std::erase_if(parameters, [](const auto& p) { return is_head(p.first); });
   }
   match_by_name(parameters, file.candidates, report);
@@ -349,15 +472,49 @@ std::vector<std::string> choose_class_names(const ModelConfig& config, const Imp
 
 // ------------------------------------------------------------------------------------------ files
 
-std::filesystem::path resolve(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored)) return path;
-  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    if (std::filesystem::exists(path / name, ignored)) return path / name;
-  }
+// One shard of several is no network.
+void refuse_lone_shard(const std::filesystem::path& path) {
+  const auto shard = shard_of(path);
+  if (!shard || shard->count == 1) return;
   fail(ErrorCode::kNotFound,
-       "{}: a folder without a model.safetensors or a pytorch_model.bin; give a file of weights",
-       path.string());
+       "{}: shard {} of {}, and beside it is no '{}', which says what the others hold; fetch all "
+       "shards and the index into one folder, and give that folder",
+       path.string(), shard->number, shard->count, shard->index);
+}
+
+// What `export` writes says what its network is, so that it comes back as it was. Nothing when the
+// tensors are no longer those that were written.
+std::optional<ImportedModel> import_exported(WeightsFile& content,
+                                             const std::filesystem::path& path,
+                                             const ImportOptions& options) {
+  const auto metadata = metadata_of_export(content.metadata);
+  if (!metadata || !options.prefix.empty() || !options.renames.empty() || !options.ignore.empty() ||
+      !options.splice.empty()) {
+    return std::nullopt;
+  }
+  ImportedModel result;
+  try {
+    const ModelConfig config = from_metadata(*metadata, path).config;
+    if (!options.architecture.empty() && options.architecture != config.architecture) {
+      return std::nullopt;
+    }
+    result.model = to_model({content.tensors, *metadata}, path);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  result.report.format = content.format;
+  result.report.notes.push_back(
+      fmt::format("it says that it is {}", describe(result.model.config)));
+  for (const auto& [name, shape] : parameters_of(result.model.config)) {
+    result.report.matched.push_back({name, name});
+  }
+  for (const WeightsEntry& e : content.entries) {
+    if (!result.model.weights.contains(e.name)) result.report.ignored.push_back(e.name);
+  }
+  result.model.provenance = {{"imported_from", path.filename().string()},
+                             {"format", content.format}};
+  change_by_options(result, path, options);
+  return result;
 }
 
 // A model file of ours says everything; the options may still change how pictures are prepared.
@@ -376,7 +533,7 @@ ImportedModel import_our_own(WeightsFile content, const std::filesystem::path& p
 }  // namespace
 
 std::vector<ModelConfig> fitting_architectures(const std::vector<Shape>& shapes) {
-  return fitting(shapes, true);
+  return fitting({.shapes = shapes});
 }
 
 void change_by_options(ImportedModel& imported, const std::filesystem::path& path,
@@ -400,6 +557,30 @@ void change_by_options(ImportedModel& imported, const std::filesystem::path& pat
   }
 }
 
+namespace {
+
+// A network with one output z says yes with the probability sigmoid(z), which is softmax(0, z): its
+// last layer becomes one of two outputs whose first is always 0.
+void answer_by_two_classes(ModelConfig& config, std::map<std::string, Tensor>& weights,
+                           MatchReport& report) {
+  const std::string head = config.head_hidden > 0 ? "fc.3" : "fc";
+  for (const char* leaf : {".weight", ".bias"}) {
+    Tensor& t = weights.at(head + leaf);
+    Shape shape = t.shape();
+    shape[0] = 2;
+    Tensor two = Tensor::zeros(DType::kF32, shape);
+    const Tensor one = t.cast(DType::kF32);
+    std::ranges::copy(one.as<float>(), two.as<float>().end() - one.size());
+    t = two;
+  }
+  config.classes = 2;
+  report.notes.push_back(
+      "it has one output, which is taken for the logit of a sigmoid: two classes, the first for an "
+      "output below 0 (probability below 50 %), the second for one above");
+}
+
+}  // namespace
+
 ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weights,
                         const std::filesystem::path& path, const ImportOptions& options,
                         const std::optional<TimmConfig>& timm, MatchReport& report) {
@@ -408,6 +589,9 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
          path.string(), config.channels);
   }
   ModelFile model;
+  const bool blank = options.allow_missing_head && config.classes == 1 &&
+                     std::ranges::any_of(report.missing, is_head);
+  if (config.classes == 1 && !blank) answer_by_two_classes(config, weights, report);
   model.preprocessing = choose_preprocessing(config, options, timm, report);
   config.image_size = model.preprocessing.height;
   model.class_names = choose_class_names(config, options, timm, path, report);
@@ -423,27 +607,18 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
   return model;
 }
 
-ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) try {
-  const std::filesystem::path path = resolve(given);
+ImportedModel import_any(const std::filesystem::path& path, const ImportOptions& options) {
   if (is_onnx_file(path)) return import_onnx(path, options);
+  refuse_lone_shard(path);
   WeightsFile content = read_weights(path);
   if (describes_model(content.metadata)) return import_our_own(std::move(content), path, options);
+  if (auto exported = import_exported(content, path, options)) return std::move(*exported);
 
   MatchReport report{.format = content.format};
-  File file{.path = path, .candidates = {}, .shapes = {}};
-  try {
-    file.candidates = select_candidates(content.entries, options, report);
-  } catch (const Error& e) {
-    fail(e.code(), "{}: {}", path.string(), e.what());
-  }
-  for (const Candidate& c : file.candidates) {
-    file.shapes.push_back(c.shape);
-    file.has_head = file.has_head || c.shape.size() == 2;
-    if (c.name == "fc.weight" && c.shape.size() == 2) file.classes = c.shape[0];
-  }
+  const File file = describe_file(path, content, options, report);
   const auto timm = read_timm_config(path.parent_path() / "config.json");
   ModelConfig config = choose_network(file, options, timm, report);
-  const bool headless = !file.has_head && options.allow_missing_head;
+  const bool headless = !file.clues.has_head && options.allow_missing_head;
   if (headless) {
     config.classes = std::max<std::int64_t>(1, std::ssize(options.class_names));
     report.notes.push_back("it has no last layer; one of zeros stands in");
@@ -461,6 +636,21 @@ ImportedModel import_model(const std::filesystem::path& given, const ImportOptio
   }
   ModelFile model = finish_import(config, std::move(weights), path, options, timm, report);
   return {std::move(model), std::move(report)};
+}
+
+ImportedModel import_model(const std::filesystem::path& given, const ImportOptions& options) try {
+  const std::filesystem::path path = find_weights(given);
+  ImportedModel result = import_any(path, options);
+  const std::string broken = broken_weights(result.model);
+  if (broken.empty()) return result;
+  if (!options.allow_broken) {
+    fail(ErrorCode::kBadData,
+         "{}: {}; such a network gives no answers: take another checkpoint, or --force imports it "
+         "as it is",
+         path.string(), broken);
+  }
+  result.report.notes.push_back("warning: " + broken);
+  return result;
 } catch (...) {
   throw_as_error();
 }

@@ -45,6 +45,15 @@ bool is_of_training(std::string_view word) {
       word, {"optimizer", "optimizer_state_dict", "optimizer_states", "optim", "lr_scheduler",
              "lr_schedulers", "scheduler", "scaler", "amp", "amp_scaler", "callbacks", "loops"});
 }
+// A loss and measures of training that a LightningModule keeps beside its network. They may have
+// parameters, and no answer depends on them.
+bool is_of_loss(std::string_view word) {
+  if (is_one_of(word, {"criterion", "loss", "losses", "metric", "metrics"})) return true;
+  for (const std::string_view end : {"_loss", "_criterion", "_metric", "_metrics", "_accuracy"}) {
+    if (word.ends_with(end)) return true;
+  }
+  return word.starts_with("loss_") || word.starts_with("criterion_");
+}
 bool is_counter(std::string_view leaf) {
   return is_one_of(leaf, {"num_batches_tracked", "n_averaged"});
 }
@@ -115,6 +124,21 @@ std::string rename(const std::string& name, const std::string& old,
     }
   }
   return fmt::format("{}", fmt::join(result, "."));
+}
+
+// The words in front under which weights lie: wrappers, averages.
+std::size_t wrappers_of(const Parts& parts) {
+  std::size_t n = 0;
+  while (n + 1 < parts.size() && (is_wrapper(parts[n]) || is_average(parts[n]))) ++n;
+  return n;
+}
+
+// "state_dict.ema" of a tensor that belongs to an average of the weights, else "".
+std::string average_of(const Parts& parts) {
+  const auto end = parts.begin() + static_cast<std::ptrdiff_t>(wrappers_of(parts));
+  const auto found = std::find_if(parts.begin(), end, is_average);
+  if (found == end) return "";
+  return fmt::format("{}", fmt::join(parts.begin(), found + 1, "."));
 }
 
 bool lies_below(std::string_view name, std::string_view folder) {
@@ -295,6 +319,49 @@ std::string doubt(const std::vector<Layer>& layers, bool sorted) {
   return "";
 }
 
+// Gives the layers of a head of two their names here, fc.0 and fc.3: linear layers of one
+// torch.nn.Sequential of which the second reads what the first makes, with a layer or more between
+// them. Returns the files' names of its tensors; none where the head is another.
+std::set<std::string> name_hidden_head(std::vector<Candidate>& candidates, MatchReport& report) {
+  std::map<std::pair<std::string, int>, std::vector<Candidate*>> layers;  // {Sequential, position}
+  for (Candidate& c : candidates) {
+    const std::string canonical = canonical_name(c.name);
+    if (canonical != "fc.weight" && canonical != "fc.bias") continue;
+    const Parts parts = split(c.name);
+    const std::string_view position = parts.size() < 3 ? "" : parts[parts.size() - 2];
+    if (!is_number(position) || position.size() > 3) return {};
+    const std::string sequential =
+        fmt::format("{}", fmt::join(parts.begin(), parts.end() - 2, "."));
+    layers[{sequential, std::stoi(std::string(position))}].push_back(&c);
+  }
+  const auto weight_of = [](const std::vector<Candidate*>& layer) -> const Candidate* {
+    if (layer.size() != 2) return nullptr;
+    const Candidate* w = layer[0]->shape.size() == 2 ? layer[0] : layer[1];
+    const Candidate* b = w == layer[0] ? layer[1] : layer[0];
+    return w->shape.size() == 2 && b->shape == Shape{w->shape[0]} ? w : nullptr;
+  };
+  if (layers.size() != 2) return {};
+  const auto& [first, hidden] = *layers.begin();
+  const auto& [second, last] = *std::next(layers.begin());
+  const Candidate *in = weight_of(hidden), *out = weight_of(last);
+  if (first.first != second.first || second.second < first.second + 2 || in == nullptr ||
+      out == nullptr || out->shape[1] != in->shape[0]) {
+    return {};
+  }
+  report.notes.push_back(fmt::format(
+      "its head has two linear layers, '{}' with {} units and '{}'; between them stands "
+      "a ReLU, as in torch.nn.Sequential(Linear, ReLU, Dropout, Linear)",
+      in->file, in->shape[0], out->file));
+  std::set<std::string> named;
+  for (const auto& [layer, stem] : {std::pair(&hidden, "fc.0"), std::pair(&last, "fc.3")}) {
+    for (Candidate* c : *layer) {
+      c->name = fmt::format("{}.{}", stem, c->shape.size() == 2 ? "weight" : "bias");
+      named.insert(c->file);
+    }
+  }
+  return named;
+}
+
 }  // namespace
 
 std::string canonical_name(std::string_view name) {
@@ -319,6 +386,8 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
                                          const ImportOptions& options, MatchReport& report) {
   std::vector<Candidate> result;
   std::set<std::string> averages, others;  // the wrappers at the outside
+  std::vector<std::string> losses;
+  std::size_t averaged = 0;
   std::string prefix = options.prefix;
   while (prefix.ends_with('.')) prefix.pop_back();
   for (const WeightsEntry& e : entries) {
@@ -327,12 +396,27 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
     const bool left_out = std::ranges::any_of(options.ignore, [&](const std::string& what) {
       return fmt::format(".{}.", e.name).find(fmt::format(".{}.", what)) != std::string::npos;
     });
-    if (outside || left_out || !is_floating(e.dtype) || e.shape.empty() ||
-        is_counter(parts.back()) || (prefix.empty() && is_of_training(parts.front()))) {
+    const bool readable = e.foreign.empty() && is_floating(e.dtype);
+    const bool empty = e.shape.empty() || std::ranges::count(e.shape, 0) > 0;
+    if (outside || left_out || !readable || empty || is_counter(parts.back()) ||
+        (prefix.empty() && is_of_training(parts.front()))) {
       report.ignored.push_back(e.name);
       continue;
     }
-    if (prefix.empty()) (is_average(parts.front()) ? averages : others).emplace(parts.front());
+    if (prefix.empty() && is_of_loss(parts[wrappers_of(parts)])) {
+      report.ignored.push_back(e.name);
+      losses.push_back(e.name);
+      continue;
+    }
+    if (prefix.empty()) {
+      const std::string average = average_of(parts);
+      if (average.empty()) {
+        others.emplace(parts.front());
+      } else {
+        averages.insert(average);
+        ++averaged;
+      }
+    }
     std::string name = prefix.empty() ? e.name : e.name.substr(prefix.size() + 1);
     for (const auto& [old, replacement] : options.renames) name = rename(name, old, replacement);
     result.push_back({e.name, std::move(name), e.shape});
@@ -342,12 +426,19 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
          "no weights below the prefix '{}'; `resnet weights show` lists what the file has", prefix);
   }
 
+  if (!losses.empty()) {
+    report.notes.push_back(
+        fmt::format("left out what belongs to a loss or a metric: {}{}", losses.front(),
+                    losses.size() > 1 ? fmt::format(" and {} more", losses.size() - 1) : ""));
+  }
+
   // Weights and their average: one of them. Several averages, or none of the two, are told apart by
   // the names they claim, below.
   if (!averages.empty() && std::ranges::any_of(others, is_wrapper)) {
-    const bool average = options.prefer_average;
+    // Part of one, such as the head's alone, is no network.
+    const bool average = options.prefer_average && 3 * averaged >= result.size();
     std::erase_if(result, [&](const Candidate& c) {
-      const bool drop = is_average(split(c.file).front()) != average;
+      const bool drop = average_of(split(c.file)).empty() == average;
       if (drop) report.ignored.push_back(c.file);
       return drop;
     });
@@ -357,9 +448,10 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
                 : fmt::format("left '{}', the average of the weights, alone", *averages.begin()));
   }
 
+  const std::set<std::string> named = name_hidden_head(result, report);
   std::map<std::string, std::string> claimed;
   for (Candidate& c : result) {
-    c.name = canonical_name(c.name);
+    if (!named.contains(c.file)) c.name = canonical_name(c.name);
     if (c.name == "fc.weight") c.shape = head_shape(c.shape);
     const auto [it, fresh] = claimed.emplace(c.name, c.file);
     if (!fresh) {
@@ -368,7 +460,8 @@ std::vector<Candidate> select_candidates(const std::vector<WeightsEntry>& entrie
            "--ignore{}",
            it->second, c.file, c.name,
            c.name.starts_with("fc.")
-               ? "; a head of two layers (--head-hidden) is read from the model file alone"
+               ? "; a head of two layers is read as torch.nn.Sequential has it: Linear, ReLU, "
+                 "Dropout, Linear (fc.0 and fc.3)"
                : "");
     }
   }

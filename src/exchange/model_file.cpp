@@ -1,5 +1,7 @@
 #include "exchange/model_file.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -30,7 +32,7 @@ constexpr std::string_view kVersion = "1", kSplicedVersion = "2", kQuantizedVers
 // activation [1] under the name of what makes it.
 constexpr std::string_view kWeightScale = ".weight_scale", kOutputScale = ".output_scale";
 constexpr const char* kTrainingImages = "training_images";
-constexpr std::string_view kVersionKey = "resnet.format";
+constexpr std::string_view kVersionKey = "resnet.format", kExportKey = "resnet.export";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
 constexpr std::size_t kMaxLayerName = 256;
 constexpr std::int64_t kMaxHidden = 1 << 20;  // units of a head's hidden layer
@@ -356,9 +358,8 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   if (version == metadata.end()) {
     fail(ErrorCode::kBadData,
          "{}: a safetensors file, but not a model file: its metadata have no key 'resnet.format', "
-         "so "
-         "architecture, classes and preprocessing are unknown; use a model.safetensors that "
-         "`resnet train` wrote, or write these weights with save_model()",
+         "so architecture, classes and preprocessing are unknown; make a model file of it with "
+         "`resnet import FILE -o model.safetensors`",
          path.string());
   }
   const bool spliced = version->second == kSplicedVersion || version->second == kQuantizedVersion;
@@ -449,6 +450,7 @@ ModelFile describe(const std::map<std::string, std::string>& metadata,
 
 ModelFile read_description(const std::filesystem::path& file) {
   const SafetensorsHeader header = read_safetensors_header(file);
+  refuse_foreign(header, file.string());
   std::map<std::string, TensorType> types;
   for (const SafetensorsEntry& e : header.entries) types[e.name] = {e.dtype, e.shape};
   return describe(header.metadata, types, file);
@@ -485,6 +487,26 @@ std::map<std::string, std::string> to_metadata(const ModelFile& model,
   check_description(model, bad);
   check_tensors(model.config, model.quantization, types_of(model.weights), bad);
   return to_metadata(model, bad);
+}
+
+std::map<std::string, std::string> metadata_for_export(const ModelFile& model,
+                                                       const std::filesystem::path& path) {
+  auto metadata = to_metadata(model, path);
+  auto version = metadata.extract(std::string(kVersionKey));
+  version.key() = kExportKey;
+  metadata.insert(std::move(version));
+  metadata.erase("format");
+  return metadata;
+}
+
+std::optional<std::map<std::string, std::string>> metadata_of_export(
+    const std::map<std::string, std::string>& metadata) {
+  auto result = metadata;
+  auto version = result.extract(std::string(kExportKey));
+  if (version.empty()) return std::nullopt;
+  version.key() = kVersionKey;
+  result.insert(std::move(version));
+  return result;
 }
 
 bool describes_model(const std::map<std::string, std::string>& metadata) {
@@ -564,6 +586,47 @@ ModelFile map_model(const std::filesystem::path& path) try {
   return to_model(map_safetensors(file), file);
 } catch (...) {
   throw_as_error();
+}
+
+std::string broken_weights(const ModelFile& model) {
+  std::vector<std::string> broken;
+  std::size_t tensors = 0;
+  for (const auto& [name, tensor] : model.weights) {
+    if (tensor.dtype() != DType::kF32) continue;
+    const auto values = tensor.as<float>();
+    // Sums of x·0 are 0 unless an x is not finite, and are computed many at a time.
+    std::array<float, 16> zeros{};
+    std::size_t i = 0;
+    for (; i + zeros.size() <= values.size(); i += zeros.size()) {
+      for (std::size_t k = 0; k < zeros.size(); ++k) zeros[k] += values[i + k] * 0.0F;
+    }
+    for (; i < values.size(); ++i) zeros[0] += values[i] * 0.0F;
+    const bool variance = name.ends_with("running_var");
+    const bool finite = std::ranges::all_of(zeros, [](float z) { return z == 0; });
+    if (finite && !variance) continue;
+    const auto count = [&](auto what) { return std::ranges::count_if(values, what); };
+    const auto wrong = count([](float x) { return !std::isfinite(x); });
+    // A variance that was computed for another epsilon may be that much below 0.
+    const auto negative = !variance ? 0 : count([](float x) { return x <= -1e-5F; });
+    if (wrong + negative == 0) continue;
+    ++tensors;
+    if (broken.size() == 3) continue;
+    broken.push_back(wrong > 0 ? fmt::format("'{}' has {} of {} values that are not finite", name,
+                                             wrong, values.size())
+                               : fmt::format("'{}' has {} of {} variances that are negative", name,
+                                             negative, values.size()));
+  }
+  if (tensors > broken.size()) {
+    broken.push_back(fmt::format("and {} more tensors are like that", tensors - broken.size()));
+  }
+  return fmt::format("{}", fmt::join(broken, ", "));
+}
+
+void check_weights(const ModelFile& model, const std::filesystem::path& path) {
+  const std::string broken = broken_weights(model);
+  if (broken.empty()) return;
+  fail(ErrorCode::kBadData, "{}: {}, so that its answers mean nothing; train or fetch it again",
+       path.string(), broken);
 }
 
 std::shared_ptr<Variables> to_variables(const ModelFile& model) {

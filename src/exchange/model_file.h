@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "formats/safetensors.h"
@@ -23,6 +24,14 @@ std::map<std::string, std::string> to_metadata(const ModelFile& model,
 bool describes_model(const std::map<std::string, std::string>& metadata);
 /// Whether it is one on integers, which has the version for those.
 bool describes_quantized(const std::map<std::string, std::string>& metadata);
+
+/// The metadata of a model file under a key of their own in place of the format's version, for
+/// weights that other programs read. Throws like `save_model`.
+std::map<std::string, std::string> metadata_for_export(const ModelFile& model,
+                                                       const std::filesystem::path& path);
+/// The metadata of the model file that was exported so; nothing for others.
+std::optional<std::map<std::string, std::string>> metadata_of_export(
+    const std::map<std::string, std::string>& metadata);
 
 /// The model that metadata describe, checked, without weights. Throws like `load_model`.
 ModelFile from_metadata(const std::map<std::string, std::string>& metadata,

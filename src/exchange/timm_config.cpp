@@ -1,11 +1,14 @@
 #include "exchange/timm_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/lines.h"
+#include "core/text.h"
+#include "resnet/models.h"
 
 namespace resnet {
 namespace {
@@ -97,7 +100,113 @@ class Members {
   const std::filesystem::path& path_;
 };
 
+// A setting of timm's networks and its values with which they are the ones here.
+struct Setting {
+  const char* name;
+  std::vector<Json> ours;
+};
+const std::vector<Setting>& settings() {
+  static const std::vector<Setting> kSettings = {
+      {"global_pool", {"avg", "fast", "fastavg", ""}},
+      {"act_layer", {"relu", "ReLU"}},
+      {"norm_layer", {"batchnorm", "batchnorm2d", "BatchNorm2d"}},
+      {"aa_layer", {}},
+      {"attn_layer", {}},
+      {"block_args", {Json::object()}},
+      {"cardinality", {1}},
+      {"base_width", {64}},
+      {"output_stride", {32}},
+      {"block_reduce_first", {1}},
+      {"down_kernel_size", {1}},
+      {"replace_stem_pool", {false}}};
+  return kSettings;
+}
+
+std::string shown(const Json& value) {
+  return printable(value.dump(-1, ' ', true, Json::error_handler_t::replace), 80);
+}
+
+// The first setting, wherever it stands, that makes it another network.
+std::string change_of(const Json& file) {
+  std::vector<const Json*> places = {&file};
+  for (const char* inner : {"pretrained_cfg", "model_args"}) {
+    if (file.contains(inner) && file.at(inner).is_object()) places.push_back(&file.at(inner));
+  }
+  for (const Json* place : places) {
+    for (const Setting& setting : settings()) {
+      const auto found = place->find(setting.name);
+      if (found == place->end() || found->is_null()) continue;
+      if (std::ranges::find(setting.ours, *found) == setting.ours.end()) {
+        return fmt::format("{} is {}", setting.name, shown(*found));
+      }
+    }
+  }
+  if (places.size() == 1 || !file.contains("model_args")) return "";
+  // Arguments that make no other network, or only one with other shapes.
+  const std::vector<std::string> harmless = {
+      "num_classes", "in_chans",   "drop_rate",      "drop_path_rate",  "drop_block_rate",
+      "img_size",    "pretrained", "zero_init_last", "checkpoint_path", "scriptable"};
+  if (!file.at("model_args").is_object()) return "";
+  for (const auto& [name, value] : file.at("model_args").items()) {
+    const bool known = std::ranges::find(settings(), name, &Setting::name) != settings().end();
+    if (known || value.is_null() || std::ranges::find(harmless, name) != harmless.end()) continue;
+    return fmt::format("{} is {}", printable(name, 80), shown(value));
+  }
+  return "";
+}
+
+// A transformers' config: the network is told by the shapes, and by what they do not tell.
+TimmConfig hugging_face_config(const Json& file) {
+  TimmConfig config;
+  const auto says = [&](const char* name, const Json& otherwise) {
+    const auto found = file.find(name);
+    return found == file.end() || found->is_null() ? otherwise : *found;
+  };
+  if (says("model_type", "") != "resnet") {
+    config.change = fmt::format("model_type is {}", shown(file.at("model_type")));
+  } else if (says("hidden_act", "relu") != "relu") {
+    config.change = fmt::format("hidden_act is {}", shown(file.at("hidden_act")));
+  } else if (says("downsample_in_first_stage", false) != false) {
+    config.change = "downsample_in_first_stage is true";
+  }
+  config.stride_on_first_1x1 = says("downsample_in_bottleneck", false) == true;
+  const Json names = says("id2label", Json::object());
+  for (std::size_t i = 0; names.is_object() && i < names.size(); ++i) {
+    const auto found = names.find(std::to_string(i));
+    if (found == names.end() || !found->is_string()) {
+      config.class_names.clear();
+      break;
+    }
+    config.class_names.push_back(found->get<std::string>());
+  }
+  return config;
+}
+
 }  // namespace
+
+std::string known_architecture(const TimmConfig& config, const std::filesystem::path& path) {
+  const std::string file = path.string();
+  const auto other = [&](const std::string& what) {
+    fail(ErrorCode::kUnsupported,
+         "{}: the config.json beside it says that {}, a network that is not among those here; one "
+         "with the same shapes may give other answers: if it is one of ours, name it with --arch",
+         file, what);
+  };
+  // Names of timm's from before it had tags.
+  std::string name = config.architecture.substr(0, config.architecture.find('.'));
+  for (const std::string_view prefix : {"tv_", "ssl_", "swsl_", "gluon_"}) {
+    if (name.starts_with(prefix)) name = name.substr(prefix.size());
+  }
+  if (config.architecture.starts_with("gluon_")) {
+    if (name.ends_with("_v1b")) name = name.substr(0, name.size() - 4);
+    if (name.ends_with("_v1d")) name = name.substr(0, name.size() - 4) + "d";
+  }
+  if (!config.architecture.empty() && !is_architecture(name)) {
+    other(fmt::format("it is '{}'", printable(config.architecture, 80)));
+  }
+  if (!config.change.empty()) other(fmt::format("its {}", config.change));
+  return name;
+}
 
 std::optional<TimmConfig> read_timm_config(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -111,6 +220,10 @@ std::optional<TimmConfig> parse_timm_config(std::string_view text,
   const Json json = Json::parse(
       without_mark(text, path.string()),
       [](int depth, Json::parse_event_t, const Json&) { return depth <= 3; }, false);
+  if (json.is_object() && json.contains("model_type") && json.at("model_type").is_string() &&
+      !json.contains("architecture")) {
+    return hugging_face_config(json);
+  }
   if (!json.is_object() || !json.contains("architecture") ||
       !(json.contains("pretrained_cfg") || json.contains("mean"))) {
     return std::nullopt;
@@ -132,6 +245,7 @@ std::optional<TimmConfig> parse_timm_config(std::string_view text,
   config.mean = members.triple("mean", -1e6, "three numbers");
   config.std = members.triple("std", 0, "three numbers above 0");
   config.class_names = members.texts("label_names");
+  config.change = change_of(json);
   return config;
 }
 

@@ -32,7 +32,10 @@ bool looks_like_torch_legacy(std::string_view start);
 /// An OrderedDict of tensors, as `torch.save(model.state_dict(), path)` writes it: torch.load takes
 /// it with weights_only=True, and with mmap=True. Written atomically. Throws `kInvalidArgument`
 /// when a name is not UTF-8, `kUnsupported` above 4 GiB, `kIo`.
+/// `metadata` stand in the dictionary's attribute "_metadata", below the key "resnet.cpp", where
+/// load_state_dict passes over them; the readers above give them back.
 void write_torch_file(const std::filesystem::path& path,
-                      const std::map<std::string, Tensor>& tensors);
+                      const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace resnet

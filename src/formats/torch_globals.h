@@ -27,6 +27,9 @@ struct TorchMeaning {
   std::optional<DType> dtype{};
 };
 
+/// Where a state_dict's "_metadata" has what write_torch_file was given.
+inline constexpr std::string_view kTorchMetadataKey = "resnet.cpp";
+
 /// All that are known; any other is opaque.
 std::span<const std::string_view> known_torch_globals();
 

@@ -233,6 +233,7 @@ class Walk {
             visit_pairs(*pairs, 0, name, depth);
         }
         visit_pairs(object, 3, name, depth);
+        if (name.empty()) note_metadata(object[2]);
         // A Namespace's attributes; an OrderedDict's are PyTorch's own "_metadata".
         if (const auto* state = items_of(object[2], Kind::kDict);
             state != nullptr && at(object[0]).text().ends_with("Namespace")) {
@@ -247,6 +248,29 @@ class Walk {
       case Role::kTypedTensor:
       case Role::kFromType: visit_tensor(ref, name); break;
       default: note(name, text_of(ref));
+    }
+  }
+
+  /// The value of a text key in a dictionary, or null.
+  const PickleValue* member(const PickleValue& dict, std::string_view key) const {
+    if (dict.kind != Kind::kDict) return nullptr;
+    const std::vector<PickleRef>& items = dict.items();
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+      if (at(items[i]).kind == Kind::kText && at(items[i]).text() == key) return &at(items[i + 1]);
+    }
+    return nullptr;
+  }
+
+  /// What write_torch_file put beside the tensors.
+  void note_metadata(PickleRef attributes) {
+    const PickleValue* all = member(at(attributes), "_metadata");
+    const PickleValue* ours = all == nullptr ? nullptr : member(*all, kTorchMetadataKey);
+    if (ours == nullptr || ours->kind != Kind::kDict) return;
+    charge(ours->items().size(), 0);
+    for (std::size_t i = 0; i + 1 < ours->items().size(); i += 2) {
+      const PickleValue& key = at(ours->items()[i]);
+      const PickleValue& value = at(ours->items()[i + 1]);
+      if (key.kind == Kind::kText && value.kind == Kind::kText) note(key.text(), value.text());
     }
   }
 

@@ -52,7 +52,8 @@ class PickleWriter {
 }  // namespace
 
 void write_torch_file(const std::filesystem::path& path,
-                      const std::map<std::string, Tensor>& tensors) {
+                      const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
   PickleWriter p;
   p.raw("\x80\x02").global("collections", "OrderedDict").raw(")R(");
   std::vector<std::string> names;
@@ -71,7 +72,13 @@ void write_torch_file(const std::filesystem::path& path,
     p.global("collections", "OrderedDict").raw(")RtR");
     names.push_back("archive/data/" + std::to_string(names.size()));
   }
-  p.raw("u.");
+  p.raw("u");
+  if (!metadata.empty()) {  // {"_metadata": {"resnet.cpp": {…}}} becomes the object's attributes
+    p.raw("}").text("_metadata").raw("}").text(kTorchMetadataKey).raw("}(");
+    for (const auto& [key, text] : metadata) p.text(key).text(text);
+    p.raw("ussb");
+  }
+  p.raw(".");
 
   const auto bytes_of = [](std::string_view text) { return std::as_bytes(std::span(text)); };
   std::vector<ZipContent> files = {{"archive/data.pkl", bytes_of(p.bytes())},

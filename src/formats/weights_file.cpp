@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <set>
 #include <string_view>
 
 #include "core/check.h"
@@ -11,6 +12,7 @@
 #include "formats/archive.h"
 #include "formats/onnx_file.h"
 #include "formats/safetensors.h"
+#include "formats/shard_index.h"
 #include "formats/torch_file.h"
 
 namespace resnet {
@@ -20,9 +22,12 @@ WeightsFile from_safetensors(const std::filesystem::path& path, ReadWeights what
   SafetensorsHeader header = read_safetensors_header(path);
   WeightsFile file{.format = "safetensors", .entries = {}, .metadata = std::move(header.metadata)};
   for (SafetensorsEntry& e : header.entries) {
-    file.entries.push_back({std::move(e.name), e.dtype, std::move(e.shape)});
+    file.entries.push_back(
+        {std::move(e.name), e.dtype, std::move(e.shape), std::move(e.foreign), e.end - e.begin});
   }
-  if (what == ReadWeights::kAll) file.tensors = read_safetensors(path).tensors;
+  if (what == ReadWeights::kAll) {
+    file.tensors = read_safetensors(path, ForeignTensors::kLeaveOut).tensors;
+  }
   return file;
 }
 
@@ -31,7 +36,7 @@ WeightsFile from_onnx(const std::filesystem::path& path, ReadWeights what) {
   WeightsFile file{.format = "ONNX", .entries = {}, .metadata = std::move(model.metadata)};
   file.metadata.emplace("producer", model.producer_name + " " + model.producer_version);
   for (auto& [name, tensor] : model.initializers) {
-    file.entries.push_back({name, tensor.dtype(), tensor.shape()});
+    file.entries.push_back({name, tensor.dtype(), tensor.shape(), "", 0});
     if (what == ReadWeights::kAll) file.tensors.emplace(std::move(name), std::move(tensor));
   }
   return file;
@@ -124,7 +129,7 @@ constexpr std::array kKinds = {
          refused<kPage>},
 };
 
-WeightsFile read(const std::filesystem::path& path, ReadWeights what) {
+WeightsFile read_one(const std::filesystem::path& path, ReadWeights what) {
   std::string start(512, '\0');
   {
     const ByteSource source(path);
@@ -139,7 +144,80 @@ WeightsFile read(const std::filesystem::path& path, ReadWeights what) {
        path.string());
 }
 
+// A tensor that two shards have, or one that is not in the shard that the index names, would be
+// taken for another.
+WeightsFile from_shards(const std::filesystem::path& index_path, ReadWeights what) {
+  const std::string file = index_path.string();
+  const ShardIndex index = read_shard_index(index_path);
+  WeightsFile all;
+  std::set<std::string> seen;
+  for (const std::string& shard : index.shards) {
+    const std::filesystem::path path = index_path.parent_path() / shard;
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) {
+      fail(ErrorCode::kNotFound,
+           "{}: expected the {} shards that it names beside it, '{}' is not there; fetch it, too",
+           file, index.shards.size(), shard);
+    }
+    WeightsFile part = read_one(path, what);
+    for (WeightsEntry& e : part.entries) {
+      const auto found = index.shard_of.find(e.name);
+      if (found == index.shard_of.end() || found->second != shard) {
+        fail(ErrorCode::kBadData,
+             "{}: tensor '{}' is in the shard '{}', where the index does not have it; fetch index "
+             "and shards of one version",
+             file, printable(e.name, 200), shard);
+      }
+      if (!seen.insert(e.name).second) {
+        fail(ErrorCode::kBadData, "{}: tensor '{}' is twice in the shard '{}'; fetch it again",
+             file, printable(e.name, 200), shard);
+      }
+      all.entries.push_back(std::move(e));
+    }
+    all.tensors.merge(part.tensors);
+    all.metadata.merge(part.metadata);
+    all.left_out.merge(part.left_out);
+    all.format = std::move(part.format);
+  }
+  for (const auto& [name, shard] : index.shard_of) {
+    if (seen.contains(name)) continue;
+    fail(ErrorCode::kBadData,
+         "{}: tensor '{}' should be in the shard '{}', which does not have it; fetch index and "
+         "shards of one version",
+         file, printable(name, 200), shard);
+  }
+  all.format += fmt::format(", {} shards", index.shards.size());
+  return all;
+}
+
+WeightsFile read(const std::filesystem::path& path, ReadWeights what) {
+  return is_shard_index(path) ? from_shards(path, what) : read_one(path, what);
+}
+
 }  // namespace
+
+std::string_view type_name(const WeightsEntry& entry) {
+  return entry.foreign.empty() ? name_of(entry.dtype) : std::string_view(entry.foreign);
+}
+
+std::filesystem::path find_weights(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    for (const char* name : {"model.safetensors", "model.safetensors.index.json",
+                             "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (std::filesystem::exists(path / name, ignored)) return path / name;
+    }
+    fail(ErrorCode::kNotFound,
+         "{}: a folder without a model.safetensors, a pytorch_model.bin, or the .index.json of "
+         "either in shards; give a file of weights",
+         path.string());
+  }
+  if (const auto shard = shard_of(path)) {
+    const std::filesystem::path index = path.parent_path() / shard->index;
+    if (std::filesystem::exists(index, ignored)) return index;
+  }
+  return path;
+}
 
 WeightsFile read_weights(const std::filesystem::path& path) {
   return read(path, ReadWeights::kAll);

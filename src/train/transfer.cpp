@@ -145,6 +145,7 @@ ModelFile load_starting_point(const TrainOptions& o) {
   ImportOptions import;
   import.architecture = o.model.architecture;
   import.allow_missing_head = true;
+  import.allow_broken = true;  // what is taken of them is looked at below
   return import_model(resolve_model(o.transfer.weights), import).model;
 }
 
@@ -227,6 +228,9 @@ Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
     if (same && name.starts_with(last)) t = with_rows(t, same->rows);
     result.tensors[name] = std::move(t);
   }
+  ModelFile taken;
+  taken.weights = result.tensors;
+  check_weights(taken, weights.config.architecture);
   return result;
 }
 

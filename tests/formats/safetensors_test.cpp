@@ -169,7 +169,9 @@ TEST(Safetensors, RefusesHeadersOfTheWrongForm) {
   expect_refused(R"({"a":{}})", 0, "lacks its dtype");
   expect_refused(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0],"x":1}})", 0,
                  "unknown key 'x'");
-  expect_refused(entry("\"Q7\"", "[0]", "[0,0]"), 0, "unknown dtype 'Q7'");
+  expect_refused(entry("\"Q7\"", "[0]", "[0,0]"), 0, "element type Q7", ErrorCode::kUnsupported);
+  expect_refused(entry("\"\"", "[0]", "[0,0]"), 0, "impossible dtype ''");
+  expect_refused(entry("\"U16\"", "[2]", "[0,2]"), 2, "tensor 'a' of U16 [2]");
   expect_refused(entry("3", "[0]", "[0,0]"), 0, "a number");
   expect_refused(entry("\"U8\"", "0", "[0,0]"), 0, "a number");
   expect_refused(entry("\"U8\"", "[-1]", "[0,0]"), 0, "a negative number");
