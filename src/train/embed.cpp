@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "core/check.h"
@@ -58,6 +59,12 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
     for (std::size_t row = 0; row < static_cast<std::size_t>(pictures.count); ++row) {
       if (pictures.labels[row] < 0) continue;  // unreadable
       const auto own = values.subspan(row * width, width);
+      if (!std::ranges::all_of(own, [](float x) { return std::isfinite(x); })) {
+        fail(ErrorCode::kBadData,
+             "{}: its features are not finite: NaN or infinity first appears in layer '{}'; take "
+             "another model",
+             data->name(pictures.indices[row]), program.find_non_finite().value_or("features"));
+      }
       rows.insert(rows.end(), own.begin(), own.end());
       result.names.push_back(data->name(pictures.indices[row]));
       if (labelled) result.labels.push_back(pictures.labels[row]);

@@ -68,6 +68,8 @@ Tensor Evaluator::logits(const Tensor& images) {
   return program_.output("logits");
 }
 
+std::string Evaluator::layer_not_finite() { return program_.find_non_finite().value_or("logits"); }
+
 std::vector<double> softmax(const Tensor& logits, std::size_t row) {
   const auto of = [&](auto values) {
     const auto classes = static_cast<std::size_t>(logits.dim(1));
@@ -207,6 +209,24 @@ ViewEvaluator::ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const Eva
   }
 }
 
+namespace {
+
+// Whether each picture, of one row or more, has finite logits only.
+std::vector<bool> finite_rows(const Tensor& logits, std::size_t views) {
+  const auto of = [&](auto values) {
+    const std::size_t width = views * static_cast<std::size_t>(logits.dim(1));
+    std::vector<bool> finite(values.size() / width, true);
+    for (std::size_t i = 0; i < finite.size(); ++i) {
+      for (const auto x : values.subspan(i * width, width))
+        finite[i] = finite[i] && std::isfinite(x);
+    }
+    return finite;
+  };
+  return logits.dtype() == DType::kF64 ? of(logits.as<double>()) : of(logits.as<float>());
+}
+
+}  // namespace
+
 bool ViewEvaluator::next() {
   const bool averages = views_ > 1 || scales_.size() > 1;
   std::vector<double> sums;
@@ -218,6 +238,20 @@ bool ViewEvaluator::next() {
     for (std::size_t i = 0; i < labels_.size(); ++i)
       labels_[i] = std::min(labels_[i], batch.labels[i]);
     logits_ = scale->evaluator.logits(batch.images);
+    const std::vector<bool> finite = finite_rows(logits_, views_);
+    std::string layer;
+    for (std::size_t i = 0; i < labels_.size(); ++i) {
+      if (finite[i] || labels_[i] < 0) continue;
+      if (layer.empty()) {
+        logits_ = logits_.clone();  // the replay writes there
+        layer = scale->evaluator.layer_not_finite();
+      }
+      not_finite_[batch.indices[i]] = fmt::format(
+          "the network's answer is not finite: NaN or infinity first appears in layer '{}'; take "
+          "another model, or --dtype f32 if it was bf16",
+          layer);
+      labels_[i] = -1;
+    }
     if (!averages) return true;
     add_views(logits_, views_, sums);
   }
@@ -240,6 +274,7 @@ std::vector<BadPicture> ViewEvaluator::bad_pictures() const {
 }
 
 std::string ViewEvaluator::bad_reason(std::int64_t index) const {
+  if (const auto found = not_finite_.find(index); found != not_finite_.end()) return found->second;
   for (const auto& scale : scales_) {
     if (std::string reason = scale->loader.bad_reason(index); !reason.empty()) return reason;
   }
@@ -293,6 +328,10 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) try {
   ViewEvaluator evaluator(programs, data, options, options.max_bad_fraction);
   Metrics metrics(model.config.classes);
   while (evaluator.next()) {
+    if (!evaluator.not_finite().empty()) {
+      const auto& [index, reason] = *evaluator.not_finite().begin();
+      fail(ErrorCode::kBadData, "{}: {}", data->name(index), reason);
+    }
     metrics.add(evaluator.logits(), evaluator.labels());
     if (options.each) report_answers(evaluator, options.each);
     if (options.progress) options.progress(metrics.images(), data->size());

@@ -36,6 +36,9 @@ class Evaluator {
                                 const std::function<void(std::int64_t, double)>& progress,
                                 FeatureCache* features = nullptr);
 
+  /// The first layer that made a NaN or an infinity of the last images; they are answered again.
+  std::string layer_not_finite();
+
   const ProgramStats& stats() const { return program_.stats(); }
 
  private:
@@ -105,7 +108,9 @@ class ViewEvaluator {
   /// averaged probabilities, in f64. The softmax of either are the probabilities.
   const Tensor& logits() const { return logits_; }
   std::vector<BadPicture> bad_pictures() const;
-  /// Why a picture cannot be read; "" if it can.
+  /// Pictures whose answers are not finite; their labels are −1. Why, naming the layer.
+  const std::map<std::int64_t, std::string>& not_finite() const { return not_finite_; }
+  /// Why a picture cannot be read or answered; "" if it can.
   std::string bad_reason(std::int64_t index) const;
   /// Of the first scale.
   const Loader& loader() const;
@@ -116,6 +121,7 @@ class ViewEvaluator {
   std::size_t views_;
   std::vector<std::int32_t> labels_;
   Tensor logits_;
+  std::map<std::int64_t, std::string> not_finite_;  // reasons by picture
 };
 
 /// Probabilities of a row of [rows, classes].

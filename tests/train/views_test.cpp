@@ -144,6 +144,26 @@ TEST(Views, OfOneLookAreTheNetworksOwnLogits) {
   EXPECT_FALSE(evaluator.next());
 }
 
+TEST(Predictor, AnswersThatAreNotFiniteAreErrorsWithTheLayer) {
+  ModelFile model = small_model();
+  Tensor bias = model.weights.at("fc.bias").clone();
+  bias.as<float>()[1] = std::nanf("");
+  model.weights["fc.bias"] = bias;
+  const DatasetPtr data = test_dataset(3, 16);
+  Predictor predictor(model);
+  const std::vector<Prediction> predictions = predictor.predict(data);
+  ASSERT_EQ(predictions.size(), 3U);
+  for (const Prediction& p : predictions) {
+    EXPECT_TRUE(p.classes.empty());
+    EXPECT_NE(p.error.find("'fc.bias'"), std::string::npos) << p.error;
+  }
+  ModelFile same = model;
+  same.class_names = data->class_names();
+  if (same.class_names.size() == 3) {
+    expect_error(ErrorCode::kBadData, {"not finite", "'fc.bias'"}, [&] { evaluate(same, data); });
+  }
+}
+
 TEST(Views, RefuseWhatMakesNoSense) {
   expect_error(ErrorCode::kInvalidArgument, {"7 crops", "1, 5 or 10"}, [] { evaluation_views(7); });
   const DatasetPtr data = test_dataset(3, 16);
