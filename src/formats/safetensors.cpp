@@ -33,18 +33,18 @@ constexpr std::array kTypes = {NamedType{"BOOL", DType::kBool}, NamedType{"U8", 
                                NamedType{"BF16", DType::kBF16}, NamedType{"I32", DType::kI32},
                                NamedType{"F32", DType::kF32},   NamedType{"F64", DType::kF64},
                                NamedType{"I64", DType::kI64}};
-// Types of the format that the library has no DType for, by the bits of an element. Those of a later
-// version of the format have any number.
+// Types of the format that the library has no DType for, by the bits of an element. Those of a
+// later version of the format have any number.
 struct ForeignType {
   std::string_view name;
   std::uint64_t bits;
 };
 constexpr std::array kForeignTypes = {
-    ForeignType{"F4", 4},        ForeignType{"F6_E2M3", 6},   ForeignType{"F6_E3M2", 6},
-    ForeignType{"F8_E4M3", 8},   ForeignType{"F8_E5M2", 8},   ForeignType{"F8_E8M0", 8},
+    ForeignType{"F4", 4},          ForeignType{"F6_E2M3", 6},     ForeignType{"F6_E3M2", 6},
+    ForeignType{"F8_E4M3", 8},     ForeignType{"F8_E5M2", 8},     ForeignType{"F8_E8M0", 8},
     ForeignType{"F8_E4M3FNUZ", 8}, ForeignType{"F8_E5M2FNUZ", 8}, ForeignType{"I16", 16},
-    ForeignType{"U16", 16},      ForeignType{"U32", 32},      ForeignType{"U64", 64},
-    ForeignType{"C64", 64},      ForeignType{"C128", 128}};
+    ForeignType{"U16", 16},        ForeignType{"U32", 32},        ForeignType{"U64", 64},
+    ForeignType{"C64", 64},        ForeignType{"C128", 128}};
 constexpr std::size_t kMaxTypeName = 32;
 
 std::size_t rank_of(DType dtype) {
@@ -148,9 +148,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       entry_.dtype = it->dtype;
       return true;
     }
-    const bool plain = std::ranges::all_of(value, [](unsigned char c) {
-      return std::isalnum(c) != 0 || c == '_';
-    });
+    const bool plain = std::ranges::all_of(
+        value, [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
     if (value.empty() || value.size() > kMaxTypeName || !plain) {
       return complain(fmt::format("tensor '{}' has the impossible dtype '{}'", entry_.name,
                                   value.substr(0, kMaxTypeName)));

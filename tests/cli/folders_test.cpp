@@ -88,11 +88,10 @@ TEST_F(FoldersInCommands, LinksAreFollowedWhereverAFolderOfImagesIsTaken) {
 }
 
 TEST_F(FoldersInCommands, AModelWithoutNamesIsEvaluatedByIndexWithANote) {
-  for (const Words& words : {Words{"export", "run", "--to", "torch", "-o", "x.pth"},
-                             {"import", "x.pth", "--arch", "resnet8", "--image-size", "16",
+  for (const Words& words : {Words{"weights", "convert", "run", "-o", "tensors.pth"},
+                             {"import", "tensors.pth", "--arch", "resnet8", "--image-size", "16",
                               "--resize", "0", "-o", "nameless.safetensors"}}) {
     const Outcome r = resnet(words);
-    if (words[0] == "import" && r.code != 0) GTEST_FAIL() << r.err;
     ASSERT_EQ(r.code, 0) << r.err;
   }
   const Outcome by_index = resnet({"eval", "nameless.safetensors", "flat", "--json"});
