@@ -284,6 +284,10 @@ void write_seeds(const fs::path& root) {
   std::string scales = "int8 ";
   for (int i = 0; i < 64; ++i) scales += std::string("\0\0\x80\x3f", 4);
   write(root / "model_file", "int8_scales", bytes_of(scales + "\n" + description));
+  write(root / "shard_index", "two",
+        bytes_of(R"({"metadata":{"total_size":9},"weight_map":{"a":"m-1-of-2.bin","b":"c"}})"));
+  write(root / "shard_index", "twice", bytes_of(R"({"weight_map":{"a":"x","a":"y"}})"));
+  write(root / "shard_index", "name", bytes_of("model-00001-of-00003.safetensors"));
   write(root / "csv", "semicolons", bytes_of("\xef\xbb\xbfpath;label\ra,1.png;\"a;b\"\r"));
   write(root / "csv", "tabs", bytes_of("path\tlabel\n1.png\tcat\n"));
   write(root / "csv", "bars", bytes_of("1.png|a,b|train\n2.png|c|val\n"));

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ranges>
 
 #include "cli/command.h"
 #include "cli/print.h"
@@ -58,9 +57,11 @@ std::vector<RunGroup> groups_of(const std::vector<std::string>& words) {
   std::vector<RunGroup> groups;
   for (const std::string& word : words) groups.push_back(group_of(word));
   std::map<std::string, int> wanted;
-  const auto unnamed = [](const RunGroup& g) { return g.name.empty(); };
-  for (const RunGroup& g : groups | std::views::filter(unnamed)) ++wanted[short_name(g.runs[0])];
-  for (RunGroup& g : groups | std::views::filter(unnamed)) {
+  for (const RunGroup& g : groups) {
+    if (g.name.empty()) ++wanted[short_name(g.runs[0])];
+  }
+  for (RunGroup& g : groups) {
+    if (!g.name.empty()) continue;
     const std::string name = short_name(g.runs[0]);
     g.name = (wanted[name] == 1 ? name : g.runs[0].string()) + (g.runs.size() > 1 ? ", …" : "");
   }

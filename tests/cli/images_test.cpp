@@ -70,7 +70,7 @@ class Images : public testing::Test {
 TemporaryFolder* Images::home = nullptr;
 fs::path* Images::image = nullptr;
 
-TEST_F(Images, A_missing_path_does_not_keep_the_rest_from_being_answered) {
+TEST_F(Images, AMissingPathDoesNotKeepTheRestFromBeingAnswered) {
   const Outcome r = resnet({"predict", "run", "nowhere.png", image->string(), "--json"});
   EXPECT_EQ(r.code, 4);
   EXPECT_EQ(std::ranges::count(r.out, '\n'), 2) << r.out;
@@ -91,7 +91,7 @@ TEST_F(Images, A_missing_path_does_not_keep_the_rest_from_being_answered) {
   EXPECT_TRUE(std::isnan(values.front()) && std::isfinite(values.back()));
 }
 
-TEST_F(Images, Standard_input_may_be_an_image) {
+TEST_F(Images, StandardInputMayBeAnImage) {
   const Settings png{.input = read_file(*image)};
   const Outcome named = resnet({"predict", "run", image->string()});
   for (const char* path : {"-", "/dev/stdin"}) {
@@ -111,7 +111,7 @@ TEST_F(Images, Standard_input_may_be_an_image) {
   EXPECT_EQ(resnet({"predict", "run", "-"}, {.input = png.input.substr(0, 60)}).code, 4);
 }
 
-TEST_F(Images, Sixteen_bits_are_warned_of_and_scaled_on_request) {
+TEST_F(Images, SixteenBitsAreWarnedOfAndScaledOnRequest) {
   const Outcome clip =
       resnet({"data", "tensor", "deep/bright", "--size", "16", "--resize", "0", "--channels", "1",
               "--mean", "0,0,0", "--std", "1,1,1", "--out", "c.npy"});
@@ -138,7 +138,7 @@ TEST_F(Images, Sixteen_bits_are_warned_of_and_scaled_on_request) {
   EXPECT_EQ(resnet({"data", "stats", "deep", "--scale-16bit", "13bit"}).code, 2);
 }
 
-TEST_F(Images, A_model_keeps_how_16_bits_are_read) {
+TEST_F(Images, AModelKeepsHow16BitsAreRead) {
   const Words train = {"train",        "deep",     "--arch",     "resnet8",   "--image-size",
                        "16",           "--epochs", "4",          "--augment", "none",
                        "--batch-size", "4",        "--overwrite"};
@@ -171,7 +171,7 @@ TEST_F(Images, A_model_keeps_how_16_bits_are_read) {
   EXPECT_FALSE(says(resnet({"predict", "clipped", "deep", "--scale-16bit", "12bit"}), "white"));
 }
 
-TEST_F(Images, Another_size_than_that_of_training_is_said_and_scaled) {
+TEST_F(Images, AnotherSizeThanThatOfTrainingIsSaidAndScaled) {
   for (const Words& words : {Words{"predict", "run", "g64"}, Words{"eval", "run", "g64"},
                              Words{"embed", "run", "g64", "-o", "g.npy"}}) {
     const Outcome other = resnet(words);

@@ -647,7 +647,7 @@ TEST_F(Import, CutNetworksAreSaidToBeSo) {
   EXPECT_EQ(m.model.config.splice, "layer2");
 }
 
-TEST_F(Import, A_head_of_two_layers_is_read_by_its_numbers) {
+TEST_F(Import, AHeadOfTwoLayersIsReadByItsNumbers) {
   ModelConfig hidden = small_;
   hidden.head_hidden = 5;
   const Tensors weights = weights_of(hidden);
@@ -668,7 +668,7 @@ TEST_F(Import, A_head_of_two_layers_is_read_by_its_numbers) {
       error(renamed(weights, [&](const std::string& n) { return replace(n, "fc.3.", "fc.1."); })));
 }
 
-TEST_F(Import, What_export_writes_comes_back_as_it_was) {
+TEST_F(Import, WhatExportWritesComesBackAsItWas) {
   std::vector<ModelConfig> configs;
   const ModelConfig base{.architecture = "resnet8", .classes = 3, .image_size = 32};
   for (const char* name : {"resnet8", "resnet8v2", "plain8", "resnet11", "resnet18d"}) {
@@ -711,7 +711,7 @@ TEST_F(Import, What_export_writes_comes_back_as_it_was) {
   }
 }
 
-TEST_F(Import, One_output_becomes_two_classes) {
+TEST_F(Import, OneOutputBecomesTwoClasses) {
   ModelConfig one = small_;
   one.classes = 1;
   const Tensors weights = weights_of(one);
@@ -731,7 +731,7 @@ TEST_F(Import, One_output_becomes_two_classes) {
             error(weights, {.class_names = {"yes"}}, ErrorCode::kInvalidArgument));
 }
 
-TEST_F(Import, Weights_that_are_not_finite_are_named) {
+TEST_F(Import, WeightsThatAreNotFiniteAreNamed) {
   Tensors weights = weights_of(small_);
   const auto broken = [&](const std::string& name, float value) {
     Tensors w = weights;
@@ -753,7 +753,7 @@ TEST_F(Import, Weights_that_are_not_finite_are_named) {
   EXPECT_THROW(check_weights(loaded, "model"), Error);
 }
 
-TEST_F(Import, Tensors_that_nothing_needs_are_no_obstacle) {
+TEST_F(Import, TensorsThatNothingNeedsAreNoObstacle) {
   const Tensors weights = weights_of(small_);
   Tensors tensors = weights;
   tensors["criterion.weight"] = Tensor::full({3}, 1);
@@ -766,7 +766,7 @@ TEST_F(Import, Tensors_that_nothing_needs_are_no_obstacle) {
   EXPECT_EQ(m.report.ignored.size(), 4U);
 }
 
-TEST_F(Import, A_stray_tensor_is_named) {
+TEST_F(Import, AStrayTensorIsNamed) {
   Tensors tensors = weights_of(small_);
   tensors["projector.weight"] = Tensor::full({8, 4}, 1);
   const std::string one = error(tensors);
@@ -778,7 +778,7 @@ TEST_F(Import, A_stray_tensor_is_named) {
   EXPECT_IN("6 more (aux0.weight, aux1.weight, aux2.weight, …)", error(tensors));
 }
 
-TEST_F(Import, An_unknown_architecture_is_not_taken_for_another) {
+TEST_F(Import, AnUnknownArchitectureIsNotTakenForAnother) {
   const Tensors weights = weights_of({.architecture = "resnet18", .classes = 2, .image_size = 64});
   const auto config = [&](const std::string& from, const std::string& to) {
     write_file_atomic(folder_ / "config.json", replace(kTimm, from, to));

@@ -27,7 +27,7 @@ class Shards : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(Shards, Are_read_by_folder_index_or_one_of_them) {
+TEST_F(Shards, AreReadByFolderIndexOrOneOfThem) {
   for (const auto& path : {folder_.path(), at("model.safetensors.index.json"),
                            at("model-00002-of-00002.safetensors")}) {
     const WeightsFile file = read_weights(find_weights(path));
@@ -38,7 +38,7 @@ TEST_F(Shards, Are_read_by_folder_index_or_one_of_them) {
   }
 }
 
-TEST_F(Shards, That_do_not_fit_their_index_are_refused) {
+TEST_F(Shards, ThatDoNotFitTheirIndexAreRefused) {
   const auto refused = [&](const std::string& map, ErrorCode code, std::string_view why) {
     index(map);
     expect_error(code, {"index.json", why}, [&] { read_weights(find_weights(folder_.path())); });
@@ -57,7 +57,7 @@ TEST_F(Shards, That_do_not_fit_their_index_are_refused) {
   refused("[]", ErrorCode::kBadData, "weight_map");
 }
 
-TEST_F(Shards, Names_say_their_number) {
+TEST_F(Shards, NamesSayTheirNumber) {
   const auto shard = shard_of("x/model-00002-of-00003.safetensors");
   ASSERT_TRUE(shard);
   EXPECT_EQ(shard->number, 2);
@@ -70,7 +70,7 @@ TEST_F(Shards, Names_say_their_number) {
   }
 }
 
-TEST(ForeignTypes, Are_listed_and_not_read) {
+TEST(ForeignTypes, AreListedAndNotRead) {
   const TemporaryFolder folder;
   std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
                        R"("b":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[4,7]},)"

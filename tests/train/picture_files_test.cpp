@@ -55,7 +55,7 @@ class PictureFiles : public FolderTest {
   }
 };
 
-TEST_F(PictureFiles, A_folder_that_cannot_be_listed_is_named_and_the_rest_answered) {
+TEST_F(PictureFiles, AFolderThatCannotBeListedIsNamedAndTheRestAnswered) {
   draw("a/1.png");
   draw("a/sub/2.png");
   draw("b/3.png");
@@ -80,7 +80,7 @@ TEST_F(PictureFiles, A_folder_that_cannot_be_listed_is_named_and_the_rest_answer
             std::string::npos);
 }
 
-TEST_F(PictureFiles, What_is_missing_stands_in_its_place) {
+TEST_F(PictureFiles, WhatIsMissingStandsInItsPlace) {
   draw("1.png");
   fs::create_directories(folder_ / "empty");
   fs::create_symlink("circle", folder_ / "circle");
@@ -92,7 +92,7 @@ TEST_F(PictureFiles, What_is_missing_stands_in_its_place) {
   error_of([&] { picture_files({folder_ / "none.png"}); }, ErrorCode::kNotFound);
 }
 
-TEST_F(PictureFiles, A_pipe_is_an_image_however_often_it_is_looked_at) {
+TEST_F(PictureFiles, APipeIsAnImageHoweverOftenItIsLookedAt) {
   draw("1.png");
   const fs::path pipe = folder_ / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
@@ -125,7 +125,7 @@ class Counting final : public Dataset {
   std::vector<std::string> classes_ = {"picture"};
 };
 
-TEST(Predict, Many_unreadable_images_take_steps_in_proportion) {
+TEST(Predict, ManyUnreadableImagesTakeStepsInProportion) {
   ModelFile model;
   model.config = {.architecture = "resnet8", .classes = 2, .image_size = 8};
   model.class_names = {"a", "b"};
