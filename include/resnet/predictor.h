@@ -41,7 +41,7 @@ class Predictor {
 
   /// The network's answers [n, classes] to any number of pictures [n, c, h, w], f32, preprocessed
   /// as the model says (`preprocess`), in batches of EvalOptions::batch_size; one view. Throws
-  /// kInvalidArgument for another shape.
+  /// kInvalidArgument for another shape, and kBadData, naming the layer, when one is not finite.
   Tensor logits(const Tensor& images);
 
   const ModelFile& model() const;

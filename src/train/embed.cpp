@@ -61,7 +61,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
       const auto own = values.subspan(row * width, width);
       if (!std::ranges::all_of(own, [](float x) { return std::isfinite(x); })) {
         fail(ErrorCode::kBadData,
-             "{}: its features are not finite: NaN or infinity first appears in layer '{}'; take "
+             "{}: its features are not finite: NaN or infinity first appears in '{}'; take "
              "another model",
              data->name(pictures.indices[row]), program.find_non_finite().value_or("features"));
       }

@@ -68,6 +68,13 @@ Tensor Evaluator::logits(const Tensor& images) {
   return program_.output("logits");
 }
 
+std::string answer_not_finite(const std::string& layer) {
+  return fmt::format(
+      "the network's answer is not finite: NaN or infinity first appears in '{}'; take another "
+      "model, or --dtype f32 if it was bf16",
+      layer);
+}
+
 std::string Evaluator::layer_not_finite() { return program_.find_non_finite().value_or("logits"); }
 
 std::vector<double> softmax(const Tensor& logits, std::size_t row) {
@@ -246,10 +253,7 @@ bool ViewEvaluator::next() {
         logits_ = logits_.clone();  // the replay writes there
         layer = scale->evaluator.layer_not_finite();
       }
-      not_finite_[batch.indices[i]] = fmt::format(
-          "the network's answer is not finite: NaN or infinity first appears in layer '{}'; take "
-          "another model, or --dtype f32 if it was bf16",
-          layer);
+      not_finite_[batch.indices[i]] = answer_not_finite(layer);
       labels_[i] = -1;
     }
     if (!averages) return true;

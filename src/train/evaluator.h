@@ -15,6 +15,9 @@ namespace resnet {
 
 class FeatureCache;
 
+/// What is said of an image whose answer holds NaN or infinity.
+std::string answer_not_finite(const std::string& layer);
+
 class Evaluator {
  public:
   /// Reads `variables` anew in every run, so it may share those of a training program.

@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <span>
 
@@ -58,9 +59,13 @@ Tensor Predictor::logits(const Tensor& images) try {
     std::ranges::copy(pixels.subspan(static_cast<std::size_t>(done) * picture,
                                      static_cast<std::size_t>(count) * picture),
                       batch.as<float>().begin());
-    const Tensor answers = impl_->programs.evaluator(0, rows).logits(batch).cast(DType::kF32);
-    std::ranges::copy(answers.as<float>().first(static_cast<std::size_t>(count * classes)),
-                      result.as<float>().begin() + done * classes);
+    Evaluator& evaluator = impl_->programs.evaluator(0, rows);
+    const Tensor answers = evaluator.logits(batch).cast(DType::kF32);
+    const auto own_answers = answers.as<float>().first(static_cast<std::size_t>(count * classes));
+    if (!std::ranges::all_of(own_answers, [](float x) { return std::isfinite(x); })) {
+      fail(ErrorCode::kBadData, "{}", answer_not_finite(evaluator.layer_not_finite()));
+    }
+    std::ranges::copy(own_answers, result.as<float>().begin() + done * classes);
     done += count;
   }
   return result;

@@ -80,6 +80,9 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
   p.options = resolve(std::move(o), p.data);
   if (weights && !options.resume) {
     p.loaded = fit_weights(*weights, p.options.model, p.data.train->class_names(), p.data.numbered);
+    ModelFile taken;
+    taken.weights = p.loaded->tensors;
+    check_weights(taken, p.options.transfer.weights);
   }
   return p;
 }
