@@ -255,7 +255,7 @@ std::string label_text(std::string_view bytes, bool json, const std::string& nam
         const auto it = tree.find(key);
         if (it == tree.end()) continue;
         if (it->is_string()) return trimmed(it->get_ref<const std::string&>());
-        if (it->is_number_integer()) return std::to_string(it->get<std::int64_t>());
+        if (it->is_number_integer()) return it->dump();  // however large
       }
     }
     fail(ErrorCode::kBadData,

@@ -198,6 +198,22 @@ TEST(OpenWebDataset, FoldersOfPartsAndOtherLabels) {
   EXPECT_EQ(data.val->size(), 1);
 }
 
+TEST(OpenWebDataset, NumbersOfClassesAreTakenToTheDigit) {
+  const TemporaryFolder folder;
+  std::vector<PackedFile> files;
+  int i = 0;
+  for (const char* label : {"18446744073709551615", "-1", "9223372036854775807"}) {
+    const std::string stem = std::to_string(i++);
+    files.push_back({stem + ".png", png(i)});
+    files.push_back({stem + ".json", bytes_of(R"({"label": )" + std::string(label) + "}")});
+  }
+  for (const char* tar : {"train/0.tar", "val/0.tar"})
+    folder.write(tar, pack(Packing::kTar, files));
+  const DataSplits data = open(folder.path());
+  EXPECT_EQ(data.train->class_names(),
+            (Names{"-1", "18446744073709551615", "9223372036854775807"}));
+}
+
 TEST(OpenWebDataset, SaysWhatIsWrong) {
   const TemporaryFolder folder;
   const auto wrong = [&](const std::vector<PackedFile>& files, ErrorCode code,
