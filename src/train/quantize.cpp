@@ -10,6 +10,7 @@
 #include "core/guard.h"
 #include "core/nearest.h"
 #include "core/random.h"
+#include "core/warning.h"
 #include "data/parallel_for.h"
 #include "resnet/program.h"
 #include "train/calibrate.h"
@@ -323,6 +324,11 @@ void stop_if_asked(const QuantizeOptions& o) {
   }
 }
 
+void warn_of_clipped(const Loader& loader) {
+  const std::string text = to_note(loader.clipped());
+  if (!text.empty()) warn_once("clipped images", text);
+}
+
 // What f32 and several models on integers say of the same pictures.
 void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<ModelFile>& models,
            const QuantizeOptions& o, Quantized& result, std::span<QuantizeTrial> trials) {
@@ -372,6 +378,7 @@ void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<Mode
     if (o.progress) o.progress("judging", images, data->size());
     stop_if_asked(o);
   }
+  warn_of_clipped(loader);
   if (images == 0) fail(ErrorCode::kBadData, "not one of the pictures to judge by could be read");
   const auto n = static_cast<double>(images);
   for (std::size_t i = 0; i < models.size(); ++i) {
@@ -400,6 +407,7 @@ void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr&
     if (o.progress) o.progress("calibrating", seen, data->size());
     stop_if_asked(o);
   }
+  warn_of_clipped(loader);
   if (seen == 0)
     fail(ErrorCode::kBadData, "not one of the pictures to calibrate with could be read");
 }

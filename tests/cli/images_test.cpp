@@ -169,6 +169,10 @@ TEST_F(Images, AModelKeepsHow16BitsAreRead) {
   EXPECT_TRUE(says(resnet({"predict", "clipped", "deep"}), "became white"));
   EXPECT_TRUE(says(resnet({"eval", "clipped", "deep"}), "became white"));
   EXPECT_FALSE(says(resnet({"predict", "clipped", "deep", "--scale-16bit", "12bit"}), "white"));
+  for (const char* run : {"scaled", "clipped"}) {
+    const Outcome q = resnet({"quantize", run, "deep", "--calibration", "minmax"});
+    EXPECT_EQ(says(q, "became white"), run == std::string("clipped")) << q.err;
+  }
 }
 
 TEST_F(Images, AnotherSizeThanThatOfTrainingIsSaidAndScaled) {
