@@ -373,8 +373,29 @@ TEST_F(ModelFileTest, WrongPreprocessing) {
   EXPECT_DAMAGE("std", with("0.229", "-1"));
   EXPECT_DAMAGE("3 channels, the preprocessing makes 1",
                 with(R"("channels":3)", R"("channels":1)"));
+  EXPECT_DAMAGE("12bits", with(R"("width":40)", R"("width":40,"scale_16bit":"12bits")"));
+  EXPECT_DAMAGE("for 'scale_16bit'", with(R"("width":40)", R"("width":40,"scale_16bit":12)"));
   EXPECT_DAMAGE("'preprocessing' is not a JSON object",
                 [](Safetensors& s) { s.metadata["preprocessing"] = "[]"; });
+}
+
+TEST_F(ModelFileTest, WrongTrainingImages) {
+  const auto is = [](std::string text) {
+    return [text = std::move(text)](Safetensors& s) { s.metadata["training_images"] = text; };
+  };
+  const std::string side = R"("shorter_side":[1,2,3])", sharp = R"("sharpness":[0.5,1,2])";
+  for (const char* bad : {"0", "-1", "2.5", "18446744073709551615", "\"9\"", "[9]", "null"}) {
+    EXPECT_DAMAGE("for 'images'",
+                  is(std::string(R"({"images":)") + bad + "," + side + "," + sharp + "}"));
+  }
+  for (const char* bad : {"[1,2]", "[1,2,1e300]", "[1,2,\"3\"]", "3", "null", "[[1],2,3]"}) {
+    EXPECT_DAMAGE("three numbers for 'sharpness'",
+                  is(R"({"images":9,)" + side + R"(,"sharpness":)" + bad + "}"));
+  }
+  EXPECT_DAMAGE("lacks 'shorter_side'", is(R"({"images":9,)" + sharp + "}"));
+  EXPECT_DAMAGE("unknown member 'hue'",
+                is(R"({"images":9,)" + side + "," + sharp + R"(,"hue":1})"));
+  EXPECT_DAMAGE("'training_images' is not a JSON object", is("[]"));
 }
 
 TEST_F(ModelFileTest, WrongOptions) {
