@@ -36,6 +36,24 @@ TEST(Layers, OneFileOfTheCommandLinePrints) {
   EXPECT_GT(files, 10);
 }
 
+// So that every header is compiled alone; those without a .cpp are by tests/CMakeLists.txt.
+TEST(Layers, AFileIncludesItsOwnHeaderFirst) {
+  namespace fs = std::filesystem;
+  const fs::path src = fs::path(RESNET_SOURCE_DIR) / "src";
+  int files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(src)) {
+    const fs::path header = fs::path(entry.path()).replace_extension(".h");
+    if (entry.path().extension() != ".cpp" || !fs::exists(header)) continue;
+    std::ifstream in(entry.path());
+    std::string line;
+    while (std::getline(in, line) && !line.starts_with("#include")) {
+    }
+    EXPECT_EQ(line, "#include \"" + fs::relative(header, src).string() + "\"") << entry.path();
+    ++files;
+  }
+  EXPECT_GT(files, 50);
+}
+
 TEST(Layers, FindsABadFileInATree) {
   namespace fs = std::filesystem;
   const fs::path root = fs::path(testing::TempDir()) / "layers_tree";
