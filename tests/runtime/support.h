@@ -16,6 +16,7 @@ inline void add_sgd(Graph& g, Value loss, const UpdateAttributes& attributes,
   const std::vector<Value> w = g.trainable();
   const std::vector<Value> d = gradients(g, loss, w);
   for (std::size_t i = 0; i < w.size(); ++i) {
+    if (!d[i]) continue;  // the loss does not depend on it
     const std::string name = g.node(w[i]).name;
     const Value v = g.parameter("momentum." + name, g.shape(w[i]), {.role = Role::kOptimizer});
     g.append(Op::kSgd, name, {w[i], v, d[i], lr}, attributes);

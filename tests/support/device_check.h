@@ -1,6 +1,8 @@
 // Comparison of a device with the reference, node by node, as gtest expectations.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 
 #include "compile/target.h"
@@ -14,6 +16,16 @@ namespace resnet::test {
 void expect_matches_reference(Target& target, const OpCase& c, Numbers numbers,
                               bool winograd = false);
 
+struct NodeCheck {
+  bool winograd = false;        ///< Rule 7 of tolerance.h.
+  bool mistrust_zeros = false;  ///< Results of more than 90 % zeros fail.
+  /// Nodes that run without being compared.
+  std::function<bool(const Node&)> skip = {};
+};
+/// The same for any graph, with values for all its inputs and parameters.
+void expect_nodes_match(Target& target, const Graph& graph,
+                        const std::map<std::string, Tensor>& sources, const NodeCheck& check);
+
 /// Expects the same bits from a second run, from a newly chosen kernel, from a run in place, and
 /// from values that went through plain layout between kernels.
 void expect_repeatable(Target& target, const OpCase& c);
@@ -21,7 +33,7 @@ void expect_repeatable(Target& target, const OpCase& c);
 /// Central differences against the case's gradients, on the reference.
 void expect_gradients(const OpCase& c, double tolerance = 1e-6);
 
-/// " repro: test_backends --gtest_filter=..." of the running test.
+/// "repro: test_backends --gtest_filter=..." of the running test.
 std::string repro();
 
 }  // namespace resnet::test
