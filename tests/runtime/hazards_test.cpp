@@ -12,8 +12,10 @@
 #include "resnet/error.h"
 #include "resnet/models.h"
 #include "resnet/program.h"
+#include "runtime/agreement.h"
 #include "runtime/devices.h"
 #include "runtime/support.h"
+#include "support/random_graph.h"
 
 namespace resnet {
 namespace {
@@ -64,42 +66,7 @@ std::shared_ptr<Variables> random_variables(const Graph& g) {
   return variables;
 }
 
-// Outputs of `steps` runs and the variables after them, in double.
-std::map<std::string, Tensor> results(const Graph& g, const CompileOptions& options, int steps) {
-  std::shared_ptr<Variables> variables = random_variables(g);
-  if (options.device == Device::kReference) {
-    variables = std::make_shared<Variables>(variables->cast(DType::kF64));
-  }
-  Program p(g, variables, options);
-  fill_inputs(p, g);
-  for (int i = 0; i < steps; ++i) p.run();
-  std::map<std::string, Tensor> all;
-  for (const auto& [name, value] : g.outputs()) all[name] = p.output(name).cast(DType::kF64);
-  for (const auto& [name, tensor] : variables->all()) all["var." + name] = tensor.cast(DType::kF64);
-  return all;
-}
-
-void expect_close(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b,
-                  double tolerance) {
-  for (const auto& [name, tensor] : a) {
-    double error = 0, norm = 0;
-    const auto x = tensor.as<double>(), y = b.at(name).as<double>();
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      error += (x[i] - y[i]) * (x[i] - y[i]);
-      norm += y[i] * y[i];
-    }
-    EXPECT_LE(std::sqrt(error), tolerance * (std::sqrt(norm) + 1e-3)) << name;
-  }
-}
-
-// Passes and the planner against the plain graph on the reference, then the CPU against both.
-void expect_passes_agree(const Graph& g) {
-  const CompileOptions plain{
-      .device = Device::kReference, .passes = false, .plan_memory = false, .recompute = false};
-  const auto expected = results(g, plain, 2);
-  expect_close(results(g, {.device = Device::kReference}, 2), expected, 1e-11);
-  expect_close(results(g, {.threads = 2}, 2), expected, 1e-3);
-}
+void expect_agrees(const Graph& g) { test::expect_agreement(g, test::random_sources(g, 5)); }
 
 TEST(Hazards, TwoNormsOfOneInputKeepTheirOwnGradients) {
   Graph g(Mode::kTraining);
@@ -107,7 +74,7 @@ TEST(Hazards, TwoNormsOfOneInputKeepTheirOwnGradients) {
   const Value a = g.batch_norm("a", x);
   x = g.relu(g.add(a, g.batch_norm("b", x, {.eps = 0.5})));
   finish_training(g, x);
-  expect_passes_agree(g);
+  expect_agrees(g);
 }
 
 // A graph may update what a later node reads: no pass may move the read across the update.
@@ -130,7 +97,7 @@ TEST(Hazards, ParametersThatChangeBetweenForwardAndBackward) {
     x = g.conv2d("conv2", x, {.filters = 5});
     if (where == 2) update();
     finish_training(g, x);
-    expect_passes_agree(g);
+    expect_agrees(g);
   }
 }
 
@@ -142,7 +109,7 @@ TEST(Hazards, ASkipAroundNothingButTheNorm) {
   const Value y = g.batch_norm("b", g.conv2d("conv2", x, {.filters = 5}));
   x = g.relu(g.add(g.relu(y), x));
   finish_training(g, x);
-  expect_passes_agree(g);
+  expect_agrees(g);
 }
 
 TEST(Hazards, OutputsInTheMiddleOfAFusion) {
@@ -158,7 +125,7 @@ TEST(Hazards, OutputsInTheMiddleOfAFusion) {
     g.mark_output("marked", marked[which]);
     finish_training(g, g.conv2d("last", relu, {.filters = 5}));
     SCOPED_TRACE(which);
-    expect_passes_agree(g);
+    expect_agrees(g);
   }
 }
 
@@ -178,7 +145,7 @@ TEST(Hazards, FrozenNormsSharedWeightsAndAccumulation) {
                    })->second;
   g.append(Op::kAccumulate, "sum", {sum, d1}, UpdateAttributes{.scale = 0.5});
   g.append(Op::kRunningAverage, "ema", {ema, w}, UpdateAttributes{.momentum = 0.1});
-  expect_passes_agree(g);
+  expect_agrees(g);
 }
 
 // Padding of channels that are no multiple of a block, and memory that held something else before.
@@ -301,8 +268,8 @@ TEST(Hazards, NoKernelReadsWhatWasInItsMemoryBefore) {
 }
 
 TEST(Hazards, OddShapesTrainAsOnTheReference) {
-  expect_passes_agree(zoo(2, 32));
-  expect_passes_agree(zoo(1, 24));
+  expect_agrees(zoo(2, 32));
+  expect_agrees(zoo(1, 24));
 }
 
 TEST(Hazards, NanPassesThroughRelu) {
