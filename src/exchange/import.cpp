@@ -95,6 +95,26 @@ std::vector<std::string> choose_class_names(const ModelConfig& config, const Imp
   return unnamed_classes(classes);
 }
 
+// A network with one output z says yes with the probability sigmoid(z), which is softmax(0, z): its
+// last layer becomes one of two outputs whose first is always 0.
+void answer_by_two_classes(ModelConfig& config, std::map<std::string, Tensor>& weights,
+                           MatchReport& report) {
+  const std::string head = config.head_hidden > 0 ? "fc.3" : "fc";
+  for (const char* leaf : {".weight", ".bias"}) {
+    Tensor& t = weights.at(head + leaf);
+    Shape shape = t.shape();
+    shape[0] = 2;
+    Tensor two = Tensor::zeros(DType::kF32, shape);
+    const Tensor one = t.cast(DType::kF32);
+    std::ranges::copy(one.as<float>(), two.as<float>().end() - one.size());
+    t = two;
+  }
+  config.classes = 2;
+  report.notes.push_back(
+      "it has one output, which is taken for the logit of a sigmoid: two classes, the first for an "
+      "output below 0 (probability below 50 %), the second for one above");
+}
+
 // ------------------------------------------------------------------------------------------ files
 
 // One shard of several is no network.
@@ -173,34 +193,14 @@ void change_by_options(ImportedModel& imported, const std::filesystem::path& pat
   p.interpolation = options.interpolation.value_or(p.interpolation);
   p.mean = options.mean.value_or(p.mean);
   p.std = options.std.value_or(p.std);
+  if (m.config.classes == 1) {
+    answer_by_two_classes(m.config, m.weights, imported.report);
+    m.class_names = {"not " + m.class_names.front(), m.class_names.front()};
+  }
   if (!options.class_names.empty()) {
     m.class_names = choose_class_names(m.config, options, std::nullopt, path, imported.report);
   }
 }
-
-namespace {
-
-// A network with one output z says yes with the probability sigmoid(z), which is softmax(0, z): its
-// last layer becomes one of two outputs whose first is always 0.
-void answer_by_two_classes(ModelConfig& config, std::map<std::string, Tensor>& weights,
-                           MatchReport& report) {
-  const std::string head = config.head_hidden > 0 ? "fc.3" : "fc";
-  for (const char* leaf : {".weight", ".bias"}) {
-    Tensor& t = weights.at(head + leaf);
-    Shape shape = t.shape();
-    shape[0] = 2;
-    Tensor two = Tensor::zeros(DType::kF32, shape);
-    const Tensor one = t.cast(DType::kF32);
-    std::ranges::copy(one.as<float>(), two.as<float>().end() - one.size());
-    t = two;
-  }
-  config.classes = 2;
-  report.notes.push_back(
-      "it has one output, which is taken for the logit of a sigmoid: two classes, the first for an "
-      "output below 0 (probability below 50 %), the second for one above");
-}
-
-}  // namespace
 
 ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weights,
                         const std::filesystem::path& path, const ImportOptions& options,

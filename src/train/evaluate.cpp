@@ -159,6 +159,11 @@ ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
       variables_(variables_of(model, options.device)),
       most_(std::max<std::int64_t>(
           1, options.batch_size / std::max<std::int64_t>(1, std::ssize(options.views)))) {
+  if (model.config.classes == 1) {
+    fail(ErrorCode::kInvalidArgument,
+         "the network has one output, of which softmax makes 100 % whatever the image is; import "
+         "the file again (resnet import), which makes two classes of it");
+  }
   std::vector<int> sides = options.scales;
   if (sides.empty()) sides.push_back(0);
   for (const int side : sides) {

@@ -1,111 +1,16 @@
 // Weights from elsewhere find their places: by the names that PyTorch's projects use, by order and
 // shape, or not at all, with a message that says what would help.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <functional>
 #include <numeric>
 #include <sstream>
 
 #include "core/file.h"
-#include "exchange/match.h"
+#include "exchange/import_support.h"
 #include "formats/pickles.h"
-#include "formats/safetensors.h"
-#include "resnet/error.h"
-#include "resnet/weights.h"
 
 namespace resnet {
 namespace {
-
-namespace fs = std::filesystem;
-
-#define EXPECT_IN(part, text) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
-using Tensors = std::map<std::string, Tensor>;
-
-// Every element of every tensor differs from all others, so that a swapped one shows.
-Tensors weights_of(const ModelConfig& config) {
-  Tensors weights;
-  float value = 0;
-  for (const auto& [name, shape] : parameters_of(config)) {
-    Tensor t(DType::kF32, shape);
-    for (float& x : t.as<float>()) x = ++value;
-    weights[name] = t;
-  }
-  return weights;
-}
-
-void expect_same(const Tensors& a, const Tensors& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) {
-    ASSERT_TRUE(b.contains(name)) << name;
-    ASSERT_EQ(tensor.shape(), b.at(name).shape()) << name;
-    EXPECT_EQ(std::memcmp(tensor.raw(), b.at(name).raw(), tensor.bytes()), 0) << name;
-  }
-}
-
-std::string replace(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
-Tensors renamed(const Tensors& weights, const std::function<std::string(const std::string&)>& to) {
-  Tensors result;
-  for (const auto& [name, tensor] : weights) result[to(name)] = tensor;
-  return result;
-}
-
-bool mentions(const std::vector<std::string>& notes, const std::string& part) {
-  return std::ranges::any_of(notes, [&](const std::string& n) { return n.find(part) != n.npos; });
-}
-
-constexpr const char* kTimm = R"({
-  "architecture": "resnet18", "num_classes": 2, "num_features": 512,
-  "pretrained_cfg": {"tag": "a1_in1k", "architecture": "resnet18", "input_size": [3, 224, 224],
-    "test_input_size": [3, 288, 288], "crop_pct": 0.95, "crop_mode": "center",
-    "interpolation": "bicubic", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3],
-    "label_names": ["cat", "dog"], "pool_size": [7, 7]}})";
-
-class Import : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    folder_ = fs::temp_directory_path() / ("resnet_import_" + name + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    path_ = folder_ / "weights.safetensors";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  ImportedModel import(const Tensors& tensors, const ImportOptions& options = {}) {
-    write_safetensors(path_, tensors);
-    return import_model(path_, options);
-  }
-  std::string error(const Tensors& tensors, const ImportOptions& options = {},
-                    ErrorCode code = ErrorCode::kBadData) {
-    try {
-      import(tensors, options);
-    } catch (const Error& e) {
-      const std::string message = e.what();
-      EXPECT_EQ(e.code(), code) << message;
-      EXPECT_IN(path_.string(), message);
-      EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-      EXPECT_LT(message.size(), 1200U) << message;
-      return message;
-    }
-    return "it was imported";
-  }
-
-  fs::path folder_, path_;
-  const ModelConfig small_{.architecture = "resnet8", .classes = 3, .image_size = 32};
-};
 
 // ------------------------------------------------------------------------------------------ names
 
@@ -666,116 +571,6 @@ TEST_F(Import, AHeadOfTwoLayersIsReadByItsNumbers) {
   EXPECT_IN(
       "both stand for 'fc.",
       error(renamed(weights, [&](const std::string& n) { return replace(n, "fc.3.", "fc.1."); })));
-}
-
-TEST_F(Import, WhatExportWritesComesBackAsItWas) {
-  std::vector<ModelConfig> configs;
-  const ModelConfig base{.architecture = "resnet8", .classes = 3, .image_size = 32};
-  for (const char* name : {"resnet8", "resnet8v2", "plain8", "resnet11", "resnet18d"}) {
-    configs.push_back(base);
-    configs.back().architecture = name;
-  }
-  for (const auto& change : std::vector<std::function<void(ModelConfig&)>>{
-           [](ModelConfig& c) { c.channels = 1; }, [](ModelConfig& c) { c.splice = "layer2"; },
-           [](ModelConfig& c) { c.splice = "layer2.0.bn1"; },
-           [](ModelConfig& c) { c.head_hidden = 5; },
-           [](ModelConfig& c) {
-             c.splice = "layer2";
-             c.head_hidden = 5;
-           },
-           [](ModelConfig& c) { c.shortcut = Shortcut::kC; },
-           [](ModelConfig& c) {
-             c.architecture = "resnet11";
-             c.stride_on_first_1x1 = true;
-           }}) {
-    configs.push_back(base);
-    change(configs.back());
-  }
-  for (const ModelConfig& config : configs) {
-    SCOPED_TRACE(config.architecture + " " + config.splice);
-    ModelFile model{.config = config,
-                    .class_names = {"x", "y", "z"},
-                    .preprocessing = {.height = 32, .width = 32, .resize = 36},
-                    .provenance = {},
-                    .weights = weights_of(config)};
-    model.preprocessing.channels = static_cast<int>(config.channels);
-    export_safetensors(folder_ / "out.safetensors", model);
-    export_torch(folder_ / "out.pth", model);
-    for (const char* file : {"out.safetensors", "out.pth"}) {
-      const ModelFile back = import_model(folder_ / file).model;
-      expect_same(back.weights, model.weights);
-      EXPECT_EQ(back.config, config) << file;
-      EXPECT_EQ(back.class_names, model.class_names);
-      EXPECT_EQ(back.preprocessing.resize, 36);
-    }
-  }
-}
-
-TEST_F(Import, OneOutputBecomesTwoClasses) {
-  ModelConfig one = small_;
-  one.classes = 1;
-  const Tensors weights = weights_of(one);
-  const ImportedModel m = import(weights);
-  EXPECT_EQ(m.model.config.classes, 2);
-  EXPECT_EQ(m.model.class_names.size(), 2U);
-  EXPECT_TRUE(mentions(m.report.notes, "sigmoid"));
-  const auto w = m.model.weights.at("fc.weight").as<float>();
-  const auto own = weights.at("fc.weight").as<float>();
-  ASSERT_EQ(w.size(), 2 * own.size());
-  EXPECT_TRUE(std::ranges::all_of(w.first(own.size()), [](float x) { return x == 0; }));
-  EXPECT_TRUE(std::ranges::equal(w.subspan(own.size()), own));
-  EXPECT_EQ(m.model.weights.at("fc.bias").as<float>()[0], 0);
-  EXPECT_EQ(m.model.weights.at("fc.bias").as<float>()[1], weights.at("fc.bias").as<float>()[0]);
-  EXPECT_EQ(import(weights, {.class_names = {"no", "yes"}}).model.class_names[1], "yes");
-  EXPECT_IN("2 classes, but 1 names",
-            error(weights, {.class_names = {"yes"}}, ErrorCode::kInvalidArgument));
-}
-
-TEST_F(Import, WeightsThatAreNotFiniteAreNamed) {
-  Tensors weights = weights_of(small_);
-  const auto broken = [&](const std::string& name, float value) {
-    Tensors w = weights;
-    w[name] = w.at(name).clone();
-    w[name].as<float>()[1] = value;
-    return w;
-  };
-  for (const float value : {std::nanf(""), INFINITY, -INFINITY}) {
-    const std::string message = error(broken("layer2.0.conv1.weight", value));
-    EXPECT_IN("'layer2.0.conv1.weight' has 1 of", message);
-    EXPECT_IN("--force", message);
-  }
-  EXPECT_IN("negative", error(broken("layer1.0.bn1.running_var", -0.5F)));
-  EXPECT_NO_THROW(import(broken("layer1.0.bn1.bias", -0.5F)));
-  const ImportedModel forced = import(broken("fc.bias", INFINITY), {.allow_broken = true});
-  EXPECT_TRUE(mentions(forced.report.notes, "warning: 'fc.bias'"));
-  save_model(folder_ / "model.safetensors", forced.model);
-  const ModelFile loaded = load_model(folder_ / "model.safetensors");
-  EXPECT_THROW(check_weights(loaded, "model"), Error);
-}
-
-TEST_F(Import, TensorsThatNothingNeedsAreNoObstacle) {
-  const Tensors weights = weights_of(small_);
-  Tensors tensors = weights;
-  tensors["criterion.weight"] = Tensor::full({3}, 1);
-  tensors["loss_fn.pos_weight"] = Tensor::full({3}, 1);
-  tensors["nothing"] = Tensor::zeros(DType::kF32, {0, 4});
-  tensors["table"] = Tensor::zeros(DType::kI64, {4});
-  const ImportedModel m = import(tensors);
-  expect_same(m.model.weights, weights);
-  EXPECT_TRUE(mentions(m.report.notes, "criterion.weight"));
-  EXPECT_EQ(m.report.ignored.size(), 4U);
-}
-
-TEST_F(Import, AStrayTensorIsNamed) {
-  Tensors tensors = weights_of(small_);
-  tensors["projector.weight"] = Tensor::full({8, 4}, 1);
-  const std::string one = error(tensors);
-  EXPECT_IN("resnet8", one);
-  EXPECT_IN("1 more (projector.weight)", one);
-  EXPECT_IN("--ignore projector", one);
-  expect_same(import(tensors, {.ignore = {"projector"}}).model.weights, weights_of(small_));
-  for (int i = 0; i < 5; ++i) tensors["aux" + std::to_string(i) + ".weight"] = Tensor::full({3}, 1);
-  EXPECT_IN("6 more (aux0.weight, aux1.weight, aux2.weight, …)", error(tensors));
 }
 
 TEST_F(Import, AnUnknownArchitectureIsNotTakenForAnother) {
