@@ -134,20 +134,20 @@ std::optional<double> processor_quota(const fs::path& root) {
   return least;
 }
 
-int within_quota(int processors) {
-  const std::optional<double> quota = processor_quota();
+int within_quota(int processors, const fs::path& root) {
+  const std::optional<double> quota = processor_quota(root);
   if (!quota) return std::max(1, processors);
   return std::max(1, static_cast<int>(std::min<double>(processors, std::ceil(*quota))));
 }
 
-int usable_processors() { return within_quota(allowed_processors()); }
+int usable_processors(const fs::path& root) { return within_quota(allowed_processors(), root); }
 
-int default_threads(int processors) {
+int default_threads(int processors, const fs::path& root) {
   // A list is one of nested regions; the first is ours.
   const char* wanted = std::getenv("OMP_NUM_THREADS");
   const long threads = wanted == nullptr ? 0 : std::strtol(wanted, nullptr, 10);
   constexpr long kMost = 1024;
-  return threads > 0 ? static_cast<int>(std::min(threads, kMost)) : within_quota(processors);
+  return threads > 0 ? static_cast<int>(std::min(threads, kMost)) : within_quota(processors, root);
 }
 
 }  // namespace resnet

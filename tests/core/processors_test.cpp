@@ -5,9 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <utility>
 
 namespace resnet {
 namespace {
@@ -50,6 +52,28 @@ TEST_F(Quota, Version2) {
   EXPECT_EQ(processor_quota(root), 1.5);
   put("sys/fs/cgroup/user.slice/job/cpu.max", "max 100000\n");
   EXPECT_EQ(processor_quota(root), std::nullopt);
+}
+
+TEST_F(Quota, LimitsEveryCount) {
+  put("proc/self/mountinfo", kMountV2);
+  put("proc/self/cgroup", "0::/job\n");
+  const auto grant = [&](const char* limit) { put("sys/fs/cgroup/job/cpu.max", limit); };
+  const int all = usable_processors(root);  // by affinity alone
+  ::unsetenv("OMP_NUM_THREADS");
+  for (const auto& [limit, of_8] : {std::pair("150000 100000\n", 2),
+                                    {"50000 100000\n", 1},
+                                    {"200000 100000\n", 2},
+                                    {"1600000 100000\n", 8},
+                                    {"max 100000\n", 8}}) {
+    grant(limit);
+    EXPECT_EQ(within_quota(8, root), of_8) << limit;
+    EXPECT_EQ(default_threads(8, root), of_8) << limit;
+    EXPECT_EQ(usable_processors(root), std::min(all, of_8 == 8 ? all : of_8)) << limit;
+  }
+  grant("50000 100000\n");
+  ::setenv("OMP_NUM_THREADS", "3", 1);
+  EXPECT_EQ(default_threads(8, root), 3) << "it keeps its meaning";
+  ::unsetenv("OMP_NUM_THREADS");
 }
 
 TEST_F(Quota, AGroupAboveMayBeStricter) {

@@ -275,6 +275,24 @@ TEST_F(Run, AnEpochsLastStepTakesWhatIsLeftOfItsBatches) {
   EXPECT_EQ(read_checkpoint(o.out / "last.safetensors").state.step, 2);
 }
 
+// Four batches in one step are the same step whether the window is full or not: with powers of 2 no
+// scale rounds.
+TEST_F(Run, AWindowThatIsNotFullIsScaledExactly) {
+  TrainOptions o = busy_options(folder_ / "full");
+  o.batch_size = 12;
+  o.accumulate = 4;
+  train(o);
+  const ModelFile full = load_model(o.out / "model.safetensors");
+  for (const int accumulate : {8, 16, 64}) {
+    o.out = folder_ / std::to_string(accumulate);
+    o.accumulate = accumulate;
+    train(o);
+    for (const auto& [name, tensor] : load_model(o.out / "model.safetensors").weights) {
+      EXPECT_EQ(std::memcmp(tensor.raw(), full.weights.at(name).raw(), tensor.bytes()), 0) << name;
+    }
+  }
+}
+
 TEST_F(Run, ARunThatLeftOutTheRestOfItsBatchesGoesOnSo) {
   TrainOptions o = busy_options(folder_ / "run");
   o.accumulate = 4;
