@@ -1,5 +1,7 @@
 #include "data/datasets.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -309,9 +311,11 @@ DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& cla
   std::vector<int> labels = positions_of(own, class_names);
   if (const auto lost = std::ranges::find(labels, -1); lost != labels.end()) {
     fail(ErrorCode::kBadData,
-         "{}: class \"{}\" is not one of the model's {} classes ({}); rename or remove it", where,
-         own[static_cast<std::size_t>(lost - labels.begin())], class_names.size(),
-         class_names.empty() ? "none" : class_names.front() + " … " + class_names.back());
+         "{}: class \"{}\" is not one of the model's classes ({}); rename or remove it", where,
+         own[static_cast<std::size_t>(lost - labels.begin())],
+         class_names.size() <= 3 ? fmt::format("{}", fmt::join(class_names, ", "))
+                                 : fmt::format("{} from {} to {}", class_names.size(),
+                                               class_names.front(), class_names.back()));
   }
   return std::make_shared<Relabelled>(std::move(dataset), class_names, std::move(labels));
 }

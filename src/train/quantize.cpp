@@ -74,11 +74,20 @@ class Calibrator {
       if (!name.starts_with(kActivation)) continue;
       values.emplace_back(&statistics_[name.substr(kActivation.size())], program_.output(name));
     }
-    parallel_for(std::ssize(values), loader_threads(options_.threads),
-                 [&](std::int64_t i, std::size_t) {
-                   auto& [s, t] = values[static_cast<std::size_t>(i)];
-                   add(*s, t, count);
-                 });
+    try {
+      parallel_for(std::ssize(values), loader_threads(options_.threads),
+                   [&](std::int64_t i, std::size_t) {
+                     auto& [s, t] = values[static_cast<std::size_t>(i)];
+                     add(*s, t, count);
+                   });
+    } catch (const Error& error) {
+      const auto layer = program_.find_non_finite();
+      if (error.code() != ErrorCode::kNumeric || !layer) throw;
+      fail(ErrorCode::kNumeric,
+           "an activation is not finite: NaN or infinity first appears in '{}'; quantise another "
+           "model",
+           *layer);
+    }
     pictures_ += count;
   }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/process.h"
+#include "resnet/model_file.h"
 
 namespace resnet::test {
 namespace {
@@ -116,6 +117,57 @@ TEST_F(FoldersInCommands, TheOrderOfClassesIsAFlagOfTraining) {
     EXPECT_EQ(r.code, 2);
     EXPECT_IN("natural", r.err);
   }
+  for (int c = 0; c < 12; ++c) {
+    for (int i = 0; i < 4; ++i) {
+      const fs::path to = path("numbers") / std::to_string(c) / (std::to_string(i) + ".png");
+      fs::create_directories(to.parent_path());
+      fs::copy_file(path("data/test") / (std::to_string((c + i) % 8) + ".png"), to);
+    }
+  }
+  const std::vector<std::string> sorted = {"0", "1", "10", "11", "2", "3",
+                                           "4", "5", "6",  "7",  "8", "9"};
+  std::vector<std::string> natural;
+  for (int c = 0; c < 12; ++c) natural.push_back(std::to_string(c));
+  for (const auto& [flags, names] : {std::pair(Words{}, sorted),
+                                     {Words{"--class-order", "sorted"}, sorted},
+                                     {Words{"--class-order", "natural"}, natural}}) {
+    Words words = {"train", "numbers",      "--arch",     "resnet8",        "--epochs",
+                   "1",     "--image-size", "16",         "--val-fraction", "0.25",
+                   "--out", "ordered",      "--overwrite"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const Outcome r = resnet(words);
+    ASSERT_EQ(r.code, 0) << r.err;
+    EXPECT_EQ(load_model(path("ordered/model.safetensors")).class_names, names);
+    // A model keeps its order, whatever the flag would say of the folder.
+    const Outcome e = resnet({"eval", "ordered", "numbers", "--json"});
+    ASSERT_EQ(e.code, 0) << e.err;
+    EXPECT_EQ(Json::parse(e.out).at("images"), 48);
+  }
+}
+
+// A model on integers is used, and exported as ONNX; what needs real weights says so.
+TEST_F(FoldersInCommands, AnInt8ModelSaysWhatItCannotDo) {
+  ASSERT_EQ(resnet({"quantize", "run", "data", "--calibration", "minmax", "-o", "i8.safetensors",
+                    "--overwrite"})
+                .code,
+            0);
+  for (const Words& words :
+       {Words{"export", "i8.safetensors", "--to", "torch", "-o", "none.pth"},
+        Words{"export", "i8.safetensors", "--to", "safetensors", "-o", "none.safetensors"},
+        Words{"import", "i8.safetensors", "-o", "none.safetensors"},
+        Words{"quantize", "i8.safetensors", "data", "-o", "none.safetensors"},
+        Words{"train", "data", "--weights", "i8.safetensors", "--epochs", "1", "--out", "none"}}) {
+    const Outcome r = resnet(words);
+    EXPECT_NE(r.code, 0) << words[0];
+    EXPECT_TRUE(r.err.find("integers") != r.err.npos || r.err.find("quantised") != r.err.npos)
+        << words[0] << ": " << r.err;
+    EXPECT_EQ(std::ranges::count(r.err, '\n'), 1) << r.err;
+  }
+  for (const char* none : {"none.pth", "none.safetensors", "none"}) {
+    EXPECT_FALSE(fs::exists(path(none))) << none;
+  }
+  EXPECT_EQ(resnet({"export", "i8.safetensors", "--to", "onnx", "-o", "i8.onnx"}).code, 0);
+  EXPECT_EQ(resnet({"predict", "i8.safetensors", "data/test"}).code, 0);
 }
 
 }  // namespace

@@ -91,6 +91,24 @@ TEST_F(Images, AMissingPathDoesNotKeepTheRestFromBeingAnswered) {
   EXPECT_TRUE(std::isnan(values.front()) && std::isfinite(values.back()));
 }
 
+TEST_F(Images, AFolderThatCannotBeListedDoesNotKeepTheRestFromBeingAnswered) {
+  const fs::path good = home->path() / "good";
+  fs::create_directories(good);
+  fs::copy_file(*image, good / "1.png");
+  fs::create_directory_symlink("loop", home->path() / "loop");  // too many links, for root as well
+  const Outcome r = resnet({"predict", "run", "loop", "good", "--json"});
+  EXPECT_EQ(r.code, 4) << r.err;
+  EXPECT_TRUE(says(r, "loop")) << r.err;
+  EXPECT_NE(r.out.find("1.png"), std::string::npos) << r.out;
+  const Outcome e = resnet({"embed", "run", "loop", "good", "-o", "l.npy"});
+  EXPECT_EQ(e.code, 4) << e.err;
+  EXPECT_TRUE(says(e, "loop")) << e.err;
+  EXPECT_EQ(numbers("l.npy").size(), 64U);
+  const Outcome t = resnet({"data", "tensor", "loop", "good", "--model", "run", "--out", "l.npy"});
+  EXPECT_EQ(t.code, 4) << t.err;
+  EXPECT_TRUE(says(t, "loop")) << t.err;
+}
+
 TEST_F(Images, StandardInputMayBeAnImage) {
   const Settings png{.input = read_file(*image)};
   const Outcome named = resnet({"predict", "run", image->string()});

@@ -45,6 +45,19 @@ class ImportCommand : public testing::Test {
     const Outcome r = resnet({"weights", "convert", "made.safetensors", "-o", name});
     ASSERT_EQ(r.code, 0) << r.err;
   }
+  // 32 images below `folder`, divided among these classes.
+  void draw(const std::string& folder, const std::vector<std::string>& classes) const {
+    ASSERT_EQ(resnet({"data", "galaxies", "--out", "drawn", "--count", "32", "--size", "16"}).code,
+              0);
+    std::size_t i = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(path("drawn"))) {
+      if (!entry.is_regular_file()) continue;
+      const fs::path to = path(folder) / classes[i % classes.size()] / (std::to_string(i) + ".png");
+      fs::create_directories(to.parent_path());
+      fs::copy_file(entry.path(), to);
+      ++i;
+    }
+  }
   static void expect_line(const Outcome& r, int code, const std::vector<std::string>& parts) {
     EXPECT_EQ(r.code, code) << r.err;
     for (const std::string& part : parts) {
@@ -108,8 +121,7 @@ TEST_F(ImportCommand, BrokenModelsAreRefusedByAllCommands) {
   ModelFile model = small_model();
   set_first(model, "conv1.weight", std::nanf(""));
   save_model(path("nan.safetensors"), model);
-  ASSERT_EQ(resnet({"data", "galaxies", "--out", "images", "--count", "32", "--size", "16"}).code,
-            0);
+  draw("images", {"cat", "dog"});
   for (const Words& words :
        {Words{"predict", "nan.safetensors", "images"}, Words{"eval", "nan.safetensors", "images"},
         Words{"embed", "nan.safetensors", "images", "-o", "f.npy"},
@@ -133,14 +145,39 @@ TEST_F(ImportCommand, AnswersThatAreNotFiniteAreNoAnswers) {
     model.weights[name] = t;
   }
   save_model(path("huge.safetensors"), model);
-  ASSERT_EQ(resnet({"data", "galaxies", "--out", "images", "--count", "32", "--size", "16"}).code,
-            0);
+  draw("images", {"cat", "dog"});
+  const std::string layer = "'layer3.0.conv2'";
   const Outcome predicted = resnet({"predict", "huge.safetensors", "images", "--json"});
-  expect_line(predicted, 4, {"not finite"});
+  expect_line(predicted, 4, {"not finite", layer});
   EXPECT_EQ(predicted.out.find("nan"), std::string::npos) << predicted.out;
   EXPECT_EQ(predicted.out.find("\"classes\":[{"), std::string::npos) << predicted.out;
-  expect_line(resnet({"embed", "huge.safetensors", "images", "-o", "f.npy"}), 4, {"not finite"});
-  EXPECT_FALSE(fs::exists(path("f.npy")));
+  expect_line(resnet({"embed", "huge.safetensors", "images", "-o", "f.npy"}), 4,
+              {"not finite", layer});
+  expect_line(resnet({"eval", "huge.safetensors", "images"}), 4, {"not finite", layer});
+  expect_line(resnet({"quantize", "huge.safetensors", "images", "-o", "q.safetensors"}), 6,
+              {"not finite", layer});
+  EXPECT_FALSE(fs::exists(path("f.npy")) || fs::exists(path("q.safetensors")));
+}
+
+// Softmax of one output is 100 %, whatever the image.
+TEST_F(ImportCommand, AModelOfOneOutputIsRefusedOrImportedAgain) {
+  ModelFile model = small_model();
+  model.config.classes = 1;
+  model.class_names = {"ring"};
+  Variables variables;
+  initialise(inference_graph(model.config, 1), variables, 7);
+  model.weights = from_variables(variables, model.config);
+  save_model(path("one.safetensors"), model);
+  draw("images", {"ring"});
+  for (const char* command : {"predict", "eval"}) {
+    const Outcome r = resnet({command, "one.safetensors", "images"});
+    expect_line(r, 2, {"one output", "resnet import"});
+    EXPECT_EQ(r.out, "");
+  }
+  ASSERT_EQ(resnet({"import", "one.safetensors", "-o", "two.safetensors"}).code, 0);
+  const Outcome two = resnet({"predict", "two.safetensors", "images", "--json"});
+  EXPECT_EQ(two.code, 0) << two.err;
+  EXPECT_NE(two.out.find("not ring"), std::string::npos) << two.out;
 }
 
 }  // namespace
