@@ -193,6 +193,20 @@ TEST_F(Images, AModelKeepsHow16BitsAreRead) {
   }
 }
 
+// Else a network is shown galaxies of another scale than those that it was trained on.
+TEST_F(Images, DrawnGalaxiesAreAsLargeAsThoseOfTraining) {
+  ASSERT_EQ(resnet({"data", "galaxies", "--out", "drawn", "--count", "32"}).code, 0);
+  const Outcome check = resnet({"data", "check", "drawn", "--json"});
+  const Outcome trained = resnet({"train", "galaxies:train=16,val=8", "--arch", "resnet8",
+                                  "--epochs", "1", "--batch-size", "8", "--out", "as-drawn"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto json = nlohmann::json::parse(check.out).at("train");
+  const std::string config = read_file(home->path() / "as-drawn/config.json");
+  const auto side = nlohmann::json::parse(config).at("model").at("image_size");
+  EXPECT_EQ(json.at("smallest"), nlohmann::json({side, side}));
+  EXPECT_EQ(json.at("largest"), nlohmann::json({side, side}));
+}
+
 TEST_F(Images, AnotherSizeThanThatOfTrainingIsSaidAndScaled) {
   for (const Words& words : {Words{"predict", "run", "g64"}, Words{"eval", "run", "g64"},
                              Words{"embed", "run", "g64", "-o", "g.npy"}}) {

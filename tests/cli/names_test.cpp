@@ -122,7 +122,17 @@ TEST_F(Names, OtherCommandsPrintEscapes) {
        {Words{"data", "check", "hostile"}, Words{"data", "stats", "hostile"},
         Words{"embed", "run", "odd", "-o", "e.csv"}, Words{"data", "tensor", "odd", "-o", "t.npy"},
         Words{"plot", "run", "-o", std::string(kHostile) + ".svg"}, Words{"data", "check", "latin"},
-        Words{"export", "run", "--to", "torch", "-o", std::string(kHostile) + ".pth"}}) {
+        Words{"export", "run", "--to", "torch", "-o", std::string(kHostile) + ".pth"},
+        Words{"weights", "show", std::string(kHostile) + ".pth"},
+        Words{"weights", "convert", std::string(kHostile) + ".pth", "-o",
+              std::string(kHostile) + ".safetensors"},
+        Words{"import", std::string(kHostile) + ".pth", "-o",
+              std::string(kHostile) + "i.safetensors"},
+        Words{"summary", std::string(kHostile) + "i.safetensors"}, Words{"eval", "run", "hostile"},
+        Words{"quantize", "run", "hostile", "-o", std::string(kHostile) + "q.safetensors"},
+        Words{"quantize", "run", kGalaxies, "--calibration", "minmax", "-o",
+              std::string(kHostile) + "q.safetensors"},
+        train(kGalaxies, kHostile), Words{"train", "--resume", kHostile, "--epochs", "2"}}) {
     const Outcome r = resnet(words);
     EXPECT_TRUE(r.code == 0 || r.code == 4) << words[0] << " " << words[1] << ": " << r.err;
     expect_harmless(r);

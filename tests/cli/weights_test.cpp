@@ -48,6 +48,35 @@ TEST_F(Weights, ShowListsTensorsAndWhatIsBesideThem) {
   EXPECT_EQ(json["tensors"][0]["shape"], Json({2, 3, 4}));
 }
 
+TEST_F(Weights, ShardsAreShownAndConvertedAsOne) {
+  const auto shard = [](const char* tensor) {
+    return safetensors(
+        "{\"" + std::string(tensor) + R"(":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)" +
+            "\"" + tensor + R"(.scale":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[8,9]}})",
+        9);
+  };
+  write("model-00001-of-00002.safetensors", shard("a"));
+  write("model-00002-of-00002.safetensors", shard("b"));
+  const std::string first = "model-00001-of-00002.safetensors",
+                    index = "model.safetensors.index.json";
+  write(index, R"({"weight_map":{"a":"model-00001-of-00002.safetensors",
+    "a.scale":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors",
+    "b.scale":"model-00002-of-00002.safetensors"}})");
+  for (const std::string& path : {std::string("."), index, first}) {
+    const Outcome r = run({"show", path, "--json"});
+    ASSERT_EQ(r.code, 0) << r.err;
+    const Json json = Json::parse(r.out);
+    EXPECT_EQ(json["format"], "safetensors, 2 shards");
+    EXPECT_EQ(json["bytes"], 18);
+    ASSERT_EQ(json["tensors"].size(), 4U);
+    EXPECT_EQ(json["tensors"][1]["dtype"], "F8_E4M3");
+  }
+  const Outcome r = run({"convert", ".", "-o", "all.pth"});
+  EXPECT_EQ(r.code, 7);
+  EXPECT_NE(r.err.find("'a.scale' has the element type F8_E4M3"), std::string::npos) << r.err;
+  EXPECT_FALSE(fs::exists(folder_.path() / "all.pth"));
+}
+
 TEST_F(Weights, NamesCannotSteerTheTerminal) {
   write("x.safetensors",
         safetensors(R"({"__metadata__":{"k\u001b[1m":"v\n\u202e"},)"

@@ -202,6 +202,17 @@ TEST_F(Folders, ClassFoldersWinOverArchivesBesideThem) {
   EXPECT_TRUE(said({"IDX", "left out"}));
 }
 
+TEST_F(Folders, AClassThatIsCalledLikeAPartIsOneBesideOthers) {
+  for (const std::string name : {"val", "test", "train"}) {
+    for (const std::string& of : {name, std::string("cat"), std::string("dog")}) {
+      images("as-" + name + "/" + of, 5);
+    }
+    Names expected = {"cat", "dog", name};
+    EXPECT_EQ(open("as-" + name).train->class_names(), expected);
+    EXPECT_EQ(open_test(expected, "as-" + name)->size(), 15) << name;
+  }
+}
+
 TEST_F(Folders, ShardsBesideAFolderOfPreviewsStayShards) {
   const auto shard = [](const char* label) {
     return pack(Packing::kTar, {{"1.png", encode_png(test_picture(8, 8, 3))},

@@ -10,7 +10,10 @@ namespace resnet {
 namespace {
 
 TEST(Table, ReadsColumns) {
-  for (const char* text : {"epoch,lr\n1,0.5\n2,1e-3\n", "epoch,lr\r\n1,0.5\r\n2,1e-3"}) {
+  for (const char* text : {"epoch,lr\n1,0.5\n2,1e-3\n", "epoch,lr\r\n1,0.5\r\n2,1e-3",
+                           "\xef\xbb\xbf"
+                           "epoch;lr\n1;0.5\n2;1e-3\n",
+                           "epoch\tlr\n1\t0.5\n2\t1e-3\n"}) {
     const Table t = parse_table(text, "x");
     EXPECT_EQ(t.columns, (std::vector<std::string>{"epoch", "lr"}));
     EXPECT_EQ(t.values, (std::vector<std::vector<double>>{{1, 2}, {0.5, 1e-3}}));

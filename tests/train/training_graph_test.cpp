@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/random.h"
+#include "resnet/models.h"
 
 namespace resnet {
 namespace {
@@ -94,6 +95,32 @@ TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
       const auto ex = values(*a, "ema." + name), ey = values(*b, "ema." + name);
       for (std::size_t i = 0; i < ex.size(); ++i) EXPECT_NEAR(ex[i], ey[i], 3e-12) << name;
     }
+  }
+}
+
+// What a step adds to a network (gradients, optimizer, average, clipping) is no layer of it.
+TEST(TrainingGraph, IsSummarisedAsItsNetwork) {
+  const auto lines = [](const Graph& g) {
+    std::vector<std::string> all;
+    for (const LayerSummary& l : summarise(g)) {
+      all.push_back(l.name + " " + std::to_string(l.parameters) + " " +
+                    std::to_string(l.multiply_adds));
+    }
+    return all;
+  };
+  Graph network(Mode::kTraining);
+  network.mark_output("logits", norm_network(network, 2));
+  const std::vector<std::string> expected = lines(network);
+  EXPECT_GE(expected.size(), 4U);
+  for (const Optimizer kind : {Optimizer::kSgd, Optimizer::kAdamW, Optimizer::kLars}) {
+    StepOptions options;
+    options.optimizer.kind = kind;
+    options.optimizer.weight_decay = 0.01;
+    options.clip_norm = 1;
+    options.ema_decay = 0.9;
+    EXPECT_EQ(lines(training_graph(norm_network, 2, options)), expected);
+    EXPECT_EQ(lines(accumulating_graph(norm_network, 2, options, 4)), expected);
+    EXPECT_EQ(lines(applying_graph(norm_network, options)), std::vector<std::string>());
   }
 }
 
