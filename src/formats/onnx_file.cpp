@@ -77,6 +77,19 @@ struct ExternalFile {
 
 // ----------------------------------------------------------------------------------------- reading
 
+// The value of a Constant, which is its one attribute; nothing for texts and what is not read.
+constexpr auto to_constant = []<class T>(const T& value) -> std::optional<Tensor> {
+  if constexpr (std::is_same_v<T, Tensor>) {
+    return value;
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    return Tensor::from<T>({}, std::span(&value, 1));
+  } else if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, std::monostate>) {
+    return std::nullopt;
+  } else {
+    return Tensor::from({std::ssize(value)}, std::span(value));
+  }
+};
+
 class Reader {
  public:
   // Without a folder external data are refused.
@@ -108,8 +121,12 @@ class Reader {
       model.initializers.emplace_back(tensor.name(), to_tensor(tensor, tensor.name()));
       tensor = onnx::Tensor();  // gives its bytes back, which Clear would keep
     }
-    for (onnx::Node& node : *graph.mutable_node()) model.nodes.push_back(to_node(node));
+    for (onnx::Node& node : *graph.mutable_node()) {
+      model.nodes.push_back(to_node(node));
+      node = onnx::Node();
+    }
     check_names(model);
+    hoist_constants(model);
     return model;
   }
 
@@ -144,7 +161,10 @@ class Reader {
         case kFloat: value = a.f(); break;
         case kInt: value = a.i(); break;
         case kString: value = a.s(); break;
-        case kTensor: value = to_tensor(*a.mutable_t(), a.name()); break;
+        case kTensor:
+          value = to_tensor(
+              a.t(), node.op == "Constant" && !node.outputs.empty() ? node.outputs[0] : a.name());
+          break;
         case kFloats: value = std::vector<float>(a.floats().begin(), a.floats().end()); break;
         case kInts: value = std::vector<std::int64_t>(a.ints().begin(), a.ints().end()); break;
         default: break;
@@ -325,6 +345,19 @@ class Reader {
         damaged(file_, "nothing defines its output '{}'", shown(output.name));
       }
     }
+  }
+
+  // A Constant is an initializer that is written as a node.
+  static void hoist_constants(OnnxModel& model) {
+    std::erase_if(model.nodes, [&](const OnnxNode& node) {
+      if (node.op != "Constant" || !node.domain.empty() || node.outputs.size() != 1 ||
+          node.attributes.size() != 1) {
+        return false;
+      }
+      std::optional<Tensor> value = std::visit(to_constant, node.attributes.begin()->second);
+      if (value) model.initializers.emplace_back(node.outputs[0], std::move(*value));
+      return value.has_value();
+    });
   }
 
   std::string file_;

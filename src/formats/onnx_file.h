@@ -60,6 +60,7 @@ struct OnnxModel {
 /// Reads a model and its external data, which must lie in the folder of `path` or below it. Every
 /// declared size is compared with the bytes present before memory is taken. Afterwards names are
 /// known to be unique and every value to be defined before it is read, so the graph has no cycle.
+/// Tensors and numbers of `Constant` nodes are initializers of the model, and these nodes are gone.
 /// Throws kNotFound, kIo, kBadData (damaged, or no ONNX), kUnsupported (element types other than
 /// those of DType).
 OnnxModel read_onnx(const std::filesystem::path& path);

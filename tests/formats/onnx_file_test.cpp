@@ -179,6 +179,59 @@ TEST(OnnxFile, KnowsItsFirstBytes) {
   EXPECT_FALSE(looks_like_onnx("\x80\x02 pickle"));
 }
 
+TEST(OnnxFile, ConstantsAreInitializersWhereverTheyStand) {
+  const auto constant = [](const char* name, const char* attribute, OnnxAttribute value) {
+    return OnnxNode{.op = "Constant", .outputs = {name}, .attributes = {{attribute, value}}};
+  };
+  OnnxModel m = small_model();
+  const std::vector<OnnxNode> others = m.nodes;
+  const std::size_t before = m.initializers.size();
+  m.nodes.insert(m.nodes.begin(),
+                 {constant("a", "value", Tensor::full({2, 3}, 0.25F)),
+                  constant("b", "value_float", 0.5F), constant("c", "value_int", std::int64_t{-3}),
+                  constant("d", "value_floats", std::vector<float>{1, 2, 3}),
+                  constant("e", "value_ints", std::vector<std::int64_t>{}),
+                  constant("text", "value_string", std::string("is none"))});
+  m.nodes.push_back({.op = "Constant",
+                     .domain = "com.example",
+                     .outputs = {"other"},
+                     .attributes = {{"value_int", std::int64_t{1}}}});
+  const TemporaryFolder folder;
+  write_onnx(folder.path() / "m.onnx", m);
+  const OnnxModel b = read_onnx(folder.path() / "m.onnx");
+  ASSERT_EQ(b.initializers.size(), before + 5);
+  const auto expect = [&](std::size_t i, const char* name, const Tensor& value) {
+    EXPECT_EQ(b.initializers[before + i].first, name);
+    expect_same(b.initializers[before + i].second, value);
+  };
+  expect(0, "a", Tensor::full({2, 3}, 0.25F));
+  expect(1, "b", Tensor::full({}, 0.5F));
+  expect(2, "c", Tensor::from<std::int64_t>({}, std::array{std::int64_t{-3}}));
+  expect(3, "d", Tensor::from<float>({3}, std::array{1.0F, 2.0F, 3.0F}));
+  expect(4, "e", Tensor::zeros(DType::kI64, {0}));
+  ASSERT_EQ(b.nodes.size(), others.size() + 2);
+  EXPECT_EQ(b.nodes.front().outputs, (std::vector<std::string>{"text"}));
+  EXPECT_EQ(b.nodes.back().domain, "com.example");
+}
+
+// A node: attribute 5, of which name 1, t 5, type 20.
+TEST(OnnxFile, ConstantsAreCheckedAsInitializersAre) {
+  const auto with = [](std::string_view output, std::string_view tensor, std::string_view more) {
+    return model_of(text(1, text(2, output) + text(4, "Constant") +
+                                text(5, text(1, "value") + text(5, tensor) + number(20, 4))) +
+                    std::string(more));
+  };
+  const std::string two = tensor("", {2}, std::string(8, '\0'));
+  EXPECT_EQ(parse_onnx(with("w", two, ""), "a.onnx").initializers.size(), 1U);
+  expect_bad({"two values are called 'w'"},
+             with("w", two, text(5, tensor("w", {1}, std::string(4, '\0')))));
+  expect_bad({"two values are called 'x'"}, with("x", two, kX));
+  expect_bad({"tensor 'w' of f32 [1099511627776] needs 4398046511104 bytes, it has 8"},
+             with("w", tensor("", {std::int64_t{1} << 40}, std::string(8, '\0')), ""));
+  expect_bad({"tensor 'w' has the impossible shape"},
+             with("w", tensor("", {-2}, std::string(8, '\0')), ""));
+}
+
 // ------------------------------------------------------------------------------------ hostile
 // files
 
