@@ -239,6 +239,48 @@ void write_seeds(const fs::path& root) {
        .inputs = {{"x", DType::kF32, {{-1, "batch"}, {1, ""}, {8, ""}, {8, ""}}}},
        .outputs = {{"y", DType::kF32, {}}}});
 
+  // As tf2onnx writes Keras' networks, with its weights in nodes.
+  const auto constant = [](const char* name, const char* attribute, OnnxAttribute value) {
+    return OnnxNode{.op = "Constant", .outputs = {name}, .attributes = {{attribute, value}}};
+  };
+  const OnnxModel keras{
+      .nodes = {constant("w", "value", Tensor::full({1, 1, 1, 2}, 1)),
+                constant("v", "value_floats", std::vector<float>{1, 2}),
+                constant("pad", "value_ints", Ints{0, 1, 1, 0, 0, 1, 1, 0}),
+                constant("zero", "value_float", 0.0F),
+                constant("one", "value_int", Ints::value_type{1}),
+                constant("text", "value_string", std::string("none")),
+                {.op = "Transpose",
+                 .inputs = {"w"},
+                 .outputs = {"oihw"},
+                 .attributes = {{"perm", Ints{3, 2, 0, 1}}}},
+                {.op = "Pad", .inputs = {"x", "pad", "zero"}, .outputs = {"a"}},
+                {.op = "Transpose",
+                 .inputs = {"a"},
+                 .outputs = {"b"},
+                 .attributes = {{"perm", Ints{0, 3, 1, 2}}}},
+                {.op = "Conv",
+                 .inputs = {"b", "oihw"},
+                 .outputs = {"c"},
+                 .attributes = {{"auto_pad", std::string("SAME_UPPER")}, {"strides", Ints{2, 2}}}},
+                {.op = "Transpose",
+                 .inputs = {"c"},
+                 .outputs = {"d"},
+                 .attributes = {{"perm", Ints{0, 2, 3, 1}}}},
+                {.op = "Mul", .inputs = {"d", "v"}, .outputs = {"e"}},
+                {.op = "Add", .inputs = {"e", "v"}, .outputs = {"f"}},
+                {.op = "Relu", .inputs = {"f"}, .outputs = {"g"}},
+                {.op = "ReduceMean",
+                 .inputs = {"g"},
+                 .outputs = {"h"},
+                 .attributes = {{"axes", Ints{1, 2}}, {"keepdims", std::int64_t{0}}}},
+                {.op = "Transpose", .inputs = {"m"}, .outputs = {"n"}},
+                {.op = "MatMul", .inputs = {"h", "n"}, .outputs = {"y"}}},
+      .initializers = {{"m", Tensor::full({3, 2}, 1)}},
+      .inputs = {{"x", DType::kF32, {{-1, "batch"}, {8, ""}, {8, ""}, {1, ""}}}},
+      .outputs = {{"y", DType::kF32, {}}}};
+  for (const char* target : {"onnx", "onnx_graph"}) write_onnx(root / target / "keras", keras);
+
   write(root / "cifar", "cifar10", ByteVector(2 * 3073, std::byte{9}));
   write(root / "cifar", "cifar100", ByteVector(3074, std::byte{19}));
 

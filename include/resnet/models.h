@@ -53,6 +53,9 @@ struct ModelConfig {
   /// that divides the layers of every stage, so that the depth stays; bottlenecks have 3.
   int layers_per_skip = 0;
   bool stride_on_first_1x1 = false;  ///< bottlenecks: the paper's stride; false: v1.5, torchvision
+  /// Strided windows are padded as TensorFlow's "same" does: as little as gives ceil(size / stride)
+  /// outputs, the odd zero at the end. false: kernel - 1, as PyTorch's networks are.
+  bool same_padding = false;
   bool zero_gamma = false;  ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
   double dropout = 0;       ///< before the last linear layer
   /// The layer after which the network is cut, by a name that `find_layer` knows: "layer2",

@@ -196,6 +196,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
                       {"stride_on_first_1x1", c.stride_on_first_1x1},
                       {"zero_gamma", c.zero_gamma},
                       {"dropout", c.dropout}};
+  if (c.same_padding) texts["options"]["same_padding"] = true;
   const bool quantized = !m.quantization.empty();
   const bool spliced = quantized || !c.splice.empty() || c.head_hidden != 0;
   if (spliced) {
@@ -384,6 +385,7 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   m.config.shortcut = bad.run([&] { return parse_shortcut(options.string("shortcut")); });
   m.config.layers_per_skip = static_cast<int>(options.integer("layers_per_skip", 0, 10000));
   m.config.stride_on_first_1x1 = options.boolean("stride_on_first_1x1");
+  m.config.same_padding = options.boolean("same_padding", false);
   m.config.zero_gamma = options.boolean("zero_gamma");
   m.config.dropout = options.number("dropout");
   if (spliced) {

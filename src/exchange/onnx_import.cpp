@@ -305,6 +305,16 @@ class Assignment {
   OnnxMatch& match_;
 };
 
+// As TensorFlow's "same" does with a stride where the size of the picture is even.
+bool pads_more_at_the_end(const Net& net) {
+  return std::ranges::any_of(net.layers, [](const Layer& layer) {
+    const std::size_t pads = layer.op == "conv" ? 2 : 4;  // where they are among the attributes
+    const Ints& a = layer.attributes;
+    return (layer.op == "conv" || layer.op == "max_pool") &&
+           (a[pads] < a[pads + 2] || a[pads + 1] < a[pads + 3]);
+  });
+}
+
 int count_3x3(const Net& net) {
   return static_cast<int>(std::ranges::count_if(net.layers, [](const Layer& layer) {
     return layer.op == "conv" && layer.weight_shape[2] == 3 && layer.weight_shape[3] == 3;
@@ -340,6 +350,7 @@ std::string text_of(const ModelConfig& c) {
   if (c.shortcut != Shortcut::kDefault)
     result += fmt::format(" with shortcuts {}", name_of(c.shortcut));
   if (c.stride_on_first_1x1) result += " with the stride on the first 1x1 convolution";
+  if (c.same_padding) result += " with TensorFlow's padding";
   return result;
 }
 
@@ -392,9 +403,10 @@ class Matcher {
     return std::nullopt;
   }
 
-  // The shortcut and the place of the stride leave no trace but the graph itself.
+  // The shortcut, the place of the stride and the padding leave no trace but the graph itself.
   std::optional<OnnxMatch> try_variants(ModelConfig config) {
     const Layer& image = theirs_.layers.front();
+    config.same_padding = config.same_padding || pads_more_at_the_end(theirs_);
     if (image.h != 0) config.image_size = image.h;
     if (config.image_size == 0) config.image_size = default_image_size(config.architecture);
     std::vector<Shortcut> shortcuts{config.shortcut};
@@ -549,7 +561,8 @@ ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions
     const ModelConfig& said = result.model.config;
     const OnnxMatch match = match_onnx(onnx, file, said);
     if (match.config.shortcut != said.shortcut ||
-        match.config.stride_on_first_1x1 != said.stride_on_first_1x1) {
+        match.config.stride_on_first_1x1 != said.stride_on_first_1x1 ||
+        match.config.same_padding != said.same_padding) {
       fail(ErrorCode::kBadData, "{}: its graph is that of {}, its metadata say {}; export it again",
            file, text_of(match.config), text_of(said));
     }

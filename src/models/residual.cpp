@@ -32,7 +32,8 @@ class BlockBuilder {
         zero_gamma_(config.zero_gamma),
         v2_(body.preactivation),
         pooled_shortcut_(body.pooled_shortcut),
-        shortcut_(shortcut) {}
+        shortcut_(shortcut),
+        padding_(padding_of(config)) {}
 
   // x [n, c, h, w] -> [n, layers.back().filters, h / stride, w / stride]
   Value add(const std::string& name, const std::vector<BlockLayer>& layers, Value x) {
@@ -73,7 +74,10 @@ class BlockBuilder {
 
   Value conv(const std::string& name, std::size_t i, const BlockLayer& layer, Value x) {
     return g_.conv2d(fmt::format("{}.conv{}", name, i + 1), x,
-                     {.filters = layer.filters, .kernel = layer.kernel, .stride = layer.stride});
+                     {.filters = layer.filters,
+                      .kernel = layer.kernel,
+                      .stride = layer.stride,
+                      .padding = padding_});
   }
 
   Value shortcut(const std::string& name, const std::vector<BlockLayer>& layers, Value x,
@@ -106,6 +110,7 @@ class BlockBuilder {
   const bool v2_;
   const bool pooled_shortcut_;
   const Shortcut shortcut_;
+  const Padding padding_;
 };
 
 // How many layers each skip jumps over, after checking that this fits every stage.

@@ -38,6 +38,11 @@ struct ResidualBody {
 /// The body of the ImageNet networks with that many layers (He et al. 2016a, table 1; 200: 2016b).
 std::optional<ResidualBody> imagenet_body(int layers);
 
+/// Of every window that `config.same_padding` speaks of.
+inline Padding padding_of(const ModelConfig& config) {
+  return config.same_padding ? Padding::kSame : Padding::kFixed;
+}
+
 /// Adds the stages as layer1, layer2, … with the skips that `config` asks for. `x` is the stem's
 /// output. Throws kInvalidArgument on settings that do not fit the body.
 Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualBody& body, Value x);

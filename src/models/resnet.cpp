@@ -26,9 +26,12 @@ std::optional<ResidualBody> body_of(std::string_view name) {
 std::int64_t image_size(std::string_view name) { return body_of(name) ? 224 : 0; }
 
 // [n, c, h, w] -> [n, 64, h / 2, w / 2], before its batch norm "bn1"
-Value stem_convolutions(Graph& graph, bool deep, Value x) {
-  if (!deep) return graph.conv2d("conv1", x, {.filters = 64, .kernel = 7, .stride = 2});
-  x = graph.conv2d("conv1.0", x, {.filters = 32, .kernel = 3, .stride = 2});
+Value stem_convolutions(Graph& graph, const ModelConfig& config, Value x) {
+  const Padding padding = padding_of(config);
+  if (!is_d(config.architecture)) {
+    return graph.conv2d("conv1", x, {.filters = 64, .kernel = 7, .stride = 2, .padding = padding});
+  }
+  x = graph.conv2d("conv1.0", x, {.filters = 32, .kernel = 3, .stride = 2, .padding = padding});
   x = graph.relu(graph.batch_norm("conv1.1", x));
   x = graph.conv2d("conv1.3", x, {.filters = 32, .kernel = 3});
   x = graph.relu(graph.batch_norm("conv1.4", x));
@@ -36,9 +39,9 @@ Value stem_convolutions(Graph& graph, bool deep, Value x) {
 }
 
 Value build(Graph& graph, const ModelConfig& config, Value image) {
-  Value x = stem_convolutions(graph, is_d(config.architecture), image);
+  Value x = stem_convolutions(graph, config, image);
   x = graph.relu(graph.batch_norm("bn1", x));
-  x = graph.max_pool(x, {.kernel = 3, .stride = 2, .pad = 1});
+  x = graph.max_pool(x, {.kernel = 3, .stride = 2, .padding = padding_of(config)});
   return add_residual_body(graph, config, body_of(config.architecture).value(), x);
 }
 

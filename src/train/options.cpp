@@ -53,6 +53,7 @@ void fields(V& v, ModelConfig& o) {
   v("shortcut", o.shortcut);
   v("layers_per_skip", o.layers_per_skip);
   v("stride_on_first_1x1", o.stride_on_first_1x1);
+  v("same_padding", o.same_padding);
   v("zero_gamma", o.zero_gamma);
   v("dropout", o.dropout);
   v("splice", o.splice);

@@ -160,17 +160,19 @@ TrainOptions adopt(TrainOptions o, const ModelFile& weights) {
   const bool other_body =
       (ours.shortcut != Shortcut::kDefault && ours.shortcut != theirs.shortcut) ||
       (ours.layers_per_skip != 0 && ours.layers_per_skip != theirs.layers_per_skip) ||
-      (ours.stride_on_first_1x1 && !theirs.stride_on_first_1x1);
+      (ours.stride_on_first_1x1 && !theirs.stride_on_first_1x1) ||
+      (ours.same_padding && !theirs.same_padding);
   if (other_body) {
     fail(ErrorCode::kInvalidArgument,
-         "{} holds weights of a {} with other shortcuts, skips or strides; leave these out, the "
-         "weights know them",
+         "{} holds weights of a {} with other shortcuts, skips, strides or padding; leave these "
+         "out, the weights know them",
          o.transfer.weights, theirs.architecture);
   }
   ours.architecture = theirs.architecture;
   ours.shortcut = theirs.shortcut;
   ours.layers_per_skip = theirs.layers_per_skip;
   ours.stride_on_first_1x1 = theirs.stride_on_first_1x1;
+  ours.same_padding = theirs.same_padding;
   // The head of weights that were cut belongs to that cut.
   if (ours.splice.empty() && !theirs.splice.empty()) {
     ours.splice = theirs.splice;

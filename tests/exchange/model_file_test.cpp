@@ -128,6 +128,7 @@ TEST_F(ModelFileTest, EverySettingComesBack) {
                   .shortcut = Shortcut::kC,
                   .layers_per_skip = 3,
                   .stride_on_first_1x1 = true,
+                  .same_padding = true,
                   .zero_gamma = true,
                   .dropout = 0.1};
   model.class_names = {"a", "a"};

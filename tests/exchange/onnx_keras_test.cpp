@@ -286,6 +286,23 @@ TEST_F(OnnxKerasTest, PaddingByTheSizeOfThePicture) {
       }
     });
   }
+  for (ModelConfig even : {kSmall, kStem}) {  // a network of its own
+    even.same_padding = true;
+    expect_same(even, [](OnnxModel& onnx) {
+      for (OnnxNode& node : onnx.nodes) {
+        if (node.op != "Conv" && node.op != "MaxPool") continue;
+        node.attributes.erase("pads");
+        node.attributes["auto_pad"] = std::string("SAME_UPPER");
+      }
+    });
+    const ModelFile model = model_of(even);  // as the graph of our own says it
+    const OnnxModel onnx = exported(model);
+    EXPECT_EQ(import_model(path_).model.config, even);
+    even.same_padding = false;
+    OnnxModel other = onnx;
+    other.metadata = exported(model_of(even)).metadata;
+    expect_error(ErrorCode::kBadData, {"with TensorFlow's padding, its metadata say"}, other);
+  }
   const auto same = [](OnnxModel& o) {
     for (OnnxNode& node : o.nodes) {
       if (node.op == "Conv") node.attributes["auto_pad"] = std::string("SAME_UPPER");

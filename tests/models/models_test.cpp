@@ -113,6 +113,44 @@ TEST(Torchvision, StrideIsOnThe3x3UnlessAskedFor) {
   EXPECT_EQ(s["layer2.0.downsample.0"], 2);
 }
 
+// TensorFlow's "same": ⌈size / stride⌉ outputs, the odd zero below and on the right.
+TEST(Families, PaddingMayBeTensorFlows) {
+  const auto pads = [](const Graph& g, std::string_view name) {
+    for (const Node& n : g.nodes()) {
+      if (n.name != name) continue;
+      const auto of = [](const auto& a) {
+        EXPECT_EQ(a.pad_top, a.pad_left);
+        EXPECT_EQ(a.pad_bottom, a.pad_right);
+        return std::pair(a.pad_top, a.pad_bottom);
+      };
+      if (n.op == Op::kConv2d) return of(std::get<ConvAttributes>(n.attributes));
+      if (n.op == Op::kMaxPool) return of(std::get<PoolAttributes>(n.attributes));
+    }
+    ADD_FAILURE() << name << " is missing";
+    return std::pair(std::int64_t{-1}, std::int64_t{-1});
+  };
+  using Pads = std::pair<std::int64_t, std::int64_t>;
+  const auto pool = [](const Graph& g) {
+    const auto n = std::ranges::find(g.nodes(), Op::kMaxPool, &Node::op);
+    return n == g.nodes().end() ? std::string() : n->name;
+  };
+  for (const char* name : {"resnet18", "resnet18v2"}) {
+    ModelConfig config{.architecture = name, .image_size = 64};
+    EXPECT_EQ(pads(build(config), "conv1"), (Pads{3, 3}));
+    EXPECT_EQ(pads(build(config), pool(build(config))), (Pads{1, 1}));
+    EXPECT_EQ(pads(build(config), "layer2.0.conv1"), (Pads{1, 1}));
+    config.same_padding = true;
+    const Graph g = build(config);
+    EXPECT_EQ(pads(g, "conv1"), (Pads{2, 3}));
+    EXPECT_EQ(pads(g, pool(g)), (Pads{0, 1}));
+    EXPECT_EQ(pads(g, "layer2.0.conv1"), (Pads{0, 1}));
+    EXPECT_EQ(pads(g, "layer2.0.conv2"), (Pads{1, 1}));
+    EXPECT_EQ(pads(g, "layer2.0.downsample.0"), (Pads{0, 0}));
+  }
+  const Graph odd = build({.architecture = "resnet20", .image_size = 33, .same_padding = true});
+  EXPECT_EQ(pads(odd, "layer2.0.conv1"), (Pads{1, 1}));
+}
+
 TEST(Torchvision, SmallPicturesDoNotChangeTheNetwork) {
   const Graph small = build({.architecture = "resnet18", .image_size = 32});
   EXPECT_EQ(trained(small), 11'689'512);

@@ -29,6 +29,7 @@ TrainOptions unusual_options() {
              .shortcut = Shortcut::kC,
              .layers_per_skip = 3,
              .stride_on_first_1x1 = true,
+             .same_padding = true,
              .zero_gamma = true,
              .dropout = 0.1};
   o.epochs = 3;
