@@ -193,7 +193,7 @@ void change_by_options(ImportedModel& imported, const std::filesystem::path& pat
   p.interpolation = options.interpolation.value_or(p.interpolation);
   p.mean = options.mean.value_or(p.mean);
   p.std = options.std.value_or(p.std);
-  if (m.config.classes == 1) {
+  if (m.config.classes == 1 && m.quantization.empty()) {  // integers are not made anew
     answer_by_two_classes(m.config, m.weights, imported.report);
     m.class_names = {"not " + m.class_names.front(), m.class_names.front()};
   }

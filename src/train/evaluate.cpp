@@ -162,7 +162,7 @@ ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
   if (model.config.classes == 1) {
     fail(ErrorCode::kInvalidArgument,
          "the network has one output, of which softmax makes 100 % whatever the image is; import "
-         "the file again (resnet import), which makes two classes of it");
+         "its f32 weights again (resnet import), which makes two classes of it");
   }
   std::vector<int> sides = options.scales;
   if (sides.empty()) sides.push_back(0);
