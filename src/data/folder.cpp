@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/folder_entries.h"
 #include "core/text.h"
 #include "data/class_names.h"
 #include "data/datasets.h"
@@ -55,13 +56,11 @@ bool is_foreign_path(std::string_view path) {
 
 namespace {
 
-template <class Visit>
-void for_each_entry(const fs::path& folder, Visit visit, const Unlisted& unlisted = {}) {
-  std::error_code error;
-  fs::directory_iterator it(folder, error);
-  for (; !error && it != fs::directory_iterator(); it.increment(error)) {
-    if (!is_foreign_name(it->path().filename().string()) && !visit(*it)) return;
-  }
+void visit_ours(const fs::path& folder, const std::function<bool(const FolderEntry&)>& visit,
+                const Unlisted& unlisted) {
+  const std::error_code error = for_each_entry(folder, [&](const FolderEntry& entry) {
+    return is_foreign_name(entry.path().filename().string()) || visit(entry);
+  });
   if (error && unlisted) {
     unlisted(folder, error.message());
   } else if (error) {
@@ -71,13 +70,13 @@ void for_each_entry(const fs::path& folder, Visit visit, const Unlisted& unliste
 
 enum class Kind : std::uint8_t { kOther, kPicture, kFolder, kBrokenLink };
 
-Kind kind_of(const fs::directory_entry& entry) {
+Kind kind_of(const FolderEntry& entry) {
   std::error_code error;
   const fs::file_status status = entry.status(error);
   if (fs::is_directory(status)) return Kind::kFolder;
   const bool picture = is_picture_path(entry.path());
   if (fs::is_regular_file(status)) return picture ? Kind::kPicture : Kind::kOther;
-  if (!entry.is_symlink(error) || (fs::exists(status) && !error)) return Kind::kOther;
+  if (!entry.is_symlink() || (fs::exists(status) && !error)) return Kind::kOther;
   return picture || !entry.path().has_extension() ? Kind::kBrokenLink : Kind::kOther;
 }
 
@@ -112,28 +111,29 @@ Listing list(const fs::path& folder) {
   Listing listing;
   std::set<FileId> above = ids_above(folder);
   if (const auto id = id_of(folder)) above.insert(*id);
-  for_each_entry(folder, [&](const fs::directory_entry& entry) {
-    const std::string name = entry.path().filename().string();
-    std::error_code ignored;
-    switch (kind_of(entry)) {
-      case Kind::kFolder:
-        if (entry.is_symlink(ignored)) {
-          const auto id = id_of(entry.path());
-          if (id && above.contains(*id)) break;
-        }
-        listing.folders.push_back(name);
-        break;
-      case Kind::kBrokenLink:
-        if (!is_picture_path(name)) {
-          listing.broken.push_back(name);
-          break;
-        }
-        [[fallthrough]];
-      case Kind::kPicture: ++listing.pictures; break;
-      case Kind::kOther: break;
-    }
-    return true;
-  });
+  visit_ours(folder,
+             [&](const FolderEntry& entry) {
+               const std::string name = entry.path().filename().string();
+               switch (kind_of(entry)) {
+                 case Kind::kFolder:
+                   if (entry.is_symlink()) {
+                     const auto id = id_of(entry.path());
+                     if (id && above.contains(*id)) break;
+                   }
+                   listing.folders.push_back(name);
+                   break;
+                 case Kind::kBrokenLink:
+                   if (!is_picture_path(name)) {
+                     listing.broken.push_back(name);
+                     break;
+                   }
+                   [[fallthrough]];
+                 case Kind::kPicture: ++listing.pictures; break;
+                 case Kind::kOther: break;
+               }
+               return true;
+             },
+             {});
   std::ranges::sort(listing.folders);
   std::ranges::sort(listing.broken);
   return listing;
@@ -159,16 +159,15 @@ std::vector<std::string> pictures_below(const fs::path& folder, std::size_t most
     const fs::path here = below.empty() ? folder : folder / below;
     const auto id = id_of(here);
     if (id && !seen.insert(*id).second) continue;
-    for_each_entry(
+    visit_ours(
         here,
-        [&](const fs::directory_entry& entry) {
+        [&](const FolderEntry& entry) {
           std::string name = (fs::path(below) / entry.path().filename()).string();
-          std::error_code ignored;
           switch (kind_of(entry)) {
             case Kind::kPicture:
             case Kind::kBrokenLink: files.push_back(std::move(name)); break;
             case Kind::kFolder:
-              if (entry.is_symlink(ignored)) {
+              if (entry.is_symlink()) {
                 links.insert(std::move(name));
               } else {
                 folders.push_back(std::move(name));

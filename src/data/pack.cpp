@@ -15,13 +15,13 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/guard.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "data/datasets.h"
 #include "data/parallel_for.h"
@@ -218,15 +218,15 @@ const std::string& metadata_of(const ByteSource& file, const SafetensorsHeader& 
 }
 
 std::vector<std::string> classes_of(const ByteSource& file, const SafetensorsHeader& header) {
-  const auto tree =
-      nlohmann::json::parse(metadata_of(file, header, "classes"), nullptr, /*exceptions=*/false);
+  const auto classes = Json::parse(metadata_of(file, header, "classes"), 1);
+  if (!classes || !classes->is_array()) damaged(file, "its classes are no list of different names");
   std::vector<std::string> names;
   std::set<std::string> seen;
-  for (const auto& name : tree) {
-    if (!tree.is_array() || !name.is_string() || !seen.insert(name.get<std::string>()).second) {
+  for (const Json& name : classes->items()) {
+    if (!name.is_string() || !seen.insert(name.text()).second) {
       damaged(file, "its classes are no list of different names");
     }
-    names.push_back(name.get<std::string>());
+    names.push_back(name.text());
   }
   if (names.empty()) damaged(file, "it has no classes");
   return names;
@@ -460,7 +460,7 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
                     {{"format", std::string(kFormat)},
                      {"version", std::string(kVersion)},
                      {"pictures", std::string(name_of(options.format))},
-                     {"classes", nlohmann::json(classes).dump()},
+                     {"classes", Json(classes).dump()},
                      {"title", printable(opened.title)},
                      {"resize", fmt::format("{}, {}, {}", how, name_of(options.interpolation),
                                             options.upright ? "upright" : "as stored")}},

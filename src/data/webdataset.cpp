@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
 #include <tuple>
@@ -18,6 +17,8 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/folder_entries.h"
+#include "core/json.h"
 #include "core/lines.h"
 #include "core/os_error.h"
 #include "core/text.h"
@@ -85,13 +86,14 @@ bool is_tar(const fs::path& path) {
 /// The folders of a folder that are called as parts are, the more usual names first.
 std::vector<std::pair<fs::path, Part>> part_folders(const fs::path& root) {
   std::vector<std::pair<PartName, fs::path>> found;
-  std::error_code error;
-  for (fs::directory_iterator it(root, error); !error && it != fs::directory_iterator();
-       it.increment(error)) {
-    const PartName part = part_named(it->path().filename().string());
+  const std::error_code error = for_each_entry(root, [&](const FolderEntry& entry) {
+    const PartName part = part_named(entry.path().filename().string());
     std::error_code ignored;
-    if (part.part != Part::kNone && it->is_directory(ignored)) found.emplace_back(part, it->path());
-  }
+    if (part.part != Part::kNone && fs::is_directory(entry.status(ignored))) {
+      found.emplace_back(part, entry.path());
+    }
+    return true;
+  });
   if (error == std::errc::too_many_files_open) fail_os("list", root, error.value());
   std::ranges::sort(found, [](const auto& a, const auto& b) {
     return std::tie(a.first.rank, a.second) < std::tie(b.first.rank, b.second);
@@ -249,13 +251,12 @@ std::string trimmed(std::string_view text) {
 std::string label_text(std::string_view bytes, bool json, const std::string& name) {
   bytes = without_mark(bytes, name);
   if (json) {
-    const auto tree = nlohmann::json::parse(bytes, nullptr, false);
-    if (tree.is_object()) {
+    if (const auto tree = Json::parse(bytes, 1)) {
       for (const char* key : {"label", "cls", "class"}) {
-        const auto it = tree.find(key);
-        if (it == tree.end()) continue;
-        if (it->is_string()) return trimmed(it->get_ref<const std::string&>());
-        if (it->is_number_integer()) return it->dump();  // however large
+        const Json* found = tree->find(key);
+        if (found == nullptr) continue;
+        if (found->is_string()) return trimmed(found->text());
+        if (found->is_integer()) return found->dump();  // however large
       }
     }
     fail(ErrorCode::kBadData,
@@ -443,12 +444,13 @@ class WebDataset final : public Dataset {
 
 std::vector<fs::path> tars_in(const fs::path& folder) {
   std::vector<fs::path> tars;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
-       it.increment(error)) {
+  const std::error_code error = for_each_entry(folder, [&](const FolderEntry& entry) {
     std::error_code ignored;
-    if (is_tar(it->path()) && it->is_regular_file(ignored)) tars.push_back(it->path());
-  }
+    if (is_tar(entry.path()) && fs::is_regular_file(entry.status(ignored))) {
+      tars.push_back(entry.path());
+    }
+    return true;
+  });
   if (error == std::errc::too_many_files_open) fail_os("list", folder, error.value());
   std::sort(tars.begin(), tars.end());
   return tars;

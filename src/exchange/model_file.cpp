@@ -7,22 +7,19 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "core/check.h"
 #include "core/guard.h"
-#include "core/json_line.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "data/transform.h"
 #include "exchange/match.h"
 
 namespace resnet {
 namespace {
-
-using Json = nlohmann::json;
 
 // Version 2 has two members more; a file that does not need them is of version 1, so that older
 // programs read it.
@@ -35,6 +32,7 @@ constexpr const char* kTrainingImages = "training_images";
 constexpr std::string_view kVersionKey = "resnet.format", kExportKey = "resnet.export";
 constexpr std::size_t kMaxText = 4 << 20;  // bytes of one metadata text: JSON trees are larger
 constexpr std::size_t kMaxLayerName = 256;
+constexpr std::size_t kShown = 80;            // characters of a hostile value in a message
 constexpr std::int64_t kMaxHidden = 1 << 20;  // units of a head's hidden layer
 constexpr std::int64_t kMaxSide = 4096;       // of a network's input
 constexpr std::int64_t kMaxChannels = 3;
@@ -56,6 +54,7 @@ class Complaint {
     try {
       return check();
     } catch (const Error& e) {
+      if (e.code() == ErrorCode::kOutOfMemory) throw;
       fail(code_, "{}: {}", file_, e.what());
     }
   }
@@ -178,7 +177,7 @@ double shortest(float x) {
 }
 
 Json to_json(const std::array<float, 3>& values) {
-  return {shortest(values[0]), shortest(values[1]), shortest(values[2])};
+  return Json::array({shortest(values[0]), shortest(values[1]), shortest(values[2])});
 }
 
 std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complaint& bad) {
@@ -189,34 +188,41 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
     if (!is_utf8(name)) bad.raise("the class name \"{}\" is not UTF-8", printable(name, 100));
   }
   texts["classes"] = m.class_names;
-  texts["options"] = {{"channels", c.channels},
-                      {"image_size", c.image_size},
-                      {"shortcut", name_of(c.shortcut)},
-                      {"layers_per_skip", c.layers_per_skip},
-                      {"stride_on_first_1x1", c.stride_on_first_1x1},
-                      {"zero_gamma", c.zero_gamma},
-                      {"dropout", c.dropout}};
-  if (c.same_padding) texts["options"]["same_padding"] = true;
+  Json& options = texts["options"] = Json::object({{"channels", c.channels},
+                                                   {"dropout", c.dropout},
+                                                   {"image_size", c.image_size},
+                                                   {"layers_per_skip", c.layers_per_skip},
+                                                   {"shortcut", name_of(c.shortcut)},
+                                                   {"stride_on_first_1x1", c.stride_on_first_1x1},
+                                                   {"zero_gamma", c.zero_gamma}});
+  if (c.same_padding) options.add("same_padding", true);
   const bool quantized = !m.quantization.empty();
   const bool spliced = quantized || !c.splice.empty() || c.head_hidden != 0;
   if (spliced) {
-    texts["options"]["splice"] = c.splice;
-    texts["options"]["head_hidden"] = c.head_hidden;
+    options.add("splice", c.splice);
+    options.add("head_hidden", c.head_hidden);
   }
-  texts["preprocessing"] = {{"height", p.height},     {"width", p.width},
-                            {"resize", p.resize},     {"interpolation", name_of(p.interpolation)},
-                            {"channels", p.channels}, {"mean", to_json(p.mean)},
-                            {"std", to_json(p.std)},  {"upright", p.upright}};
+  Json& preprocessing = texts["preprocessing"] =
+      Json::object({{"channels", p.channels},
+                    {"height", p.height},
+                    {"interpolation", name_of(p.interpolation)},
+                    {"mean", to_json(p.mean)},
+                    {"resize", p.resize},
+                    {"std", to_json(p.std)},
+                    {"upright", p.upright},
+                    {"width", p.width}});
   if (p.scale_16bit != Scale16Bit::kClip) {
-    texts["preprocessing"]["scale_16bit"] = name_of(p.scale_16bit);
+    preprocessing.add("scale_16bit", name_of(p.scale_16bit));
   }
   if (const PictureProfile& t = m.training_pictures; t.pictures > 0) {
-    texts[kTrainingImages] = {{"images", t.pictures},
-                              {"shorter_side", to_json(t.shorter_side)},
-                              {"sharpness", to_json(t.sharpness)}};
+    texts[kTrainingImages] = Json::object({{"images", t.pictures},
+                                           {"sharpness", to_json(t.sharpness)},
+                                           {"shorter_side", to_json(t.shorter_side)}});
   }
-  texts["provenance"] = m.provenance;
-  make_utf8(texts["provenance"]);  // names of folders may be any bytes
+  Json& provenance = texts["provenance"] = Json::object();
+  for (const auto& [key, text] : m.provenance) {  // names of folders may be any bytes
+    provenance.add(json_text(key), json_text(text));
+  }
   // "pt" tells Python's readers that the tensors are laid out as PyTorch's.
   std::map<std::string, std::string> metadata = {
       {"format", "pt"},
@@ -227,7 +233,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   for (const auto& [key, json] : texts) {
     try {
       metadata[key] = json.dump();
-    } catch (const Json::type_error&) {
+    } catch (const Error&) {
       bad.raise("a name among the {} is not UTF-8", key);
     }
     if (metadata[key].size() > kMaxText) {
@@ -249,51 +255,48 @@ const std::string& text_of(const std::map<std::string, std::string>& metadata,
   return it->second;
 }
 
-// The JSON text under a key. Deeper values than an array in an object are dropped while they are
-// parsed, so that a hostile text makes no tall tree; their absence is found later.
+// The JSON text under a key, an "array" or "object". Nothing lies deeper than an array in an
+// object.
 Json json_of(const std::map<std::string, std::string>& metadata, const std::string& key,
-             Json::value_t type, const Complaint& bad) {
-  const std::string& text = text_of(metadata, key, bad);
-  const Json json = Json::parse(
-      text, [](int depth, Json::parse_event_t, const Json&) { return depth <= 2; }, false);
-  if (json.type() != type) {
-    bad.raise("its metadata '{}' is not a JSON {}", key,
-              type == Json::value_t::array ? "array" : "object");
+             std::string_view type, const Complaint& bad) {
+  std::string problem;
+  auto json = Json::parse(text_of(metadata, key, bad), 2, &problem);
+  if (!json || json->type_name() != type) {
+    bad.raise("its metadata '{}' is not a JSON {}{}{}", key, type, json ? "" : ": ",
+              printable(problem, 2 * kShown));
   }
-  return json;
+  return std::move(*json);
 }
 
 // The members of one object, each taken once; `finish` complains of members that nobody took.
 class Fields {
  public:
   Fields(const std::map<std::string, std::string>& metadata, std::string key, const Complaint& bad)
-      : bad_(bad),
-        key_(std::move(key)),
-        json_(json_of(metadata, key_, Json::value_t::object, bad)) {}
+      : bad_(bad), key_(std::move(key)), json_(json_of(metadata, key_, "object", bad)) {}
 
   std::int64_t integer(const char* name, std::int64_t low, std::int64_t high) {
     const Json value = take(name);
     // Written so that neither 1e30 nor 2^63 is converted before it is compared.
-    const bool fits = value.is_number_unsigned()
-                          ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(high) &&
-                                static_cast<std::int64_t>(value.get<std::uint64_t>()) >= low
-                          : value.is_number_integer() && value.get<std::int64_t>() >= low &&
-                                value.get<std::int64_t>() <= high;
+    const bool fits = value.is_unsigned()
+                          ? std::cmp_less_equal(value.as<std::uint64_t>(), high) &&
+                                std::cmp_greater_equal(value.as<std::uint64_t>(), low)
+                          : value.is_integer() && value.as<std::int64_t>() >= low &&
+                                value.as<std::int64_t>() <= high;
     if (!fits) wrong(name, fmt::format("a whole number from {} to {}", low, high), value);
-    return value.get<std::int64_t>();
+    return value.as<std::int64_t>();
   }
   double number(const char* name) {
     const Json value = take(name);
     if (!value.is_number()) wrong(name, "a number", value);
-    return value.get<double>();
+    return value.as<double>();
   }
   bool boolean(const char* name, bool if_absent) {
     return json_.contains(name) ? boolean(name) : if_absent;
   }
   bool boolean(const char* name) {
     const Json value = take(name);
-    if (!value.is_boolean()) wrong(name, "true or false", value);
-    return value.get<bool>();
+    if (!value.is_bool()) wrong(name, "true or false", value);
+    return value.as<bool>();
   }
   std::string string(const char* name, const char* if_absent) {
     return json_.contains(name) ? string(name) : if_absent;
@@ -301,49 +304,46 @@ class Fields {
   std::string string(const char* name) {
     const Json value = take(name);
     if (!value.is_string()) wrong(name, "a text", value);
-    return value.get<std::string>();
+    return value.text();
   }
   std::array<float, 3> triple(const char* name) {
     const Json value = take(name);
     std::array<float, 3> result{};
     const auto fits = [](const Json& x) {
-      return x.is_number() && std::abs(x.get<double>()) <= std::numeric_limits<float>::max();
+      return x.is_number() && std::abs(x.as<double>()) <= std::numeric_limits<float>::max();
     };
-    if (!value.is_array() || value.size() != 3 || !std::ranges::all_of(value, fits)) {
+    if (!value.is_array() || value.items().size() != 3 ||
+        !std::ranges::all_of(value.items(), fits)) {
       wrong(name, "three numbers", value);
     }
-    for (std::size_t i = 0; i < 3; ++i) result[i] = static_cast<float>(value[i].get<double>());
+    for (std::size_t i = 0; i < 3; ++i) result[i] = value.items()[i].as<float>();
     return result;
   }
   std::map<std::string, std::string> all_strings() {
     std::map<std::string, std::string> result;
-    for (const auto& [name, value] : json_.items()) {
+    for (const auto& [name, value] : json_.members()) {
       if (!value.is_string()) wrong(name, "a text", value);
-      result.emplace(name, value.get<std::string>());
+      result.emplace(name, value.text());
     }
     return result;
   }
   // A member that we do not know may change what the model means.
   void finish() const {
-    if (!json_.empty()) {
+    if (!json_.members().empty()) {
       bad_.raise("its metadata '{}' has the unknown member '{}'", key_,
-                 json_.begin().key().substr(0, kShown));
+                 json_.members().front().first.substr(0, kShown));
     }
   }
 
  private:
-  static constexpr std::size_t kShown = 80;  // characters of a hostile value in a message
-
   Json take(const char* name) {
-    const auto it = json_.find(name);
-    if (it == json_.end()) bad_.raise("its metadata '{}' lacks '{}'", key_, name);
-    Json value = std::move(*it);
-    json_.erase(it);
-    return value;
+    auto value = json_.take(name);
+    if (!value) bad_.raise("its metadata '{}' lacks '{}'", key_, name);
+    return std::move(*value);
   }
   [[noreturn]] void wrong(std::string_view name, std::string_view expected,
                           const Json& found) const {
-    const std::string text = found.dump(-1, ' ', true, Json::error_handler_t::replace);
+    const std::string text = found.dump_ascii();
     bad_.raise("its metadata '{}' must give {} for '{}', found {}", key_, expected,
                name.substr(0, kShown), text.substr(0, kShown));
   }
@@ -373,9 +373,10 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
 
   ModelFile m;
   m.config.architecture = text_of(metadata, "architecture", bad);
-  for (const Json& name : json_of(metadata, "classes", Json::value_t::array, bad)) {
+  const Json classes = json_of(metadata, "classes", "array", bad);
+  for (const Json& name : classes.items()) {
     if (!name.is_string()) bad.raise("its metadata 'classes' hold something that is no text");
-    m.class_names.push_back(name.get<std::string>());
+    m.class_names.push_back(name.text());
   }
   m.config.classes = static_cast<std::int64_t>(m.class_names.size());
 
@@ -590,7 +591,7 @@ ModelFile map_model(const std::filesystem::path& path) try {
   throw_as_error();
 }
 
-std::string broken_weights(const ModelFile& model) {
+std::string broken_weights(const ModelFile& model) try {
   std::vector<std::string> broken;
   std::size_t tensors = 0;
   for (const auto& [name, tensor] : model.weights) {
@@ -622,28 +623,36 @@ std::string broken_weights(const ModelFile& model) {
     broken.push_back(fmt::format("and {} more tensors are like that", tensors - broken.size()));
   }
   return fmt::format("{}", fmt::join(broken, ", "));
+} catch (...) {
+  throw_as_error();
 }
 
-void check_weights(const ModelFile& model, const std::filesystem::path& path) {
+void check_weights(const ModelFile& model, const std::filesystem::path& path) try {
   const std::string broken = broken_weights(model);
   if (broken.empty()) return;
   fail(ErrorCode::kBadData, "{}: {}, so that its answers mean nothing; train or fetch it again",
        path.string(), broken);
+} catch (...) {
+  throw_as_error();
 }
 
-std::shared_ptr<Variables> to_variables(const ModelFile& model) {
+std::shared_ptr<Variables> to_variables(const ModelFile& model) try {
   auto variables = std::make_shared<Variables>();
   for (const auto& [name, tensor] : model.weights) variables->set(name, tensor);
   return variables;
+} catch (...) {
+  throw_as_error();
 }
 
 std::map<std::string, Tensor> from_variables(const Variables& variables,
-                                             const ModelConfig& config) {
+                                             const ModelConfig& config) try {
   std::map<std::string, Tensor> weights;
   for (const auto& [name, shape] : parameters_of(config)) {
     weights[name] = variables.at(name).cast(DType::kF32).clone();
   }
   return weights;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <map>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/lines.h"
 #include "core/text.h"
 #include "resnet/models.h"
@@ -13,22 +14,19 @@
 namespace resnet {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::uint64_t kMaxBytes = 16 << 20;  // 22,000 class names are less than one
 
 // The members of the file: newer ones have most of them one level down.
 class Members {
  public:
   Members(const Json& file, const std::filesystem::path& path) : file_(file), path_(path) {
-    if (file.contains("pretrained_cfg")) inner_ = file.at("pretrained_cfg");
+    if (const Json* inner = file.find("pretrained_cfg")) inner_ = inner;
   }
 
   const Json* find(const char* name) const {
-    for (const Json* json : {&inner_, &file_}) {
-      if (!json->is_object()) continue;
-      const auto it = json->find(name);
-      if (it != json->end() && !it->is_null()) return &*it;
+    for (const Json* json : {inner_, &file_}) {
+      const Json* found = json->find(name);
+      if (found != nullptr && !found->is_null()) return found;
     }
     return nullptr;
   }
@@ -36,28 +34,28 @@ class Members {
     const Json* json = find(name);
     if (json == nullptr) return "";
     if (!json->is_string()) wrong(name, "a text");
-    return json->get<std::string>();
+    return json->text();
   }
   std::optional<double> number(const char* name, double low, double high) const {
     const Json* json = find(name);
     if (json == nullptr) return std::nullopt;
-    if (!json->is_number() || !(json->get<double>() >= low && json->get<double>() <= high)) {
+    if (!json->is_number() || !(json->as<double>() >= low && json->as<double>() <= high)) {
       wrong(name, fmt::format("a number from {:g} to {:g}", low, high));
     }
-    return json->get<double>();
+    return json->as<double>();
   }
   // Side of the square pictures in "[3, 224, 224]".
   std::optional<int> side(const char* name) const {
     const Json* json = find(name);
     if (json == nullptr) return std::nullopt;
     const auto fits = [](const Json& x) {
-      return x.is_number_integer() && x.get<double>() >= 1 && x.get<double>() <= 4096;
+      return x.is_integer() && x.as<double>() >= 1 && x.as<double>() <= 4096;
     };
-    if (!json->is_array() || json->size() != 3 || !std::ranges::all_of(*json, fits) ||
-        json->at(1) != json->at(2)) {
+    if (!json->is_array() || json->items().size() != 3 ||
+        !std::ranges::all_of(json->items(), fits) || json->items()[1] != json->items()[2]) {
       wrong(name, "[channels, side, side] with sides up to 4096");
     }
-    return json->at(1).get<int>();
+    return json->items()[1].as<int>();
   }
   // Above `least`, which keeps a standard deviation from being 0.
   std::optional<std::array<float, 3>> triple(const char* name, double least,
@@ -65,15 +63,15 @@ class Members {
     const Json* json = find(name);
     if (json == nullptr) return std::nullopt;
     const auto fits = [least](const Json& x) {
-      return x.is_number() && x.get<double>() > least && x.get<double>() <= 1e6;
+      return x.is_number() && x.as<double>() > least && x.as<double>() <= 1e6;
     };
-    if (!json->is_array() || (json->size() != 3 && json->size() != 1) ||
-        !std::ranges::all_of(*json, fits)) {
+    if (!json->is_array() || (json->items().size() != 3 && json->items().size() != 1) ||
+        !std::ranges::all_of(json->items(), fits)) {
       wrong(name, expected);
     }
     std::array<float, 3> result{};
     for (std::size_t i = 0; i < 3; ++i) {
-      result[i] = static_cast<float>(json->at(json->size() == 1 ? 0 : i).get<double>());
+      result[i] = json->items()[json->items().size() == 1 ? 0 : i].as<float>();
     }
     return result;
   }
@@ -82,8 +80,10 @@ class Members {
     std::vector<std::string> result;
     if (json == nullptr) return result;
     const auto fits = [](const Json& x) { return x.is_string(); };
-    if (!json->is_array() || !std::ranges::all_of(*json, fits)) wrong(name, "a list of texts");
-    for (const Json& x : *json) result.push_back(x.get<std::string>());
+    if (!json->is_array() || !std::ranges::all_of(json->items(), fits)) {
+      wrong(name, "a list of texts");
+    }
+    for (const Json& x : json->items()) result.push_back(x.text());
     return result;
   }
 
@@ -96,7 +96,7 @@ class Members {
   }
 
   const Json& file_;
-  Json inner_;
+  const Json* inner_ = &file_;
   const std::filesystem::path& path_;
 };
 
@@ -122,32 +122,31 @@ const std::vector<Setting>& settings() {
   return kSettings;
 }
 
-std::string shown(const Json& value) {
-  return printable(value.dump(-1, ' ', true, Json::error_handler_t::replace), 80);
-}
+std::string shown(const Json& value) { return printable(value.dump_ascii(), 80); }
 
 // The first setting, wherever it stands, that makes it another network.
 std::string change_of(const Json& file) {
   std::vector<const Json*> places = {&file};
   for (const char* inner : {"pretrained_cfg", "model_args"}) {
-    if (file.contains(inner) && file.at(inner).is_object()) places.push_back(&file.at(inner));
+    const Json* found = file.find(inner);
+    if (found != nullptr && found->is_object()) places.push_back(found);
   }
   for (const Json* place : places) {
     for (const Setting& setting : settings()) {
-      const auto found = place->find(setting.name);
-      if (found == place->end() || found->is_null()) continue;
+      const Json* found = place->find(setting.name);
+      if (found == nullptr || found->is_null()) continue;
       if (std::ranges::find(setting.ours, *found) == setting.ours.end()) {
         return fmt::format("{} is {}", setting.name, shown(*found));
       }
     }
   }
-  if (places.size() == 1 || !file.contains("model_args")) return "";
+  const Json* arguments = file.find("model_args");
+  if (arguments == nullptr || !arguments->is_object()) return "";
   // Arguments that make no other network, or only one with other shapes.
   const std::vector<std::string> harmless = {
       "num_classes", "in_chans",   "drop_rate",      "drop_path_rate",  "drop_block_rate",
       "img_size",    "pretrained", "zero_init_last", "checkpoint_path", "scriptable"};
-  if (!file.at("model_args").is_object()) return "";
-  for (const auto& [name, value] : file.at("model_args").items()) {
+  for (const auto& [name, value] : arguments->members()) {
     const bool known = std::ranges::find(settings(), name, &Setting::name) != settings().end();
     if (known || value.is_null() || std::ranges::find(harmless, name) != harmless.end()) continue;
     return fmt::format("{} is {}", printable(name, 80), shown(value));
@@ -159,25 +158,28 @@ std::string change_of(const Json& file) {
 TimmConfig hugging_face_config(const Json& file) {
   TimmConfig config;
   const auto says = [&](const char* name, const Json& otherwise) {
-    const auto found = file.find(name);
-    return found == file.end() || found->is_null() ? otherwise : *found;
+    const Json* found = file.find(name);
+    return found == nullptr || found->is_null() ? otherwise : *found;
   };
-  if (says("model_type", "") != "resnet") {
-    config.change = fmt::format("model_type is {}", shown(file.at("model_type")));
-  } else if (says("hidden_act", "relu") != "relu") {
-    config.change = fmt::format("hidden_act is {}", shown(file.at("hidden_act")));
-  } else if (says("downsample_in_first_stage", false) != false) {
+  if (says("model_type", "") != Json("resnet")) {
+    config.change = fmt::format("model_type is {}", shown(*file.find("model_type")));
+  } else if (says("hidden_act", "relu") != Json("relu")) {
+    config.change = fmt::format("hidden_act is {}", shown(*file.find("hidden_act")));
+  } else if (says("downsample_in_first_stage", false) != Json(false)) {
     config.change = "downsample_in_first_stage is true";
   }
-  config.stride_on_first_1x1 = says("downsample_in_bottleneck", false) == true;
+  config.stride_on_first_1x1 = says("downsample_in_bottleneck", false) == Json(true);
   const Json names = says("id2label", Json::object());
-  for (std::size_t i = 0; names.is_object() && i < names.size(); ++i) {
-    const auto found = names.find(std::to_string(i));
-    if (found == names.end() || !found->is_string()) {
+  if (!names.is_object()) return config;
+  const std::map<std::string_view, const Json&> by_number(names.members().begin(),
+                                                          names.members().end());
+  for (std::size_t i = 0; i < by_number.size(); ++i) {
+    const auto found = by_number.find(std::to_string(i));
+    if (found == by_number.end() || !found->second.is_string()) {
       config.class_names.clear();
       break;
     }
-    config.class_names.push_back(found->get<std::string>());
+    config.class_names.push_back(found->second.text());
   }
   return config;
 }
@@ -216,16 +218,14 @@ std::optional<TimmConfig> read_timm_config(const std::filesystem::path& path) {
 
 std::optional<TimmConfig> parse_timm_config(std::string_view text,
                                             const std::filesystem::path& path) {
-  // Deeper values are dropped while they are parsed, so that a hostile text makes no tall tree.
-  const Json json = Json::parse(
-      without_mark(text, path.string()),
-      [](int depth, Json::parse_event_t, const Json&) { return depth <= 3; }, false);
-  if (json.is_object() && json.contains("model_type") && json.at("model_type").is_string() &&
-      !json.contains("architecture")) {
+  const auto parsed = Json::parse(without_mark(text, path.string()), 3);
+  if (!parsed) return std::nullopt;
+  const Json& json = *parsed;
+  const Json *type = json.find("model_type"), *architecture = json.find("architecture");
+  if (type != nullptr && type->is_string() && architecture == nullptr) {
     return hugging_face_config(json);
   }
-  if (!json.is_object() || !json.contains("architecture") ||
-      !(json.contains("pretrained_cfg") || json.contains("mean"))) {
+  if (architecture == nullptr || !(json.contains("pretrained_cfg") || json.contains("mean"))) {
     return std::nullopt;
   }
   const Members members(json, path);
@@ -233,7 +233,7 @@ std::optional<TimmConfig> parse_timm_config(std::string_view text,
   config.architecture = members.text("architecture");
   // timm writes architecture and classes of the model at the outside; what lies inside is the
   // preset's.
-  if (json.at("architecture").is_string()) config.architecture = json.at("architecture");
+  if (architecture->is_string()) config.architecture = architecture->text();
   if (const auto classes = members.number("num_classes", 0, 1e9)) {
     config.classes = static_cast<std::int64_t>(*classes);
   }

@@ -9,7 +9,9 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/folder_entries.h"
 #include "core/lines.h"
+#include "core/os_error.h"
 #include "formats/archive.h"
 
 namespace resnet {
@@ -93,10 +95,12 @@ Files read_folder(const fs::path& path) {
   const std::optional<fs::path> folder = folder_with_batches(path);
   Files files;
   if (!folder) return files;
-  for (const auto& entry : fs::directory_iterator(*folder)) {
+  const std::error_code error = for_each_entry(*folder, [&](const FolderEntry& entry) {
     const std::string name = entry.path().filename().string();
     if (wanted(name)) files[name] = read_file(entry.path(), kMaxBatchBytes);
-  }
+    return true;
+  });
+  if (error) fail_os("list", *folder, error.value());
   return files;
 }
 

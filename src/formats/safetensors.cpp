@@ -14,6 +14,7 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json.h"
 
 namespace resnet {
 namespace {
@@ -320,18 +321,20 @@ Safetensors read_all(const ByteSource& source, const std::shared_ptr<std::byte[]
 std::string header_text(const std::vector<SafetensorsEntry>& entries,
                         const std::map<std::string, std::string>& metadata, std::size_t room,
                         const std::string& file) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  Json header = Json::object();
+  if (!metadata.empty()) {
+    header.add("__metadata__", Json::object());
+    for (const auto& [key, text] : metadata) header.members().back().second.add(key, text);
+  }
   for (const SafetensorsEntry& e : entries) {
-    header.push_back({e.name,
-                      {{"dtype", kTypes[rank_of(e.dtype)].name},
-                       {"shape", e.shape},
-                       {"data_offsets", {e.begin, e.end}}}});
+    header.add(e.name, Json::object({{"dtype", kTypes[rank_of(e.dtype)].name},
+                                     {"shape", e.shape},
+                                     {"data_offsets", Json::array({e.begin, e.end})}}));
   }
   std::string json;
   try {
     json = header.dump();
-  } catch (const nlohmann::json::type_error&) {
+  } catch (const Error&) {
     fail(ErrorCode::kInvalidArgument,
          "{}: a tensor's name or a metadata string is not UTF-8; rename it", file);
   }

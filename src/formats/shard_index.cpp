@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 
 namespace resnet {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::uint64_t kMaxBytes = 16 << 20;
 constexpr std::size_t kMaxShards = 10'000, kMaxName = 255, kShown = 100;
@@ -49,33 +47,22 @@ ShardIndex read_shard_index(const std::filesystem::path& path) {
 }
 
 ShardIndex parse_shard_index(std::string_view text, const std::string& file) {
-  // Deeper values are dropped while they are parsed, so that a hostile text makes no tall tree.
-  std::set<std::string> keys;
-  std::string outer, twice;
-  const Json json = Json::parse(
-      text,
-      [&](int depth, Json::parse_event_t event, const Json& value) {
-        if (event == Json::parse_event_t::key && depth == 1) outer = value.get<std::string>();
-        if (event == Json::parse_event_t::key && depth == 2 && outer == "weight_map" &&
-            !keys.insert(value.get<std::string>()).second) {
-          twice = value.get<std::string>();
-        }
-        return depth <= 2;
-      },
-      false);
-  if (!json.is_object() || !json.contains("weight_map") || !json.at("weight_map").is_object()) {
+  std::string problem;
+  const auto json = Json::parse(text, 2, &problem);
+  if (!json) damaged(file, printable(problem, 2 * kShown));
+  const Json* map = json->find("weight_map");
+  if (map == nullptr || !map->is_object()) {
     damaged(file, "expected a JSON object with a \"weight_map\", which says what is where");
   }
-  if (!twice.empty()) damaged(file, fmt::format("'{}' appears twice", printable(twice, kShown)));
   ShardIndex index;
   std::set<std::string> shards;
-  for (const auto& [name, shard] : json.at("weight_map").items()) {
-    if (!shard.is_string() || !is_plain_name(shard.get<std::string>())) {
+  for (const auto& [name, shard] : map->members()) {
+    if (!shard.is_string() || !is_plain_name(shard.text())) {
       damaged(file, fmt::format("the shard of '{}' was expected to be the name of a file beside it",
                                 printable(name, kShown)));
     }
-    shards.insert(shard.get<std::string>());
-    index.shard_of.emplace(name, shard.get<std::string>());
+    shards.insert(shard.text());
+    index.shard_of.emplace(name, shard.text());
   }
   if (shards.empty()) damaged(file, "it names no tensor");
   if (shards.size() > kMaxShards) {

@@ -1,53 +1,33 @@
 #include "train/checkpoint.h"
 
-#include <nlohmann/json.hpp>
-
 #include "core/check.h"
+#include "core/json.h"
 #include "formats/safetensors.h"
 
 namespace resnet {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* kFormat = "resnet.checkpoint";
 constexpr const char* kVersion = "1";
 constexpr const char* kConfusion = "state.best.confusion";
 
-Json state_to_json(const RunState& s) {
-  return {{"epoch", s.epoch},
-          {"batch", s.batch},
-          {"step", s.step},
-          {"loss_sum", s.loss_sum},
-          {"right", s.right},
-          {"seen", s.seen},
-          {"whole_windows", s.whole_windows},
-          {"best_epoch", s.best_epoch},
-          {"top1_epoch", s.top1_epoch},
-          {"best_top1", s.best.top1},
-          {"best_top5", s.best.top5},
-          {"best_loss", s.best.loss},
-          {"best_images", s.best.images},
-          {"best_seconds", s.best.seconds}};
-}
-
-RunState state_from_json(const Json& j) {
-  RunState s;
-  j.at("epoch").get_to(s.epoch);
-  j.at("batch").get_to(s.batch);
-  j.at("step").get_to(s.step);
-  j.at("loss_sum").get_to(s.loss_sum);
-  j.at("right").get_to(s.right);
-  j.at("seen").get_to(s.seen);
-  s.whole_windows = j.value("whole_windows", true);
-  j.at("best_epoch").get_to(s.best_epoch);
-  j.at("top1_epoch").get_to(s.top1_epoch);
-  j.at("best_top1").get_to(s.best.top1);
-  j.at("best_top5").get_to(s.best.top5);
-  j.at("best_loss").get_to(s.best.loss);
-  j.at("best_images").get_to(s.best.images);
-  j.at("best_seconds").get_to(s.best.seconds);
-  return s;
+// One list of fields for reading and writing. `v(key, value)`; the last may be absent.
+template <class V, class State>
+void fields(V&& v, State& s) {
+  v("epoch", s.epoch);
+  v("batch", s.batch);
+  v("step", s.step);
+  v("loss_sum", s.loss_sum);
+  v("right", s.right);
+  v("seen", s.seen);
+  v("whole_windows", s.whole_windows);
+  v("best_epoch", s.best_epoch);
+  v("top1_epoch", s.top1_epoch);
+  v("best_top1", s.best.top1);
+  v("best_top5", s.best.top5);
+  v("best_loss", s.best.loss);
+  v("best_images", s.best.images);
+  v("best_seconds", s.best.seconds);
 }
 
 Checkpoint from_metadata(const std::map<std::string, std::string>& metadata,
@@ -69,15 +49,40 @@ Checkpoint from_metadata(const std::map<std::string, std::string>& metadata,
   Checkpoint c;
   try {
     c.options = train_options_from_json(field("options"));
-    c.state = state_from_json(Json::parse(field("state")));
-    c.class_names = Json::parse(field("classes")).get<std::vector<std::string>>();
-    c.train_pictures = Json::parse(field("train_pictures")).get<std::int64_t>();
-  } catch (const Json::exception& e) {
-    fail(ErrorCode::kBadData, "{}: damaged checkpoint: {}", path.string(), e.what());
   } catch (const Error& e) {
     if (e.code() == ErrorCode::kOutOfMemory) throw;
     fail(ErrorCode::kBadData, "{}: damaged checkpoint: {}", path.string(), e.what());
   }
+  const auto damaged = [&](std::string_view what) {
+    fail(ErrorCode::kBadData, "{}: damaged checkpoint: {}", path.string(), what);
+  };
+  const auto parsed = [&](const char* key) {
+    auto json = Json::parse(field(key));
+    if (!json) damaged(fmt::format("its \"{}\" is no JSON", key));
+    return std::move(*json);
+  };
+  const Json state = parsed("state"), classes = parsed("classes");
+  fields(
+      [&]<class T>(const char* key, T& value) {
+        const Json* found = state.find(key);
+        if (found == nullptr && std::string_view(key) == "whole_windows") {  // of older runs
+          value = true;
+        } else if (found != nullptr &&
+                   (std::is_same_v<T, bool> ? found->is_bool() : found->is_number())) {
+          value = found->as<T>();
+        } else {
+          damaged(fmt::format("no number for \"{}\"", key));
+        }
+      },
+      c.state);
+  if (!classes.is_array()) damaged("its classes are no list");
+  for (const Json& name : classes.items()) {
+    if (!name.is_string()) damaged("its classes are no names");
+    c.class_names.push_back(name.text());
+  }
+  const Json pictures = parsed("train_pictures");
+  if (!pictures.is_integer()) damaged("no number of training images");
+  c.train_pictures = pictures.as<std::int64_t>();
   const RunState& s = c.state;
   if (s.epoch < 0 || s.batch < 0 || s.step < 0 || s.right < 0 || s.seen < 0 || s.best_epoch < 0 ||
       s.best_epoch > s.epoch) {
@@ -97,11 +102,13 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& c,
     tensors[kConfusion] =
         Tensor::from<std::int64_t>({classes, classes}, std::span(c.state.best.confusion));
   }
+  Json state = Json::object();
+  fields([&](const char* key, const auto& value) { state.add(key, value); }, c.state);
   write_safetensors(path, tensors,
                     {{"format", kFormat},
                      {"version", kVersion},
                      {"options", to_json(c.options)},
-                     {"state", state_to_json(c.state).dump()},
+                     {"state", state.dump()},
                      {"classes", Json(c.class_names).dump()},
                      {"train_pictures", std::to_string(c.train_pictures)}});
 }

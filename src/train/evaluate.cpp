@@ -1,5 +1,3 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -9,8 +7,9 @@
 
 #include "core/check.h"
 #include "core/guard.h"
-#include "core/json_line.h"
+#include "core/json.h"
 #include "core/processors.h"
+#include "core/text.h"
 #include "data/transform.h"
 #include "resnet/model_file.h"
 #include "train/evaluator.h"
@@ -375,13 +374,11 @@ EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOpti
   throw_as_error();
 }
 
-std::string to_json(const EvalResult& result) {
-  using Json = nlohmann::ordered_json;
-  Json json{{"top1", result.top1},      {"top5", result.top5},       {"loss", result.loss},
-            {"images", result.images},  {"seconds", result.seconds}, {"skipped", Json::array()},
-            {"classes", Json::array()}, {"confusion", Json::array()}};
+std::string to_json(const EvalResult& result) try {
+  Json skipped = Json::array(), class_list = Json::array(), confusion = Json::array();
   for (const BadPicture& bad : result.skipped) {
-    json["skipped"].push_back({{"name", bad.name}, {"reason", bad.reason}});
+    skipped.items().push_back(
+        Json::object({{"name", json_text(bad.name)}, {"reason", json_text(bad.reason)}}));
   }
   const std::size_t classes = result.class_names.size();
   for (std::size_t c = 0; c < classes; ++c) {
@@ -390,19 +387,29 @@ std::string to_json(const EvalResult& result) {
     for (std::size_t k = 0; k < classes; ++k) {
       pictures += result.confusion[c * classes + k];
       answers += result.confusion[k * classes + c];
-      row.push_back(result.confusion[c * classes + k]);
+      row.items().push_back(result.confusion[c * classes + k]);
     }
     const auto right = static_cast<double>(result.confusion[c * classes + c]);
     const auto share = [&](std::int64_t of) {
-      return of == 0 ? Json(nullptr) : Json(right / static_cast<double>(of));
+      return of == 0 ? Json() : Json(right / static_cast<double>(of));
     };
-    json["classes"].push_back({{"name", result.class_names[c]},
-                               {"images", pictures},
-                               {"recall", share(pictures)},
-                               {"precision", share(answers)}});
-    json["confusion"].push_back(std::move(row));
+    class_list.items().push_back(Json::object({{"name", json_text(result.class_names[c])},
+                                               {"images", pictures},
+                                               {"recall", share(pictures)},
+                                               {"precision", share(answers)}}));
+    confusion.items().push_back(std::move(row));
   }
-  return json_line(std::move(json));
+  return Json::object({{"top1", result.top1},
+                       {"top5", result.top5},
+                       {"loss", result.loss},
+                       {"images", result.images},
+                       {"seconds", result.seconds},
+                       {"skipped", std::move(skipped)},
+                       {"classes", std::move(class_list)},
+                       {"confusion", std::move(confusion)}})
+      .dump();
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

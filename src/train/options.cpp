@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <type_traits>
 
 #include "core/check.h"
+#include "core/guard.h"
+#include "core/json.h"
 #include "core/lines.h"
 #include "core/nearest.h"
 #include "core/text.h"
@@ -14,8 +15,6 @@
 #include "train/names.h"
 
 namespace resnet {
-
-using Json = nlohmann::ordered_json;
 
 void unknown_name(std::string_view what, std::string_view name,
                   std::span<const std::string_view> known) {
@@ -191,9 +190,9 @@ struct Writer {
   template <class T>
   void operator()(const char* key, T& value) {
     if constexpr (kIsOptional<T>) {
-      if (value) json[key] = encode(*value);
+      if (value) json.add(key, encode(*value));
     } else {
-      json[key] = encode(value);
+      json.add(key, encode(value));
     }
   }
 
@@ -201,9 +200,9 @@ struct Writer {
                     AugmentationChanges& changes) {
     if (base) {
       Augmentation all = changed(*base, changes);
-      json[key] = encode(all);
+      json.add(key, encode(all));
     } else if (changes != AugmentationChanges{}) {
-      json[key] = encode(changes);
+      json.add(key, encode(changes));
     }
   }
 
@@ -217,7 +216,7 @@ struct Writer {
       return json_text(value);
     } else if constexpr (std::is_same_v<T, Triple>) {
       Json list = Json::array();
-      for (const float x : value) list.push_back(std::stod(fmt::format("{}", x)));  // 0.485
+      for (const float x : value) list.items().push_back(std::stod(fmt::format("{}", x)));  // 0.485
       return list;
     } else if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::string> &&
                          !std::is_same_v<T, std::vector<double>> &&
@@ -239,8 +238,8 @@ struct Reader {
   template <class T>
   void operator()(const char* key, T& value) {
     known.emplace_back(key);
-    const auto found = json.find(key);
-    if (found == json.end()) return;
+    const Json* found = json.find(key);
+    if (found == nullptr) return;
     if constexpr (kIsOptional<T>) {
       if (found->is_null()) {
         value.reset();
@@ -258,21 +257,20 @@ struct Reader {
   void augmentation(const char* key, std::optional<Augmentation>& base,
                     AugmentationChanges& changes) {
     known.emplace_back(key);
-    const auto found = json.find(key);
-    if (found == json.end()) return;
+    const Json* found = json.find(key);
+    if (found == nullptr) return;
     if (found->is_null() || found->is_string()) {
       base.reset();
       changes = {};
-      if (found->is_string()) base = augmentation_preset(found->get_ref<const std::string&>());
+      if (found->is_string()) base = augmentation_preset(found->text());
       return;
     }
     if (!found->is_object()) wrong(key, "an object { … } or a preset's name", *found);
     Json rest = *found;
-    if (const auto preset = rest.find("preset"); preset != rest.end()) {
+    if (const auto preset = rest.take("preset")) {
       if (!preset->is_string()) wrong("augmentation.preset", "a name", *preset);
-      base = augmentation_preset(preset->get_ref<const std::string&>());
+      base = augmentation_preset(preset->text());
       changes = {};
-      rest.erase(preset);
     }
     AugmentationChanges given;
     read(rest, path + key + ".", given);
@@ -290,6 +288,10 @@ struct Reader {
     }
   }
 
+  static bool all_numbers(const Json& x) {
+    return x.is_array() && std::ranges::all_of(x.items(), &Json::is_number);
+  }
+
   [[noreturn]] void wrong(const char* key, const char* wanted, const Json& found) const {
     fail(ErrorCode::kInvalidArgument, "option \"{}{}\" must be {}, found {}", path, key, wanted,
          found.dump());
@@ -298,44 +300,41 @@ struct Reader {
   template <class T>
   void decode(const char* key, const Json& in, T& value) const {
     if constexpr (std::is_same_v<T, bool>) {
-      if (!in.is_boolean()) wrong(key, "true or false", in);
-      value = in.template get<bool>();
+      if (!in.is_bool()) wrong(key, "true or false", in);
+      value = in.as<bool>();
     } else if constexpr (std::is_enum_v<T>) {
       if (!in.is_string()) wrong(key, "a name", in);
-      value = parse_enum<T>(in.template get_ref<const std::string&>());
+      value = parse_enum<T>(in.text());
     } else if constexpr (std::is_unsigned_v<T>) {
-      if (!in.is_number_unsigned()) wrong(key, "a whole number of at least 0", in);
-      value = in.template get<T>();
+      if (!in.is_unsigned()) wrong(key, "a whole number of at least 0", in);
+      value = in.as<T>();
     } else if constexpr (std::is_integral_v<T>) {
-      const bool fits =
-          in.is_number_unsigned()
-              ? std::in_range<T>(in.template get<std::uint64_t>())
-              : in.is_number_integer() && std::in_range<T>(in.template get<std::int64_t>());
+      const bool fits = in.is_unsigned()
+                            ? std::in_range<T>(in.as<std::uint64_t>())
+                            : in.is_integer() && std::in_range<T>(in.as<std::int64_t>());
       if (!fits) wrong(key, "a whole number", in);
-      value = in.template get<T>();
+      value = in.as<T>();
     } else if constexpr (std::is_floating_point_v<T>) {
       if (!in.is_number()) wrong(key, "a number", in);
-      value = in.template get<T>();
+      value = in.as<T>();
     } else if constexpr (std::is_same_v<T, std::string> ||
                          std::is_same_v<T, std::filesystem::path>) {
       if (!in.is_string()) wrong(key, "text", in);
-      value = text_from_json(in.template get_ref<const std::string&>());
+      value = text_from_json(in.text());
     } else if constexpr (std::is_same_v<T, std::vector<double>>) {
-      if (!in.is_array() || !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
-        wrong(key, "a list of numbers", in);
-      }
-      value = in.template get<T>();
+      if (!all_numbers(in)) wrong(key, "a list of numbers", in);
+      value.clear();
+      for (const Json& x : in.items()) value.push_back(x.as<double>());
     } else if constexpr (std::is_same_v<T, std::vector<int>>) {
       if (!in.is_array()) wrong(key, "a list of whole numbers", in);
-      value.assign(in.size(), 0);
-      for (std::size_t i = 0; i < in.size(); ++i) decode(key, in[i], value[i]);
+      value.assign(in.items().size(), 0);
+      for (std::size_t i = 0; i < value.size(); ++i) decode(key, in.items()[i], value[i]);
     } else if constexpr (std::is_same_v<T, Triple>) {
-      if (!in.is_array() || (in.size() != 3 && in.size() != 1) ||
-          !std::ranges::all_of(in, [](const Json& x) { return x.is_number(); })) {
+      if (!all_numbers(in) || (in.items().size() != 3 && in.items().size() != 1)) {
         wrong(key, "a list of three numbers, or of one for all channels", in);
       }
       for (std::size_t i = 0; i < 3; ++i)
-        value[i] = in[in.size() == 1 ? 0 : i].template get<float>();
+        value[i] = in.items()[in.items().size() == 1 ? 0 : i].as<float>();
     } else {
       if (!in.is_object()) wrong(key, "an object { … }", in);
       read(in, path + key + ".", value);
@@ -346,7 +345,7 @@ struct Reader {
   static void read(const Json& in, std::string path, T& value) {
     Reader r{in, std::move(path)};
     fields(r, value);
-    for (const auto& [key, unused] : in.items()) {
+    for (const auto& [key, unused] : in.members()) {
       if (std::ranges::find(r.known, key) != r.known.end()) continue;
       fail(ErrorCode::kInvalidArgument, "unknown option \"{}{}\"; did you mean \"{}{}\"?", r.path,
            key, r.path, nearest_name(key, r.known));
@@ -369,24 +368,25 @@ Augmentation changed(Augmentation base, const AugmentationChanges& changes) {
   return base;
 }
 
-std::string to_json(const TrainOptions& options) {
+std::string to_json(const TrainOptions& options) try {
   TrainOptions copy = options;
   return Writer::encode(copy).dump(2) + "\n";
+} catch (...) {
+  throw_as_error();
 }
 
-TrainOptions train_options_from_json(std::string_view text, TrainOptions base) {
-  Json json;
-  try {
-    json = Json::parse(without_mark(text, "the options"));
-  } catch (const Json::exception& e) {
-    fail(ErrorCode::kInvalidArgument, "the options are not valid JSON: {}", e.what());
-  }
-  if (!json.is_object()) {
+TrainOptions train_options_from_json(std::string_view text, TrainOptions base) try {
+  std::string problem;
+  const auto json = Json::parse(without_mark(text, "the options"), 16, &problem);
+  if (!json) fail(ErrorCode::kInvalidArgument, "the options are not valid JSON: {}", problem);
+  if (!json->is_object()) {
     fail(ErrorCode::kInvalidArgument, "the options must be a JSON object {{ … }}, found {}",
-         json.type_name());
+         json->type_name());
   }
-  Reader::read(json, "", base);
+  Reader::read(*json, "", base);
   return base;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

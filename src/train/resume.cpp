@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "core/check.h"
+#include "core/guard.h"
+#include "core/json.h"
 #include "data/class_names.h"
 #include "data/datasets.h"
 #include "data/known_data.h"
@@ -17,7 +19,6 @@ namespace resnet {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 bool is_drawn(const std::string& source) {
   return source == "galaxies" || source.starts_with("galaxies:");
@@ -26,6 +27,23 @@ bool is_drawn(const std::string& source) {
 bool is_name_of_data(const std::string& source) {
   std::error_code ignored;
   return is_drawn(source) || (!fs::exists(source, ignored) && find_known_data(source) != nullptr);
+}
+
+// The dotted name of the first member that differs, or nothing.
+std::string first_difference(const Json& a, const Json& b, const std::string& prefix,
+                             std::span<const std::string_view> may_differ) {
+  for (const auto& [object, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const auto& [key, value] : object->members()) {
+      const std::string name = prefix + key;
+      const Json* found = other->find(key);
+      if (std::ranges::find(may_differ, name) != may_differ.end()) continue;
+      if (found != nullptr && *found == value) continue;
+      if (found == nullptr || !found->is_object() || !value.is_object()) return name;
+      const std::string inner = first_difference(value, *found, name + ".", may_differ);
+      if (!inner.empty()) return inner;
+    }
+  }
+  return {};
 }
 
 // Links and ".." stay: what they mean is for the system to say.
@@ -115,32 +133,27 @@ DataSplits open_data_again(const TrainOptions& o, const Checkpoint& c) {
 }
 
 void check_resumable(const Checkpoint& checkpoint, const TrainOptions& now) {
-  static constexpr std::array kMayDiffer = {
-      "epochs", "early_stop_patience", "max_bad_fraction",   "layout",           "threads",
-      "out",    "loader_threads",      "checkpoint_minutes", "checkpoint_steps", "save_every"};
-  Json before = Json::parse(to_json(checkpoint.options)), after = Json::parse(to_json(now));
-  for (Json* options : {&before, &after}) {
-    for (const char* key : kMayDiffer) options->erase(key);
-    // These may have been moved. Of the weights the run has taken what it needs.
-    (*options)["data"].erase("source");
-    (*options)["data"].erase("cache");
-    (*options)["transfer"].erase("weights");
-  }
-  const Json difference = Json::diff(before, after);
-  if (difference.empty()) return;
-  std::string where = difference[0].at("path").get<std::string>().substr(1);
-  std::ranges::replace(where, '/', '.');
+  static constexpr std::array<std::string_view, 13> kMayDiffer = {
+      "epochs",      "early_stop_patience", "max_bad_fraction",   "layout",           "threads",
+      "out",         "loader_threads",      "checkpoint_minutes", "checkpoint_steps", "save_every",
+      "data.source", "data.cache",          "transfer.weights"};
+  // The last three may have been moved. Of the weights the run has taken what it needs.
+  const std::string where = first_difference(*Json::parse(to_json(checkpoint.options)),
+                                             *Json::parse(to_json(now)), "", kMayDiffer);
+  if (where.empty()) return;
   fail(ErrorCode::kInvalidArgument,
        "option {} differs from that of the run to be resumed; leave it as it was, or train anew in "
        "another folder",
        where);
 }
 
-TrainOptions resume_options(const fs::path& run) {
+TrainOptions resume_options(const fs::path& run) try {
   TrainOptions options = read_checkpoint(run / "last.safetensors").options;
   options.out = run;
   options.resume = true;
   return options;
+} catch (...) {
+  throw_as_error();
 }
 
 std::string rate_note(const TrainOptions& o, int epochs_before, std::int64_t step,

@@ -7,6 +7,7 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/folder_entries.h"
 #include "core/os_error.h"
 #include "formats/csv.h"
 #include "formats/picture.h"
@@ -59,15 +60,17 @@ RunFolder::RunFolder(fs::path path, bool overwrite, bool resume) : path_(std::mo
   fs::create_directories(path_, error);
   if (error) fail_folder(path_, error);
   std::vector<fs::path> old;
-  for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (remove_leftover(it->path())) continue;
+  const std::error_code unlisted = for_each_entry(path_, [&](const FolderEntry& entry) {
+    const std::string name = entry.path().filename().string();
+    if (remove_leftover(entry.path())) return true;
     if (is_leftover(name)) {
-      fs::remove(it->path(), error);
+      fs::remove(entry.path(), error);
     } else if (is_run_file(name)) {
-      old.push_back(it->path());
+      old.push_back(entry.path());
     }
-  }
+    return !error;
+  });
+  if (!error) error = unlisted;
   if (error) fail_folder(path_, error);
   if (resume || old.empty()) return;
   std::ranges::sort(old, {}, [](const fs::path& p) { return p.extension() != ".safetensors"; });

@@ -364,7 +364,8 @@ TEST_F(ModelFileTest, WrongPreprocessing) {
                           "\"32\"", "[32]", "[[[[32]]]]", "null", "true", "100000"}) {
     EXPECT_DAMAGE("for 'height'", with(R"("height":32)", std::string(R"("height":)") + bad));
   }
-  EXPECT_DAMAGE("lacks 'width'", with(R"("width":40)", R"("resize":3)"));
+  EXPECT_DAMAGE("lacks 'width'", with(R"(,"width":40)", ""));
+  EXPECT_DAMAGE("\"resize\" appears twice", with(R"("width":40)", R"("resize":3)"));
   EXPECT_DAMAGE("unknown member 'gamma'", with(R"("width":40)", R"("width":40,"gamma":2)"));
   EXPECT_DAMAGE("unknown interpolation", with("bicubic", "lanczos"));
   EXPECT_DAMAGE("three numbers for 'mean'", with("0.485,", ""));
