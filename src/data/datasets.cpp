@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/guard.h"
 #include "core/random.h"
 #include "core/text.h"
 #include "data/class_names.h"
@@ -238,7 +239,7 @@ void Dataset::read_part(std::int64_t i, const ReadOptions& options, Image& out) 
   if (pick) out = part_of_picture(out, pick(out.width, out.height, out.orientation));
 }
 
-DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) {
+DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) try {
   for (const std::int64_t i : indices) {
     if (i < 0 || i >= base->size()) {
       fail(ErrorCode::kInvalidArgument, "subset of a data set of {} pictures: no picture {}",
@@ -246,10 +247,12 @@ DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) {
     }
   }
   return std::make_shared<Subset>(std::move(base), std::move(indices));
+} catch (...) {
+  throw_as_error();
 }
 
 DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
-                        std::vector<std::string> class_names) {
+                        std::vector<std::string> class_names) try {
   if (pictures.size() != labels.size()) {
     fail(ErrorCode::kInvalidArgument, "a data set of {} pictures with {} labels; expected as many",
          pictures.size(), labels.size());
@@ -272,6 +275,8 @@ DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
     }
   }
   return std::make_shared<Pictures>(std::move(pictures), std::move(labels), std::move(class_names));
+} catch (...) {
+  throw_as_error();
 }
 
 DatasetPtr make_packed_dataset(std::string name, Tensor pictures, std::vector<std::int32_t> labels,

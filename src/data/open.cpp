@@ -271,7 +271,7 @@ DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& 
   throw_as_error();
 }
 
-std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) {
+std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) try {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) {
@@ -285,6 +285,8 @@ std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlist
   for (const std::string& file : pictures_below(path, SIZE_MAX, unlisted))
     files.push_back(path / file);
   return files;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

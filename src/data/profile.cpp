@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/guard.h"
 #include "core/text.h"
 #include "resnet/data.h"
 
@@ -63,7 +64,7 @@ PictureProfile profile_of(const std::vector<PictureTraits>& traits) {
 }
 
 PictureProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& preprocessing,
-                               int threads, ClippedPictures* clipped) {
+                               int threads, ClippedPictures* clipped) try {
   const std::int64_t count = std::min(dataset->size(), kSample);
   std::vector<std::int64_t> sample;
   for (std::int64_t i = 0; i < count; ++i) sample.push_back(i * dataset->size() / count);
@@ -77,6 +78,8 @@ PictureProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& p
   }
   if (clipped != nullptr) *clipped = loader.clipped();
   return profile_of(loader.traits());
+} catch (...) {
+  throw_as_error();
 }
 
 std::string difference_note(const PictureProfile& training, const PictureProfile& pictures) {

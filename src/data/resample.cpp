@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "data/resample_kernels.h"
 
 namespace resnet {
@@ -209,7 +210,7 @@ void resample(const PictureView& source, int width, int height, const Rect& regi
   }
 }
 
-Image resize(const Image& picture, int width, int height, Interpolation interpolation) {
+Image resize(const Image& picture, int width, int height, Interpolation interpolation) try {
   if (width < 1 || height < 1 || picture.width < 1 || picture.height < 1) {
     fail(ErrorCode::kInvalidArgument,
          "cannot resize a picture of {} x {} to {} x {}: sides must be at least 1 pixel",
@@ -219,6 +220,8 @@ Image resize(const Image& picture, int width, int height, Interpolation interpol
   Image out;
   resample(PictureView(picture), width, height, {0, 0, width, height}, interpolation, scratch, out);
   return out;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "formats/picture.h"
 
 namespace resnet {
@@ -75,7 +76,7 @@ void check_preprocessing(const Preprocessing& s) {
   }
 }
 
-void convert_channels(const Image& picture, int channels, Image& out) {
+void convert_channels(const Image& picture, int channels, Image& out) try {
   const int from = picture.channels;
   const auto known = [](int c) { return c == 1 || c == 3 || c == 4; };
   if (!known(from) || !known(channels) || picture.width < 1 || picture.height < 1) {
@@ -100,12 +101,16 @@ void convert_channels(const Image& picture, int channels, Image& out) {
     for (int c = 0; c < 3; ++c) q[c] = p[from == 1 ? 0 : c];
     if (channels == 4) q[3] = 255;
   }
+} catch (...) {
+  throw_as_error();
 }
 
-Image convert_channels(const Image& picture, int channels) {
+Image convert_channels(const Image& picture, int channels) try {
   Image out;
   convert_channels(picture, channels, out);
   return out;
+} catch (...) {
+  throw_as_error();
 }
 
 const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch) {
@@ -250,7 +255,7 @@ float sharpness_of(const float* input, const Preprocessing& s, DataLayout layout
   return gradient > 0 ? static_cast<float>(laplacian / gradient) : 0;
 }
 
-Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view) {
+Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view) try {
   check_preprocessing(settings);
   Image spare;
   FitScratch scratch;
@@ -264,15 +269,19 @@ Image preprocess_pixels(const Image& picture, const Preprocessing& settings, con
     }
   }
   return out;
+} catch (...) {
+  throw_as_error();
 }
 
 void preprocess(const Image& picture, const Preprocessing& settings, float* out, DataLayout layout,
-                const View& view) {
+                const View& view) try {
   const Normalizer normalizer(settings);
   Image spare;
   FitScratch scratch;
   const Image& source = prepared(picture, settings, spare);
   normalizer.write(fit(PictureView(source), settings, view, scratch), out, layout);
+} catch (...) {
+  throw_as_error();
 }
 
 std::vector<View> evaluation_views(int crops, bool flip, int shift) {
@@ -300,7 +309,7 @@ std::vector<View> evaluation_views(int crops, bool flip, int shift) {
   return views;
 }
 
-Preprocessing default_preprocessing(const Dataset& dataset, int image_size) {
+Preprocessing default_preprocessing(const Dataset& dataset, int image_size) try {
   Preprocessing s;
   const PictureSize own = dataset.picture_size();
   const bool as_is = own.width > 0 && own.height > 0 &&
@@ -321,6 +330,8 @@ Preprocessing default_preprocessing(const Dataset& dataset, int image_size) {
   }
   check_preprocessing(s);
   return s;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

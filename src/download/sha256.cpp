@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "resnet/download.h"
 
 namespace resnet {
 
-std::string sha256_of(const std::filesystem::path& path, const std::atomic<bool>* stop) {
+std::string sha256_of(const std::filesystem::path& path, const std::atomic<bool>* stop) try {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) {
     fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot read {}: {}",
@@ -40,6 +41,8 @@ std::string sha256_of(const std::filesystem::path& path, const std::atomic<bool>
   std::string hex;
   for (unsigned i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
   return hex;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

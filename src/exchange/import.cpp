@@ -298,7 +298,7 @@ std::string to_string(const MatchReport& r, bool all) {
   return text;
 }
 
-Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels) {
+Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels) try {
   const Shape& from = weights.shape();
   if (from.size() != 4 || from[1] < 1 || channels < 1) {
     fail(
@@ -329,6 +329,8 @@ Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels) {
     }
   }
   return result;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

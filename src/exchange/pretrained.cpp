@@ -253,13 +253,15 @@ bool is_pretrained_name(const std::string& name_or_path) {
   return !fs::exists(name_or_path, ignored) && search(name_or_path) != nullptr;
 }
 
-fs::path resolve_model(const std::string& name_or_path, const DownloadOptions& options) {
+fs::path resolve_model(const std::string& name_or_path, const DownloadOptions& options) try {
   std::error_code ignored;
   if (fs::exists(name_or_path, ignored)) return name_or_path;
   if (search(name_or_path) != nullptr) return get_pretrained(name_or_path, options);
   fail(ErrorCode::kNotFound,
        "{}: no such file or folder, and no published weights of that name; did you mean {}?",
        name_or_path, nearest(name_or_path));
+} catch (...) {
+  throw_as_error();
 }
 
 const std::vector<std::string>& imagenet_classes() { return imagenet_class_names(); }

@@ -6,6 +6,7 @@
 #include <bit>
 #include <csetjmp>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "core/check.h"
@@ -18,6 +19,8 @@ namespace {
 
 // Deflate's best ratio is 1032 : 1, and a byte holds up to eight pixels.
 constexpr std::uint64_t kMaxInflation = 1032;
+
+constexpr const char* kNoMemory = "out of memory";
 
 struct ErrorText {
   char text[160] = "";
@@ -170,6 +173,7 @@ Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& opt
 namespace {
 
 using picture::ErrorText;
+using picture::kNoMemory;
 
 bool write_png(const Image& image, std::vector<std::byte>& out, ErrorText& error) {
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, picture::on_error,
@@ -193,7 +197,7 @@ bool write_png(const Image& image, std::vector<std::byte>& out, ErrorText& error
     } catch (...) {
       full = true;  // an exception may not cross C code
     }
-    if (full) png_error(p, "out of memory");
+    if (full) png_error(p, kNoMemory);
   };
   png_set_write_fn(png, &out, append, nullptr);
   const int color = image.channels == 1   ? PNG_COLOR_TYPE_GRAY
@@ -226,6 +230,7 @@ std::vector<std::byte> encode_png(const Image& image) {
   std::vector<std::byte> out;
   ErrorText error;
   if (!write_png(image, out, error)) {
+    if (std::string_view(error.text) == kNoMemory) throw std::bad_alloc();
     fail(ErrorCode::kInvalidArgument, "encode_png: {} x {} pixels cannot be written ({})",
          image.width, image.height, error.text);
   }

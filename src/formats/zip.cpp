@@ -33,7 +33,7 @@ zip_int64_t access(void* user, void* data, zip_uint64_t length, zip_source_cmd_t
       const std::uint64_t count = std::min(length, a.bytes.size() - a.position);
       try {
         a.bytes.read(a.position, {static_cast<std::byte*>(data), static_cast<std::size_t>(count)});
-      } catch (const Error&) {
+      } catch (...) {  // nothing may pass through libzip
         return refuse(ZIP_ER_READ);
       }
       a.position += count;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/guard.h"
 #include "core/random.h"
 #include "resnet/models.h"
 
@@ -27,7 +28,7 @@ void set_dirac(Tensor& t) {
 
 }  // namespace
 
-void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) {
+void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) try {
   for (const Value v : graph.parameters()) {
     const Node& node = graph.node(v);
     if (variables.contains(node.name)) continue;
@@ -53,6 +54,8 @@ void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) {
     if (a.init == Init::kDirac) set_dirac(t);
     variables.set(node.name, std::move(t));
   }
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

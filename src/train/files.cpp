@@ -79,7 +79,7 @@ DatasetPtr picture_files(const std::vector<fs::path>& paths, std::vector<Picture
     try {
       add_path(path, entries);
     } catch (const Error& error) {
-      if (alone) throw;
+      if (alone || error.code() == ErrorCode::kOutOfMemory) throw;
       entries.push_back({.name = path.string(), .code = error.code(), .error = error.what()});
     }
   }

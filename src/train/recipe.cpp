@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "train/evaluator.h"
 #include "train/names.h"
 #include "train/transfer.h"
@@ -195,7 +196,7 @@ TrainOptions recipe(std::string_view name) {
   return cifar_fast();
 }
 
-TrainOptions resolve(TrainOptions o, const DataSplits& data) {
+TrainOptions resolve(TrainOptions o, const DataSplits& data) try {
   check(o);
   const Dataset& train = *data.train;
   const auto classes = static_cast<std::int64_t>(train.class_names().size());
@@ -265,6 +266,8 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) {
     }
   }
   return o;
+} catch (...) {
+  throw_as_error();
 }
 
 }  // namespace resnet

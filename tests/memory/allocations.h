@@ -1,0 +1,33 @@
+// operator new that fails when it is told to.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace resnet::test {
+
+/// While one lives, allocations by operator new count, in any thread and library. Outside are those
+/// of the test itself.
+class Counting {
+ public:
+  Counting();
+  ~Counting();
+  Counting(const Counting&) = delete;
+  Counting& operator=(const Counting&) = delete;
+};
+/// Since the last call of `fail_allocation` or `note_places`.
+std::int64_t allocations();
+/// Those that were not freed, since the start of the process.
+std::int64_t live_allocations();
+
+/// From now on the n-th fails, `again`: and all after it. 0: none.
+void fail_allocation(std::int64_t n, bool again = false);
+/// Whether it came to that.
+bool allocation_failed();
+
+/// Between these two, the number of the first allocation of each place in the code (a few calls
+/// deep) is noted.
+void note_places();
+std::vector<std::int64_t> noted_places();
+
+}  // namespace resnet::test
