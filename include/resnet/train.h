@@ -330,8 +330,8 @@ TrainResult train(const TrainOptions& options, const Observer& observer = {});
 
 /// A learning-rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks").
 struct LrFinderOptions {
-  double min_lr = 1e-6;
-  double max_lr = 10;
+  std::optional<double> min_lr = {};  ///< Unset: a thousandth of the run's own rate.
+  std::optional<double> max_lr = {};  ///< Unset: a hundred times the run's own rate.
   int steps = 100;         ///< At least 10; the rate rises from step to step by the same factor.
   double smoothing = 0.9;  ///< Decay of the average of the losses, which is exact from the start.
   double diverged = 4;     ///< Ends when the average exceeds its least value that many times.
@@ -339,12 +339,16 @@ struct LrFinderOptions {
 
 struct LrFinderResult {
   std::vector<double> lr, loss, smoothed;  ///< Of each step that was done.
-  /// Where the average falls fastest with the logarithm of the rate: the slope is that of a line
-  /// through a tenth of the steps. The first tenth of the steps is left out, as in fastai.
-  std::optional<double> steepest;
-  /// A tenth of the rate where the average is least: as high as is safe, for a schedule that comes
-  /// down from it. Both are unset where the loss never fell.
-  std::optional<double> tenth;
+  double own = 0;                          ///< The run's own rate: the recipe's, or the one given.
+  /// The loss is averaged over a tenth of the steps, as many after as before. Where it is least, up
+  /// to where it is back where it began. Unset where it never fell.
+  std::optional<double> least;
+  /// The last rate before the loss is back where it began. Unset where it never came back.
+  std::optional<double> highest;
+  /// Midway, by ratio, from `least` to the lower of `own` and `highest`: a test of few steps ends
+  /// its fall at too low a rate, one of many bears higher rates than a run begins with. Unset where
+  /// the loss never fell.
+  std::optional<double> suggestion;
   bool diverged = false;
   bool interrupted = false;         ///< By Observer::stop.
   std::vector<BadPicture> skipped;  ///< Pictures that could not be read.

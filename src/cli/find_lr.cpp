@@ -47,8 +47,9 @@ std::string draw(const LrFinderResult& r) {
     const auto i = std::min(static_cast<std::size_t>(at), r.lr.size() - 1);
     plot.marks.push_back({*lr, r.smoothed[i], fmt::format("{} {:.2g}", what, *lr)});
   };
-  mark(r.steepest, "steepest:");
-  mark(r.tenth, "minimum / 10:");
+  mark(r.least, "least:");
+  mark(r.highest, "highest:");
+  mark(r.suggestion, "suggested:");
   return draw_svg(plot);
 }
 
@@ -71,24 +72,25 @@ nlohmann::json to_json(const Flags& f, const std::string& csv, const LrFinderRes
           {"lr", r.lr},
           {"loss", r.loss},
           {"smoothed", r.smoothed},
-          {"steepest", number(r.steepest)},
-          {"tenth", number(r.tenth)},
+          {"least", number(r.least)},
+          {"highest", number(r.highest)},
+          {"own", r.own},
+          {"suggestion", number(r.suggestion)},
           {"diverged", r.diverged},
           {"interrupted", r.interrupted},
           {"skipped", skipped}};
 }
 
-void print(const LrFinderResult& r, const LrFinderOptions& finder) {
-  if (r.steepest) print_out("steepest descent at {:.2g}\n", *r.steepest);
-  if (r.tenth) print_out("a tenth of the rate with the least loss: {:.2g}\n", *r.tenth);
-  if (!r.tenth) {
+void print(const LrFinderResult& r) {
+  if (!r.suggestion) {
     print_out("the loss did not fall; try more --steps{}\n",
               r.diverged ? " or a smaller --min-lr" : " or a larger --max-lr");
-  } else if (!r.diverged && !r.interrupted && *r.tenth * 10 > 0.99 * finder.max_lr) {
-    print_out("the loss was still falling at the highest rate; try a larger --max-lr\n");
-  } else {
-    print_out("try: resnet train … --lr {:.2g}\n", *r.tenth);
+    return;
   }
+  print_out("the loss is least at {:.2g}{}; train takes {:.2g} by itself\n", *r.least,
+            r.highest ? fmt::format(" and back where it began above {:.2g}", *r.highest) : "",
+            r.own);
+  print_out("try: resnet train … --lr {:.2g}\n", *r.suggestion);
 }
 
 int run(const Flags& f) {
@@ -113,10 +115,9 @@ int run(const Flags& f) {
   observer.started = [&](const RunInfo& info) {
     const TrainOptions& o = info.options;
     line.note(info.description);
-    line.note(fmt::format("{}, pictures {}x{}, batch {}, {}, rates {:g} to {:g}",
+    line.note(fmt::format("{}, pictures {}x{}, batch {}, {}, {} steps of rising rates",
                           o.model.architecture, o.model.image_size, o.model.image_size,
-                          *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.min_lr,
-                          f.finder.max_lr));
+                          *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.steps));
   };
   observer.progress = [&](const Progress& p) {
     line.show(static_cast<double>(p.step) / static_cast<double>(p.steps),
@@ -128,8 +129,9 @@ int run(const Flags& f) {
   line.clear();
   print_skipped(r.skipped);
   if (r.lr.empty()) {
-    fail(ErrorCode::kNumeric, "the loss was not finite at the first learning rate, {:g}",
-         f.finder.min_lr);
+    fail(ErrorCode::kNumeric,
+         "the loss was not finite at the first learning rate; try a smaller --min-lr than {:g}",
+         f.finder.min_lr.value_or(r.own / 1000));
   }
   // A pipe has nothing beside it.
   const std::string csv = is_stream(out) ? "" : fs::path(out).replace_extension(".csv").string();
@@ -138,7 +140,7 @@ int run(const Flags& f) {
   if (f.train.json) {
     print_out("{}\n", AsIs{json_line(to_json(f, csv, r))});
   } else {
-    print(r, f.finder);
+    print(r);
   }
   return r.interrupted ? kInterrupted : kSuccess;
 }
@@ -157,11 +159,13 @@ void add_find_lr(CLI::App& app, Action& action) {
   command->add_option("-o,--out", f->out, "The chart, .svg; the numbers go into a .csv beside it")
       ->required()
       ->group(group);
-  command->add_option("--min-lr", f->finder.min_lr, "First learning rate")
-      ->capture_default_str()
+  command
+      ->add_option("--min-lr", f->finder.min_lr,
+                   "First learning rate; default: a thousandth of what train takes by itself")
       ->group(group);
-  command->add_option("--max-lr", f->finder.max_lr, "Last learning rate")
-      ->capture_default_str()
+  command
+      ->add_option("--max-lr", f->finder.max_lr,
+                   "Last learning rate; default: a hundred times what train takes by itself")
       ->group(group);
   command->add_option("--steps", f->finder.steps, "From the first to the last")
       ->capture_default_str()

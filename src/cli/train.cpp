@@ -125,7 +125,8 @@ void add_augmentation_flags(CLI::App* app, Flags& f) {
              o.augmentation_changes = {};
            });
          },
-         "none, cifar, imagenet or galaxy, to be changed by the flags below; default: by the data")
+         "none, cifar, imagenet or galaxy, to be changed by the flags below; default: by data and "
+         "epochs")
       ->group(group);
   using Changes = AugmentationChanges;
   const auto number = [&](const std::string& name, const std::string& help, auto member) {

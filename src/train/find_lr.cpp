@@ -15,10 +15,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 void check(const LrFinderOptions& f) {
-  if (!(f.min_lr > 0 && f.min_lr < f.max_lr && std::isfinite(f.max_lr))) {
+  if (!(*f.min_lr > 0 && *f.min_lr < *f.max_lr && std::isfinite(*f.max_lr))) {
     fail(ErrorCode::kInvalidArgument,
-         "the learning rates must rise from above 0, they go from {:g} to {:g}", f.min_lr,
-         f.max_lr);
+         "the learning rates must rise from above 0, they go from {:g} to {:g}", *f.min_lr,
+         *f.max_lr);
   }
   if (f.steps < 10 || f.steps > 1'000'000) {
     fail(ErrorCode::kInvalidArgument, "expected 10 to 1000000 steps, got {}", f.steps);
@@ -32,17 +32,19 @@ void check(const LrFinderOptions& f) {
   }
 }
 
-// Slope of y over ln x by least squares.
-double slope(std::span<const double> x, std::span<const double> y) {
-  const auto n = static_cast<double>(x.size());
-  double mean_x = 0, mean_y = 0, xy = 0, xx = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) mean_x += std::log(x[i]) / n, mean_y += y[i] / n;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double dx = std::log(x[i]) - mean_x;
-    xy += dx * (y[i] - mean_y);
-    xx += dx * dx;
+// Over `half` losses to each side, fewer at the ends: this does not lag, whatever the steps. A loss
+// of 0 is that of classes without weight and says nothing.
+std::vector<double> centred_means(std::span<const double> loss, std::size_t half) {
+  std::vector<double> means;
+  for (std::size_t i = 0; i < loss.size(); ++i) {
+    double sum = 0, count = 0;
+    for (std::size_t k = i - std::min(i, half); k < std::min(i + half + 1, loss.size()); ++k) {
+      sum += loss[k];
+      count += loss[k] != 0 ? 1 : 0;
+    }
+    means.push_back(count > 0 ? sum / count : means.empty() ? 0 : means.back());
   }
-  return xy / xx;
+  return means;
 }
 
 // An epoch after the other, without end.
@@ -67,38 +69,40 @@ class Batches {
 
 }  // namespace
 
+LrFinderOptions around(LrFinderOptions f, double own) {
+  if (!f.min_lr) f.min_lr = own / 1000;
+  if (!f.max_lr) f.max_lr = own * 100;
+  return f;
+}
+
 double rate_of(const LrFinderOptions& f, int step) {
-  return f.min_lr * std::pow(f.max_lr / f.min_lr, static_cast<double>(step) / (f.steps - 1));
+  return *f.min_lr * std::pow(*f.max_lr / *f.min_lr, static_cast<double>(step) / (f.steps - 1));
 }
 
-void suggest_rates(LrFinderResult& result) {
-  result.steepest = result.tenth = std::nullopt;
-  const std::size_t n = result.smoothed.size();
-  const std::size_t first = n / 10;  // the average of few losses is as noisy as they are
-  if (n - first < 2) return;
-  const std::span<const double> loss = result.smoothed, lr = result.lr;
-  const auto least =
-      static_cast<std::size_t>(std::ranges::min_element(loss.subspan(first)) - loss.begin());
-  if (!(loss[least] < loss[first])) return;
-  result.tenth = lr[least] / 10;
-
-  const std::size_t half = std::max<std::size_t>(1, n / 20);
-  double steepest = 0;
-  for (std::size_t i = first + half; i + half <= least; ++i) {
-    const double s =
-        slope(lr.subspan(i - half, 2 * half + 1), loss.subspan(i - half, 2 * half + 1));
-    if (s >= steepest) continue;
-    steepest = s;
-    result.steepest = lr[i];
+void suggest_rates(LrFinderResult& result, int steps) {
+  result.least = result.highest = result.suggestion = std::nullopt;
+  const auto half = static_cast<std::size_t>(std::max(1, steps / 20));
+  const std::vector<double> loss = centred_means(result.loss, half);
+  if (loss.size() <= half) return;
+  const double first = loss[half];  // the first average of all its losses
+  std::size_t least = half, end = half + 1;
+  for (; end < loss.size() && (least == half || loss[end] < first); ++end) {
+    if (loss[end] < loss[least]) least = end;
   }
+  if (least == half) return;
+  result.least = result.lr[least];
+  if (end < loss.size() || result.diverged) result.highest = result.lr[end - 1];
+  result.suggestion =
+      std::sqrt(*result.least * std::min(result.own, result.highest.value_or(result.own)));
 }
 
-LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder,
+LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& given,
                                   const Observer& observer) try {
-  check(finder);
   const Prepared prepared = prepare(options);
   const DataSplits& data = prepared.data;
   const TrainOptions& o = prepared.options;
+  const LrFinderOptions finder = around(given, *o.optimizer.lr);
+  check(finder);
   Loader loader(data.train, preprocessing_of(o, *data.train), *o.augmentation, train_loading(o));
   TrainingStep step(o, *data.train, steps_of_epoch(o, data.train->size()));
   if (prepared.loaded) step.load(prepared.loaded->tensors);
@@ -113,6 +117,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   }
 
   LrFinderResult result;
+  result.own = *o.optimizer.lr;
   Batches batches(loader);
   const Clock::time_point start = Clock::now();
   double average = 0, least = 0;
@@ -165,7 +170,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
   result.skipped = loader.bad_pictures();
   const std::string clipped = to_note(loader.clipped());
   if (!clipped.empty() && observer.warning) observer.warning(clipped);
-  suggest_rates(result);
+  suggest_rates(result, finder.steps);
   return result;
 } catch (...) {
   throw_as_error();

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/guard.h"
+#include "train/advice.h"
 #include "train/evaluator.h"
 #include "train/names.h"
 #include "train/transfer.h"
@@ -13,7 +14,6 @@
 namespace resnet {
 namespace {
 
-constexpr int kSmallPicture = 96;  // up to here the networks for small pictures win
 constexpr std::int64_t kMeasuredPictures = 2000;
 
 void require(bool condition, const char* option, const char* wanted) {
@@ -70,8 +70,6 @@ void check(const TrainOptions& o) {
   require(s.kind != Schedule::kMultiStep || !s.milestones.empty(), "schedule.milestones",
           "given with the multistep schedule");
 }
-
-bool is_galaxies(const std::string& source) { return source.starts_with("galaxies"); }
 
 // One sample across the whole data set, so that measuring costs seconds whatever its size.
 void measure(TrainOptions& o, const DatasetPtr& train) {
@@ -196,7 +194,12 @@ TrainOptions recipe(std::string_view name) {
   return cifar_fast();
 }
 
-TrainOptions resolve(TrainOptions o, const DataSplits& data) try {
+TrainOptions resolve(TrainOptions options, const DataSplits& data) {
+  std::vector<std::string> notes;
+  return resolve(std::move(options), data, notes);
+}
+
+TrainOptions resolve(TrainOptions o, const DataSplits& data, std::vector<std::string>& notes) try {
   check(o);
   const Dataset& train = *data.train;
   const auto classes = static_cast<std::int64_t>(train.class_names().size());
@@ -244,8 +247,9 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data) try {
   if (!o.scale_16bit) o.scale_16bit = Scale16Bit::kClip;
   if (!o.label_smoothing) o.label_smoothing = 0;
   if (!o.augmentation) {
-    const char* preset = is_galaxies(o.data.source) ? "galaxy" : small ? "cifar" : "imagenet";
-    o.augmentation = augmentation_preset(preset);
+    AugmentationChoice choice = choose_augmentation(o, train);
+    o.augmentation = choice.augmentation;
+    if (!choice.note.empty()) notes.push_back(std::move(choice.note));
   }
   o.augmentation = changed(*o.augmentation, o.augmentation_changes);
   o.augmentation_changes = {};

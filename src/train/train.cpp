@@ -83,6 +83,7 @@ class Trainer {
   const std::int64_t steps_per_epoch_;
   const std::int64_t batches_per_epoch_;
   const std::optional<Loaded> loaded_;
+  const std::vector<std::string> notes_;
   TrainingStep step_;
   const std::shared_ptr<Variables> variables_;
   std::shared_ptr<Variables> ema_variables_;  // null without an average
@@ -132,6 +133,7 @@ Trainer::Trainer(Prepared prepared, std::optional<Checkpoint> resumed, const Obs
       batches_per_epoch_(
           std::min(train_loader_.batches_per_epoch(), steps_per_epoch_ * o_.accumulate)),
       loaded_(std::move(prepared.loaded)),
+      notes_(std::move(prepared.notes)),
       step_(o_, *data_.train, steps_per_epoch_),
       variables_(step_.variables()) {
   RESNET_CHECK(steps_per_epoch_ > 0);
@@ -289,6 +291,7 @@ RunInfo Trainer::describe() const {
           "computed once, and epochs would take seconds");
     }
   }
+  info.notes.insert(info.notes.end(), notes_.begin(), notes_.end());
   if (resumed_) {
     std::string note = rate_note(o_, resumed_->options.epochs, state_.step, steps_per_epoch_);
     if (!note.empty()) info.notes.push_back(std::move(note));

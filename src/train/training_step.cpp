@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "data/datasets.h"
+#include "train/advice.h"
 #include "train/evaluator.h"
 #include "train/recipe.h"
 #include "train/resume.h"
@@ -77,7 +78,14 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
   }
   check_class_names(*p.data.train);
   if (weights) adopt_statistics(o, *weights, *p.data.train);
-  p.options = resolve(std::move(o), p.data);
+  // What is unset goes on as it was, though the recipe may choose otherwise by now.
+  if (resumed != nullptr && !o.augmentation) o.augmentation = resumed->options.augmentation;
+  p.options = resolve(std::move(o), p.data, p.notes);
+  if (resumed == nullptr) {
+    std::string weights_note =
+        suggest_weights(p.options, *p.data.train, options.model.architecture);
+    if (!weights_note.empty()) p.notes.push_back(std::move(weights_note));
+  }
   if (weights && !options.resume) {
     p.loaded = fit_weights(*weights, p.options.model, p.data.train->class_names(), p.data.numbered);
     ModelFile taken;

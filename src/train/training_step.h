@@ -17,8 +17,9 @@ namespace resnet {
 /// All that a run begins with.
 struct Prepared {
   DataSplits data;
-  TrainOptions options;          ///< Resolved.
-  std::optional<Loaded> loaded;  ///< What goes into `TrainingStep::load`; never when resumed.
+  TrainOptions options;            ///< Resolved.
+  std::optional<Loaded> loaded;    ///< What goes into `TrainingStep::load`; never when resumed.
+  std::vector<std::string> notes;  ///< What was chosen for these pictures, and what else to try.
 };
 /// Opens data and weights and fills what the options leave open. A run that goes on from a
 /// checkpoint needs its data.

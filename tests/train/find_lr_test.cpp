@@ -21,16 +21,18 @@ TrainOptions tiny() {
   return o;
 }
 
-// A loss that falls around `middle`, along a sigmoid, and rises again around `end`.
-LrFinderResult curve(double middle, double end, double fall = 1) {
+// A loss that falls from 3 to 2 in a valley around `middle` and is back at 3 at `end`, far above.
+LrFinderResult curve(int steps, double middle, double end, double fall = 1) {
+  const LrFinderOptions range{.min_lr = 1e-4, .max_lr = 10, .steps = steps};
   LrFinderResult r;
-  for (int i = 0; i < 100; ++i) {
-    const double lr = rate_of({}, i);
-    const double down = fall / (1 + std::pow(middle / lr, 2));
+  r.own = 0.1;
+  for (int i = 0; i < steps; ++i) {
+    const double lr = rate_of(range, i);
+    const double decades = std::log10(lr / middle);
+    const double up = std::max(0.0, decades / std::log10(end / middle));
     r.lr.push_back(lr);
-    r.loss.push_back(2 - down + std::pow(lr / end, 4));
+    r.loss.push_back(3 - fall * (lr < middle ? std::exp(-decades * decades) : 1 - up * up));
   }
-  r.smoothed = r.loss;
   return r;
 }
 
@@ -41,30 +43,60 @@ TEST(FindLr, RatesRiseByTheSameFactor) {
   EXPECT_NEAR(rate_of(o, 10), 1e-3, 1e-12);
 }
 
-TEST(FindLr, SuggestsTheSteepestAndATenthOfTheLeast) {
-  LrFinderResult r = curve(1e-2, 5);
-  suggest_rates(r);
-  ASSERT_TRUE(r.steepest && r.tenth);
-  // Steps are a factor of 10^(7/99) apart; the sigmoid is symmetric about its middle.
-  EXPECT_NEAR(std::log10(*r.steepest), -2, 0.5 * 7 / 99 + 1e-9);
-  const auto least = std::ranges::min_element(r.smoothed) - r.smoothed.begin();
-  EXPECT_DOUBLE_EQ(*r.tenth, r.lr[static_cast<std::size_t>(least)] / 10);
-
-  LrFinderResult rising = curve(1e-2, 5, -1);
-  suggest_rates(rising);
-  EXPECT_FALSE(rising.steepest || rising.tenth);
-  LrFinderResult none;
-  suggest_rates(none);
-  EXPECT_FALSE(none.steepest || none.tenth);
+TEST(FindLr, TheRangeLiesAroundTheRunsOwnRate) {
+  const LrFinderOptions both = around({}, 0.2);
+  EXPECT_DOUBLE_EQ(*both.min_lr, 2e-4);
+  EXPECT_DOUBLE_EQ(*both.max_lr, 20);
+  EXPECT_EQ(around({.min_lr = 1e-6, .max_lr = 3}, 0.2).min_lr, 1e-6);
+  const LrFinderResult r = find_learning_rate(tiny(), {.steps = 10});
+  EXPECT_GT(r.own, 0);
+  EXPECT_DOUBLE_EQ(r.lr[0], r.own / 1000);
 }
 
-TEST(FindLr, TheNoisyBeginningIsLeftOut) {
-  LrFinderResult r = curve(1e-2, 5);
-  r.smoothed[3] = -100;
-  suggest_rates(r);
-  ASSERT_TRUE(r.steepest && r.tenth);
-  EXPECT_NEAR(std::log10(*r.steepest), -2, 0.5 * 7 / 99 + 1e-9);
-  EXPECT_GT(*r.tenth, 1e-2);
+// An average over half = steps / 20 to each side, at least 1, moves what it finds by as many steps
+// at most, and half a step more is between two rates: of a factor of 10^(5 / (steps − 1)) each.
+double reach(int steps) { return (std::max(1, steps / 20) + 0.5) * 5 / (steps - 1); }
+
+TEST(FindLr, WhatItFindsDoesNotDependOnTheNumberOfSteps) {
+  for (const int steps : {40, 100, 200, 1000}) {
+    LrFinderResult r = curve(steps, 0.02, 0.5);
+    suggest_rates(r, steps);
+    ASSERT_TRUE(r.least && r.highest && r.suggestion) << steps;
+    EXPECT_NEAR(std::log10(*r.least), std::log10(0.02), reach(steps)) << steps;
+    EXPECT_NEAR(std::log10(*r.highest), std::log10(0.5), reach(steps)) << steps;
+    EXPECT_NEAR(std::log10(*r.suggestion), std::log10(std::sqrt(0.02 * 0.1)), reach(steps) / 2)
+        << steps;
+  }
+}
+
+TEST(FindLr, SuggestsNothingThatIsTooHigh) {
+  LrFinderResult low = curve(100, 1e-3, 0.02);
+  suggest_rates(low, 100);
+  ASSERT_TRUE(low.highest && low.suggestion);
+  EXPECT_LT(*low.highest, low.own);
+  EXPECT_DOUBLE_EQ(*low.suggestion, std::sqrt(*low.least * *low.highest));
+
+  LrFinderResult never = curve(100, 0.02, 100);  // back beyond the range
+  suggest_rates(never, 100);
+  EXPECT_TRUE(never.suggestion && !never.highest);
+  never.diverged = true;  // the test ended where it was not finite any more
+  suggest_rates(never, 100);
+  EXPECT_EQ(never.highest, never.lr.back());
+
+  LrFinderResult again = curve(100, 0.02, 0.5);  // what comes after it was back says nothing
+  again.loss.back() = -100;
+  suggest_rates(again, 100);
+  ASSERT_TRUE(again.least);
+  EXPECT_NEAR(std::log10(*again.least), std::log10(0.02), reach(100));
+}
+
+TEST(FindLr, SuggestsNothingWhereTheLossNeverFell) {
+  LrFinderResult rising = curve(100, 0.02, 100, -1);
+  suggest_rates(rising, 100);
+  EXPECT_FALSE(rising.least || rising.highest || rising.suggestion);
+  LrFinderResult none;
+  suggest_rates(none, 100);
+  EXPECT_FALSE(none.least || none.highest || none.suggestion);
 }
 
 TEST(FindLr, RunsUntilItDiverges) {
@@ -97,7 +129,7 @@ TEST(FindLr, AccumulatesAndTakesEveryOptimizer) {
   TrainOptions o = tiny();
   o.accumulate = 2;
   o.optimizer.kind = Optimizer::kAdamW;
-  const LrFinderResult r = find_learning_rate(o, {.max_lr = 1e-3, .steps = 10});
+  const LrFinderResult r = find_learning_rate(o, {.min_lr = 1e-6, .max_lr = 1e-3, .steps = 10});
   EXPECT_EQ(r.lr.size(), 10U);
   EXPECT_FALSE(r.diverged);
 }
@@ -105,7 +137,7 @@ TEST(FindLr, AccumulatesAndTakesEveryOptimizer) {
 TEST(FindLr, AStepMayTakeMoreBatchesThanAnEpochHas) {
   TrainOptions o = tiny();
   o.accumulate = 7;  // of six
-  EXPECT_EQ(find_learning_rate(o, {.max_lr = 1e-3, .steps = 10}).lr.size(), 10U);
+  EXPECT_EQ(find_learning_rate(o, {.min_lr = 1e-6, .max_lr = 1e-3, .steps = 10}).lr.size(), 10U);
 }
 
 TEST(FindLr, BatchesOfClassesWithoutWeightSayNothing) {
@@ -113,7 +145,7 @@ TEST(FindLr, BatchesOfClassesWithoutWeightSayNothing) {
   o.batch_size = 1;
   o.class_weighting = ClassWeighting::kGiven;
   o.class_weights = {0, 0, 0, 0, 0, 0, 1, 1};
-  const LrFinderOptions finder{.max_lr = 1e-5, .steps = 40, .smoothing = 0.5};
+  const LrFinderOptions finder{.min_lr = 1e-6, .max_lr = 1e-5, .steps = 40, .smoothing = 0.5};
   const LrFinderResult r = find_learning_rate(o, finder);
   EXPECT_FALSE(r.diverged);
   ASSERT_EQ(r.lr.size(), 40U);

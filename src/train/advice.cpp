@@ -1,0 +1,67 @@
+#include "train/advice.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+
+#include "resnet/pretrained.h"
+
+namespace resnet {
+namespace {
+
+// docs/DEFAULTS.md: 5000 pictures and 8 epochs were measured.
+constexpr std::int64_t kFewPictures = 10'000;
+constexpr int kShortRun = 10;
+
+bool is_galaxies(const std::string& source) { return source.starts_with("galaxies"); }
+
+}  // namespace
+
+AugmentationChoice choose_augmentation(const TrainOptions& o, const Dataset& train) {
+  if (is_galaxies(o.data.source)) return {augmentation_preset("galaxy"), {}};
+  // Trained weights were not measured.
+  if (train.size() > kFewPictures || !o.transfer.weights.empty()) {
+    return {augmentation_preset(o.model.image_size <= kSmallPicture ? "cifar" : "imagenet"), {}};
+  }
+  constexpr const char* kOthers = "galaxy for objects without an up and down (docs/DEFAULTS.md)";
+  if (o.epochs <= kShortRun) {
+    return {augmentation_preset("none"),
+            fmt::format("augmentation none, as few pictures in few epochs are learned best as they "
+                        "are; in a longer run try --augment cifar, or {}",
+                        kOthers)};
+  }
+  return {augmentation_preset("cifar"),
+          fmt::format("augmentation cifar (small shifts, mirrored), as the pictures are few; try "
+                      "also --augment imagenet (random crops), or {}",
+                      kOthers)};
+}
+
+std::string suggest_weights(const TrainOptions& o, const Dataset& train,
+                            const std::string& given_architecture) {
+  if (!o.transfer.weights.empty() || train.size() > kFewPictures || is_galaxies(o.data.source)) {
+    return {};
+  }
+  std::filesystem::path folder;
+  try {
+    folder = cache_folder({.cache = o.data.cache}) / "weights";
+  } catch (const Error&) {
+    return {};  // there is no cache
+  }
+  const Pretrained* best = nullptr;
+  for (const Pretrained& p : pretrained()) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder / p.file_name(), ignored)) continue;
+    if (!given_architecture.empty() && p.architecture != given_architecture) continue;
+    const auto rank = [&](const Pretrained& x) {
+      return std::pair(x.architecture == o.model.architecture, x.top1);
+    };
+    if (best == nullptr || rank(p) > rank(*best)) best = &p;
+  }
+  if (best == nullptr) return {};
+  return fmt::format(
+      "few pictures learn more from trained weights, and some are in the cache: try --weights {} "
+      "(docs/TRANSFER.md)",
+      best->name);
+}
+
+}  // namespace resnet

@@ -1,0 +1,129 @@
+// What is chosen for few pictures, and what is said about it.
+#include "train/advice.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "resnet/pretrained.h"
+#include "train/recipe.h"
+#include "train/support.h"
+
+namespace resnet {
+namespace {
+
+namespace fs = std::filesystem;
+
+DatasetPtr pictures(int count, int side = 8) {
+  std::vector<int> labels;
+  for (int i = 0; i < count; ++i) labels.push_back(i % 2);
+  return make_dataset(std::vector<Image>(static_cast<std::size_t>(count), Image(side, side, 3)),
+                      std::move(labels), {"a", "b"});
+}
+
+struct Resolved {
+  TrainOptions options;
+  std::vector<std::string> notes;
+};
+Resolved resolved(const TrainOptions& options, const DatasetPtr& data) {
+  DataSplits splits;
+  splits.train = splits.val = data;
+  Resolved r;
+  r.options = resolve(options, splits, r.notes);
+  return r;
+}
+
+TrainOptions of_size(std::int64_t size) {
+  TrainOptions o;
+  o.model.image_size = size;
+  return o;
+}
+
+TEST(Advice, FewPicturesAreAugmentedInLongRunsWhateverTheirSize) {
+  for (const int size : {32, 224}) {
+    for (const auto& [epochs, preset] : {std::pair{10, "none"}, {11, "cifar"}}) {
+      TrainOptions o = of_size(size);
+      o.epochs = epochs;
+      const Resolved few = resolved(o, pictures(100));
+      EXPECT_EQ(few.options.augmentation, augmentation_preset(preset)) << size;
+      ASSERT_EQ(few.notes.size(), 1U);
+      EXPECT_EQ(few.notes[0].find(std::string("augmentation ") + preset), 0U) << few.notes[0];
+      for (const char* other : {"--augment", "galaxy"}) {
+        EXPECT_NE(few.notes[0].find(other), std::string::npos) << few.notes[0];
+      }
+    }
+  }
+}
+
+TEST(Advice, ManyPicturesAndTrainedWeightsAreAugmentedAsBefore) {
+  for (const auto& [size, preset] : {std::pair{32, "cifar"}, {224, "imagenet"}}) {
+    const Resolved many = resolved(of_size(size), pictures(10'001, 2));
+    EXPECT_EQ(many.options.augmentation, augmentation_preset(preset));
+    EXPECT_TRUE(many.notes.empty());
+    TrainOptions tuned = of_size(size);
+    tuned.transfer.weights = "weights.pth";
+    EXPECT_EQ(resolved(tuned, pictures(100)).options.augmentation, augmentation_preset(preset));
+  }
+}
+
+TEST(Advice, WhatIsGivenIsNeitherChangedNorTalkedAbout) {
+  TrainOptions o = of_size(224);
+  o.augmentation = augmentation_preset("imagenet");
+  const Resolved given = resolved(o, pictures(100));
+  EXPECT_EQ(given.options.augmentation, o.augmentation);
+  EXPECT_TRUE(given.notes.empty());
+}
+
+class CachedWeights : public FolderTest {
+ protected:
+  void cache(std::string_view name) const {
+    fs::create_directories(folder_ / "weights");
+    std::ofstream(folder_ / "weights" / find_pretrained(name).file_name()) << "weights";
+  }
+  std::string suggested(const std::string& architecture = {}, int count = 100,
+                        const std::string& weights = {}) const {
+    TrainOptions o = of_size(224);
+    o.model.architecture = architecture.empty() ? "resnet18" : architecture;
+    o.data.cache = folder_;
+    o.transfer.weights = weights;
+    return suggest_weights(o, *pictures(count, 2), architecture);
+  }
+};
+
+TEST_F(CachedWeights, AreSuggestedForFewPictures) {
+  EXPECT_EQ(suggested(), "");
+  cache("resnet50.tv2_in1k");
+  EXPECT_NE(suggested().find("--weights resnet50.tv2_in1k"), std::string::npos) << suggested();
+  cache("resnet18.tv_in1k");
+  EXPECT_NE(suggested().find("--weights resnet18.tv_in1k"), std::string::npos)
+      << "those of the network that it would be anyway: " << suggested();
+  EXPECT_NE(suggested("resnet50").find("--weights resnet50.tv2_in1k"), std::string::npos);
+  EXPECT_EQ(suggested("resnet34"), "") << "another network was asked for";
+  EXPECT_EQ(suggested("", 10'001), "");
+  EXPECT_EQ(suggested("", 100, "mine.pth"), "");
+}
+
+class FormerDefault : public FolderTest {};
+
+TEST_F(FormerDefault, GoesOnAsItWas) {
+  TrainOptions o;
+  o.data.source = "galaxies:train=16,val=8,size=16";
+  o.model.architecture = "resnet8";
+  o.batch_size = 8;
+  o.epochs = 1;
+  o.threads = 1;
+  o.out = folder_ / "run";
+  o.augmentation = augmentation_preset("imagenet");
+  train(o);
+  o.augmentation.reset();  // as in a program that leaves it to the recipe
+  o.resume = true;
+  Observer observer;
+  TrainOptions now;
+  observer.started = [&](const RunInfo& info) { now = info.options; };
+  EXPECT_EQ(train(o, observer).epochs, 1);
+  EXPECT_EQ(now.augmentation, augmentation_preset("imagenet"));
+}
+
+}  // namespace
+}  // namespace resnet
