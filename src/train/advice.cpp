@@ -19,20 +19,22 @@ bool is_galaxies(const std::string& source) { return source.starts_with("galaxie
 
 AugmentationChoice choose_augmentation(const TrainOptions& o, const Dataset& train) {
   if (is_galaxies(o.data.source)) return {augmentation_preset("galaxy"), {}};
+  const bool small = o.model.image_size <= kSmallPicture;
   // Trained weights were not measured.
   if (train.size() > kFewPictures || !o.transfer.weights.empty()) {
-    return {augmentation_preset(o.model.image_size <= kSmallPicture ? "cifar" : "imagenet"), {}};
+    return {augmentation_preset(small ? "cifar" : "imagenet"), {}};
   }
   constexpr const char* kOthers = "galaxy for objects without an up and down (docs/DEFAULTS.md)";
-  if (o.epochs <= kShortRun) {
-    return {augmentation_preset("none"),
-            fmt::format("augmentation none, as few pictures in few epochs are learned best as they "
-                        "are; in a longer run try --augment cifar, or {}",
-                        kOthers)};
+  if (small && o.epochs <= kShortRun) {
+    return {
+        augmentation_preset("none"),
+        fmt::format("augmentation none, as few small pictures in few epochs are learned best as "
+                    "they are; in a longer run try --augment cifar, or {}",
+                    kOthers)};
   }
   return {augmentation_preset("cifar"),
           fmt::format("augmentation cifar (small shifts, mirrored), as the pictures are few; try "
-                      "also --augment imagenet (random crops), or {}",
+                      "also --augment none, imagenet (random crops), or {}",
                       kOthers)};
 }
 

@@ -40,18 +40,24 @@ TrainOptions of_size(std::int64_t size) {
   return o;
 }
 
-TEST(Advice, FewPicturesAreAugmentedInLongRunsWhateverTheirSize) {
-  for (const int size : {32, 224}) {
-    for (const auto& [epochs, preset] : {std::pair{10, "none"}, {11, "cifar"}}) {
-      TrainOptions o = of_size(size);
-      o.epochs = epochs;
-      const Resolved few = resolved(o, pictures(100));
-      EXPECT_EQ(few.options.augmentation, augmentation_preset(preset)) << size;
-      ASSERT_EQ(few.notes.size(), 1U);
-      EXPECT_EQ(few.notes[0].find(std::string("augmentation ") + preset), 0U) << few.notes[0];
-      for (const char* other : {"--augment", "galaxy"}) {
-        EXPECT_NE(few.notes[0].find(other), std::string::npos) << few.notes[0];
-      }
+TEST(Advice, FewPicturesAreAugmentedUnlessSmallAndInFewEpochs) {
+  struct Case {
+    int size, epochs;
+    std::string preset;
+  };
+  for (const Case& c : {Case{32, 10, "none"},
+                        {96, 10, "none"},
+                        {32, 11, "cifar"},
+                        {97, 10, "cifar"},
+                        {224, 100, "cifar"}}) {
+    TrainOptions o = of_size(c.size);
+    o.epochs = c.epochs;
+    const Resolved few = resolved(o, pictures(100));
+    EXPECT_EQ(few.options.augmentation, augmentation_preset(c.preset)) << c.size;
+    ASSERT_EQ(few.notes.size(), 1U);
+    EXPECT_EQ(few.notes[0].find("augmentation " + c.preset), 0U) << few.notes[0];
+    for (const char* other : {"--augment", "galaxy"}) {
+      EXPECT_NE(few.notes[0].find(other), std::string::npos) << few.notes[0];
     }
   }
 }
