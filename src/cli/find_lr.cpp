@@ -159,14 +159,17 @@ void add_find_lr(CLI::App& app, Action& action) {
   command->add_option("-o,--out", f->out, "The chart, .svg; the numbers go into a .csv beside it")
       ->required()
       ->group(group);
-  command
-      ->add_option("--min-lr", f->finder.min_lr,
-                   "First learning rate; default: a thousandth of what train takes by itself")
-      ->group(group);
-  command
-      ->add_option("--max-lr", f->finder.max_lr,
-                   "Last learning rate; default: a hundred times what train takes by itself")
-      ->group(group);
+  // Not the optional itself: CLI11 would take an empty value for none.
+  const auto rate = [&](const char* name, const char* help, std::optional<double>& lr) {
+    command
+        ->add_option_function<double>(
+            name, [&lr](double value) { lr = value; }, help)
+        ->group(group);
+  };
+  rate("--min-lr", "First learning rate; default: a thousandth of what train takes by itself",
+       f->finder.min_lr);
+  rate("--max-lr", "Last learning rate; default: a hundred times what train takes by itself",
+       f->finder.max_lr);
   command->add_option("--steps", f->finder.steps, "From the first to the last")
       ->capture_default_str()
       ->group(group);
