@@ -341,7 +341,7 @@ struct LrFinderResult {
   std::vector<double> lr, loss, smoothed;  ///< Of each step that was done.
   double own = 0;                          ///< The run's own rate: the recipe's, or the one given.
   /// The loss is averaged over a tenth of the steps, as many after as before. Where it is least, up
-  /// to where it is back where it began. Unset where it never fell.
+  /// to where it is back where it began. Unset where it never fell by more than chance.
   std::optional<double> least;
   /// The last rate before the loss is back where it began. Unset where it never came back.
   std::optional<double> highest;

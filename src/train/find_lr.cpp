@@ -47,6 +47,18 @@ std::vector<double> centred_means(std::span<const double> loss, std::size_t half
   return means;
 }
 
+// Standard deviation of single losses, from the differences of neighbours, which a slow fall leaves
+// alone.
+double noise_of(std::span<const double> loss) {
+  double squares = 0, count = 0;
+  for (std::size_t i = 1; i < loss.size(); ++i) {
+    if (loss[i] == 0 || loss[i - 1] == 0) continue;
+    squares += std::pow(loss[i] - loss[i - 1], 2) / 2;
+    count += 1;
+  }
+  return count > 0 ? std::sqrt(squares / count) : 0;
+}
+
 // An epoch after the other, without end.
 class Batches {
  public:
@@ -85,11 +97,16 @@ void suggest_rates(LrFinderResult& result, int steps) {
   const std::vector<double> loss = centred_means(result.loss, half);
   if (loss.size() <= half) return;
   const double first = loss[half];  // the first average of all its losses
+  // Three standard errors of the difference of two averages: less is chance, and so is a rise then.
+  const std::size_t early = std::min<std::size_t>(loss.size(), std::max(3, steps / 4));
+  const double chance = 3 * noise_of(std::span(result.loss).first(early)) *
+                        std::sqrt(2 / (2 * static_cast<double>(half) + 1));
+  const auto fell = [&](std::size_t i) { return loss[i] < first && first - loss[i] >= chance; };
   std::size_t least = half, end = half + 1;
-  for (; end < loss.size() && (least == half || loss[end] < first); ++end) {
+  for (; end < loss.size() && (!fell(least) || loss[end] < first); ++end) {
     if (loss[end] < loss[least]) least = end;
   }
-  if (least == half) return;
+  if (!fell(least)) return;
   result.least = result.lr[least];
   if (end < loss.size() || result.diverged) result.highest = result.lr[end - 1];
   result.suggestion =

@@ -90,6 +90,23 @@ TEST(FindLr, SuggestsNothingThatIsTooHigh) {
   EXPECT_NEAR(std::log10(*again.least), std::log10(0.02), reach(100));
 }
 
+TEST(FindLr, ChanceIsNoFall) {
+  for (const int steps : {40, 100, 200, 1000}) {
+    LrFinderResult r = curve(steps, 0.02, 0.5), flat = curve(steps, 0.02, 0.5, 0);
+    for (int i = 0; i < steps; ++i) {
+      const double noise = 0.1 * ((i * 7919) % 101 - 50) / 50;  // uniform in ± 0.1
+      r.loss[static_cast<std::size_t>(i)] += noise;
+      flat.loss[static_cast<std::size_t>(i)] += noise;
+    }
+    suggest_rates(flat, steps);
+    EXPECT_FALSE(flat.suggestion) << steps;
+    suggest_rates(r, steps);
+    ASSERT_TRUE(r.highest) << steps;
+    // Where 3 - 0.1 to 3 + 0.1 may lie: up² = 1 ± 0.1, in a valley of log10(25) decades.
+    EXPECT_NEAR(std::log10(*r.highest), std::log10(0.5), 0.06 * std::log10(25) + reach(steps));
+  }
+}
+
 TEST(FindLr, SuggestsNothingWhereTheLossNeverFell) {
   LrFinderResult rising = curve(100, 0.02, 100, -1);
   suggest_rates(rising, 100);
