@@ -13,7 +13,10 @@ namespace {
 constexpr std::int64_t kFewPictures = 10'000;
 constexpr int kShortRun = 10;
 
-bool is_galaxies(const std::string& source) { return source.starts_with("galaxies"); }
+// Not a folder that is called so.
+bool is_galaxies(const std::string& source) {
+  return source == "galaxies" || source.starts_with("galaxies:");
+}
 
 }  // namespace
 
