@@ -2,6 +2,8 @@
 // Which formula makes what, with the references and the parameter ranges: docs/GALAXIES.md.
 #pragma once
 
+#include <string_view>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,6 +11,12 @@
 #include "resnet/image.h"
 
 namespace resnet {
+
+/// Whether a source of data is the word for galaxies that are drawn, with or without settings
+/// ("galaxies:train=64"); a folder may have a name that begins so.
+inline bool is_galaxies(std::string_view source) {
+  return source == "galaxies" || source.starts_with("galaxies:");
+}
 
 /// The classes in label order, fit for folder names ("elliptical", "edge_on_disc", …).
 const std::vector<std::string>& galaxy_class_names();

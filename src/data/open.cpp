@@ -147,7 +147,7 @@ void note_archives(const fs::path& root, std::vector<std::string>& notes) {
 
 Opened open_source(const DataSpec& spec, Purpose purpose) {
   const std::string& source = spec.source;
-  if (source == kGalaxies || source.starts_with("galaxies:")) return open_galaxies(spec);
+  if (is_galaxies(source)) return open_galaxies(spec);
   if (source.find('{') != std::string::npos && is_webdataset(source)) {
     return open_webdataset(source, purpose, spec.class_order);
   }

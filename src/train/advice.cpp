@@ -4,6 +4,7 @@
 
 #include <system_error>
 
+#include "data/galaxies.h"
 #include "resnet/pretrained.h"
 
 namespace resnet {
@@ -12,11 +13,6 @@ namespace {
 // docs/DEFAULTS.md: 5000 pictures and 8 epochs were measured.
 constexpr std::int64_t kFewPictures = 10'000;
 constexpr int kShortRun = 10;
-
-// Not a folder that is called so.
-bool is_galaxies(const std::string& source) {
-  return source == "galaxies" || source.starts_with("galaxies:");
-}
 
 }  // namespace
 
