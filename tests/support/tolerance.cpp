@@ -378,6 +378,17 @@ std::vector<Tensor> quantized(const Site& s) {
 
 }  // namespace
 
+double winograd_rms(const Graph& graph, const Node& node) {
+  constexpr double kA = 4.78, kB = 20.0;
+  const Shape &x = graph.shape(node.inputs[0]), &second = graph.shape(node.inputs[1]);
+  std::int64_t terms = node.op == Op::kConv2d ? second[1] : second[0];
+  if (node.op == Op::kConv2dBackwardWeights) {
+    terms = x[0] * ((second[2] + 3) / 4) * ((second[3] + 3) / 4);
+  }
+  const double sums = (static_cast<double>(terms) + 3) / 2;
+  return kUnit / std::sqrt(3) * std::sqrt((16 + sums) * kA * kA + 8 * (kB * kA + kB) + 2);
+}
+
 std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
                                  const std::vector<Tensor>& inputs,
                                  const std::vector<Tensor>& results, bool winograd) {
