@@ -194,7 +194,10 @@ std::vector<Tensor> norm_forward(const Site& s) {
       double sum = 0;
       each_in_channel(shape, channel, [&](std::size_t i) { sum += std::abs(x[i]); });
       dm = gamma_k(m + 2) * sum / m;
-      dv = gamma_k(m + 5) * (var[c] + dm * dm) + dm * dm;
+      const double first = x[static_cast<std::size_t>(channel * shape[2] * shape[3])];
+      const double q = std::abs(mean[c] - first), squares = var[c] + q * q;
+      dv = gamma_k(m + 5) * (squares + dm * dm) + gamma_k(2 * m + 6) * q * std::sqrt(squares) +
+           dm * dm;
       bounds[1].as<double>()[c] = dm + kTiny;
       bounds[2].as<double>()[c] = dv + kTiny;
     }

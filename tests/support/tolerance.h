@@ -14,8 +14,12 @@
 //    With integers whose sum of absolute values is below 2^24 nothing rounds: the bound is 0.
 //
 // 2. Batch statistics, m values per channel. |mean' - mean| <= dm = gamma(m + 2) sum|x| / m. The
-//    squares are around mean': their mean is var + (mean - mean')^2 before rounding, so
-//        |var' - var| <= dv = gamma(m + 5) (var + dm^2) + dm^2.
+//    squares are around mean', or around the channel's first value k, q = |mean - k| away. In the
+//    first case their mean is var + (mean - mean')^2 before rounding. In the second it is
+//    Q = var + q^2, of which the square of the mean of x - k is subtracted; that has an error of
+//    gamma(m + 2) sqrt(Q), because the mean of |x - k| is at most sqrt(Q), and its square one of
+//    gamma(2 m + 6) q sqrt(Q). Both are within
+//        |var' - var| <= dv = gamma(m + 5) (Q + dm^2) + gamma(2 m + 6) q sqrt(Q) + dm^2.
 //    A sum of squares that is not centred violates this, and should: it loses all digits when
 //    |mean| >> sqrt(var).
 //
