@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -399,6 +400,19 @@ void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<Mode
   result.top1 = static_cast<double>(right_f32) / n;
 }
 
+// Unreadable images are rows of zeros, which are no statistics: the others take their places.
+std::int64_t move_readable_up(Batch& batch) {
+  const std::size_t row = batch.images.bytes() / static_cast<std::size_t>(batch.images.dim(0));
+  std::byte* images = batch.images.raw();
+  std::size_t good = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(batch.count); ++i) {
+    if (batch.labels[i] < 0) continue;
+    if (i != good) std::memcpy(images + good * row, images + i * row, row);
+    ++good;
+  }
+  return static_cast<std::int64_t>(good);
+}
+
 void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr& data,
                const QuantizeOptions& o) {
   Loader loader(
@@ -408,9 +422,7 @@ void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr&
   std::int64_t seen = 0;
   loader.start_epoch(0);
   while (loader.next(batch)) {
-    // Unreadable pictures are rows of zeros: only whole batches and leading rows count.
-    std::int64_t good = 0;
-    while (good < batch.count && batch.labels[static_cast<std::size_t>(good)] >= 0) ++good;
+    const std::int64_t good = move_readable_up(batch);
     if (good > 0) calibrator.see(batch.images, good);
     seen += good;
     if (o.progress) o.progress("calibrating", seen, data->size());

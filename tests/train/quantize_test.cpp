@@ -1,12 +1,15 @@
 // Networks on 8-bit integers: every family can be made one, files keep them, answers hardly change.
 #include "resnet/quantize.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 #include "core/random.h"
+#include "formats/picture.h"
 #include "formats/safetensors.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
@@ -193,6 +196,34 @@ TEST(Quantize, RefusesWeightsThatAreNotFinite) {
 }
 
 class QuantizedFiles : public FolderTest {};
+
+TEST_F(QuantizedFiles, WhatCannotBeReadLeavesTheRestOfItsBatchToCalibrateWith) {
+  const ModelFile real = random_model({.architecture = "resnet8", .classes = 2, .image_size = 16});
+  const auto quantized = [&](const std::string& data, bool broken) {
+    Random random(3);
+    const auto write = [&](const std::string& name) {
+      Image image(16, 16, 3);
+      for (auto& x : image.pixels) x = static_cast<std::uint8_t>(random.below(256));
+      const std::filesystem::path file = folder_ / data / name;
+      std::filesystem::create_directories(file.parent_path());
+      write_file_atomic(file, encode_png(image));
+    };
+    for (const char* name : {"train/1/b.png", "val/0/d.png", "val/1/e.png"}) write(name);
+    for (int i = 10; i < 22; ++i) write(fmt::format("train/0/{}.png", i));
+    if (broken) std::ofstream(folder_ / data / "train/0/1.png") << "no image";
+    return quantize_model(real, {.source = (folder_ / data).string()},
+                          {.calibration = Calibration::kMinMax,
+                           .keep = std::vector<std::string>{},
+                           .batch_size = 16,
+                           .threads = 1})
+        .model;
+  };
+  const ModelFile without = quantized("without", false), with = quantized("with", true);
+  ASSERT_EQ(with.weights.size(), without.weights.size());
+  for (const auto& [name, tensor] : without.weights) {
+    EXPECT_TRUE(same(with.weights.at(name), tensor)) << name;
+  }
+}
 
 TEST_F(QuantizedFiles, ComeBackAsTheyWere) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
