@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/process.h"
+#include "formats/pickles.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
 #include "resnet/weights.h"
@@ -96,6 +98,43 @@ TEST_F(ImportCommand, WhatExportWritesComesBackAsItWas) {
     EXPECT_EQ(back.class_names, model.class_names);
     EXPECT_EQ(back.config.splice, "layer2");
     EXPECT_EQ(back.preprocessing.resize, 16);
+  }
+}
+
+// Lightning writes beside the weights whatever its trainer was told: none of it runs or is needed.
+TEST_F(ImportCommand, WhatATrainerKeptBesideTheWeightsIsLeftOut) {
+  using pickles::text;
+  const ModelFile model = small_model();
+  std::string weights = "}";
+  std::vector<std::string> storages;
+  for (const auto& [name, tensor] : model.weights) {
+    pickles::TensorPickle t{.shape = tensor.shape(), .key = std::to_string(storages.size())};
+    std::int64_t stride = 1;
+    for (auto d = t.shape.rbegin(); d != t.shape.rend(); ++d) {
+      t.strides.insert(t.strides.begin(), stride);
+      stride *= *d;
+    }
+    weights += text("net." + name) + pickles::tensor(t) + "s";
+    storages.emplace_back(reinterpret_cast<const char*>(tensor.raw()), tensor.bytes());
+  }
+  const std::string thing = pickles::global("my.project", "Scheduler") + ")R";
+  pickles::write_archive(path("epoch=3.ckpt"),
+                         "}" + text("state_dict") + weights + "s" + text("hyper_parameters") +
+                             pickles::dict("schedule", thing) + "s" + text("callbacks") +
+                             pickles::dict("best", thing) + "s.",
+                         storages);
+  const Outcome shown = resnet({"weights", "show", "epoch=3.ckpt"});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  EXPECT_NE(shown.out.find("my.project.Scheduler"), std::string::npos) << shown.out;
+  const Outcome taken = resnet({"import", "epoch=3.ckpt", "--arch", "resnet8", "--image-size", "16",
+                                "-o", "back.safetensors"});
+  ASSERT_EQ(taken.code, 0) << taken.err;
+  const ModelFile back = load_model(path("back.safetensors"));
+  ASSERT_EQ(back.weights.size(), model.weights.size());
+  for (const auto& [name, tensor] : model.weights) {
+    const Tensor& other = back.weights.at(name);
+    ASSERT_EQ(other.bytes(), tensor.bytes()) << name;
+    EXPECT_EQ(std::memcmp(other.raw(), tensor.raw(), tensor.bytes()), 0) << name;
   }
 }
 
