@@ -107,7 +107,7 @@ TEST_F(FoldersInCommands, LinksAreFollowedWhereverAFolderOfImagesIsTaken) {
   EXPECT_IN("links/lost.png: a link to nothing.png", predicted.err);
   const Outcome features = resnet({"embed", "run", "links", "-o", "f.npy"});
   EXPECT_EQ(features.code, 4);
-  EXPECT_IN("8 pictures", features.out);
+  EXPECT_IN("8 images", features.out);
   EXPECT_IN("a link to nothing.png", features.err);
   const Outcome tensor = resnet({"data", "tensor", "links", "--size", "16", "--out", "t.npy"});
   EXPECT_EQ(tensor.code, 4);
@@ -172,7 +172,7 @@ TEST_F(FoldersInCommands, TheOrderOfClassesIsAFlagOfTraining) {
   }
 }
 
-// A model on integers is used, and exported as ONNX; what needs real weights says so.
+// An int8 model is used, and exported as ONNX; what needs real weights says so.
 TEST_F(FoldersInCommands, AnInt8ModelSaysWhatItCannotDo) {
   ASSERT_EQ(resnet({"quantize", "run", "data", "--calibration", "minmax", "-o", "i8.safetensors",
                     "--overwrite"})

@@ -1,5 +1,5 @@
 // `resnet import` of weights that need a word from the user, and commands on weights that no
-// network can have or whose answers are not finite.
+// network can have or whose predictions are not finite.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -176,7 +176,7 @@ TEST_F(ImportCommand, BrokenModelsAreRefusedByAllCommands) {
 }
 
 // The weights are finite, and what becomes of them is not.
-TEST_F(ImportCommand, AnswersThatAreNotFiniteAreNoAnswers) {
+TEST_F(ImportCommand, PredictionsThatAreNotFiniteAreErrors) {
   ModelFile model = small_model();
   for (const char* name : {"fc.weight", "layer3.0.bn2.weight"}) {
     Tensor t = model.weights.at(name).clone();

@@ -103,7 +103,7 @@ def main():
                     report(abs(found - top1) < 1e-9, what)
                 else:
                     with open(predictions, newline="") as file:
-                        same = sum(row["answer"] == test.classes[expected[str(home / "test" / row["name"])]]
+                        same = sum(row["prediction"] == test.classes[expected[str(home / "test" / row["name"])]]
                                    for row in csv.DictReader(file))
                     report(same == len(test), what + f", {same} of {len(test)} predictions are PyTorch's")
     sys.exit(1 if failures else 0)

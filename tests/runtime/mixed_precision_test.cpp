@@ -29,7 +29,7 @@ std::shared_ptr<Variables> variables_of(const Graph& g, Device device) {
   return v;
 }
 
-Tensor pictures(const Shape& shape) {
+Tensor images(const Shape& shape) {
   Tensor t(DType::kF32, shape);
   golden::fill("image", shape, t.as<float>());
   return t;
@@ -57,7 +57,7 @@ TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
   config.classes = 10;
   config.image_size = config.architecture == "resnet20" ? 32 : 64;
   const Graph g = inference_graph(config, 2);
-  const Tensor image = pictures({2, 3, config.image_size, config.image_size});
+  const Tensor image = images({2, 3, config.image_size, config.image_size});
   std::vector<Tensor> logits;
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     std::optional<Program> p = program(g, Device::kCpu, dtype);
@@ -114,7 +114,7 @@ std::optional<Training> trained(const Graph& g, Device device) {
   for (std::size_t i = 0; i < kBatch; ++i) {
     targets.as<float>()[i * 10 + static_cast<std::size_t>(labels[i])] = 1;
   }
-  p->set_input("image", pictures({kBatch, 3, kSide, kSide}));
+  p->set_input("image", images({kBatch, 3, kSide, kSide}));
   p->set_input("targets", targets);
   p->set_input("lr", kRate);
   Training t;
@@ -195,7 +195,7 @@ TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
     const bool convolution = before.shape().size() == 4;
     if (convolution) ++layer;
     if (before.shape().size() == 1 && !name.starts_with("fc")) {
-      // Sums over pictures and pixels, single ones of which may cancel: all together.
+      // Sums over images and pixels, single ones of which may cancel: all together.
       const Tensor off = difference(d, expected);
       for (const double x : off.as<double>()) norm_difference += x * x;
       for (const double x : expected.as<double>()) norm_size += x * x;
