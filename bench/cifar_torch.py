@@ -6,7 +6,7 @@
 Batch 128, SGD with momentum 0.9 and weight decay 1e-4 on every parameter, cross-entropy, He
 initialisation, 4-pixel zero padding with random crop and horizontal flip, per-channel mean and std,
 channels_last, fp32 or, with --bf16, autocast. With --recipe cifar-fast it is what `resnet train --recipe
-cifar-fast` does, from the network to the flips. Prints one line an epoch and one JSON object at the end. The pictures are in memory
+cifar-fast` does, from the network to the flips. Prints one line an epoch and one JSON object at the end. The images are in memory
 and augmented a batch at a time with array operations, so that data costs PyTorch next to nothing.
 """
 
@@ -29,7 +29,7 @@ STD = torch.tensor([0.2470, 0.2435, 0.2616]).view(1, 3, 1, 1)
 
 
 def load(path):
-    """(pictures u8 [n, 3, 32, 32], labels i64 [n]) of the training and of the test part."""
+    """(images u8 [n, 3, 32, 32], labels i64 [n]) of the training and of the test part."""
     parts = {"train": {}, "test": {}}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -50,13 +50,13 @@ def load(path):
     return result
 
 
-def normalise(pictures):
-    x = (pictures.float() / 255 - MEAN) / STD
+def normalise(images):
+    x = (images.float() / 255 - MEAN) / STD
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def augment(padded, index, generator, flip=None):
-    """Random 32x32 crops of padded pictures (u8), half of them or those of `flip` [n] flipped."""
+    """Random 32x32 crops of padded images (u8), half of them or those of `flip` [n] flipped."""
     n, places = len(index), padded.shape[3] - 31
     dy = torch.randint(places, (n, 1, 1, 1), generator=generator)
     dx = torch.randint(places, (n, 1, 1, 1), generator=generator)
@@ -91,22 +91,22 @@ def initialise(model):
             torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def evaluate(model, pictures, target, views=False):
-    """Top-1 and loss; with `views` of the mean of the probabilities of each picture, of it moved by a
+def evaluate(model, images, target, views=False):
+    """Top-1 and loss; with `views` of the mean of the probabilities of each image, of it moved by a
     pixel and back, and of the mirror images of these three."""
     model.eval()
     correct, loss = 0, 0.0
     with torch.no_grad():
         for i in range(0, len(target), 500):
-            x = normalise(pictures[i : i + 500])
+            x = normalise(images[i : i + 500])
             looks = [x]
             if views:
                 looks = [x, x.flip(3)]
                 for look in looks[:]:
                     padded = F.pad(look, (1, 1, 1, 1), mode="reflect")
                     looks += [padded[:, :, s : s + 32, s : s + 32] for s in (0, 2)]
-            answers = [model(look.contiguous(memory_format=torch.channels_last)).float().softmax(1) for look in looks]
-            logits = torch.stack(answers).mean(0).log()
+            predictions = [model(look.contiguous(memory_format=torch.channels_last)).float().softmax(1) for look in looks]
+            logits = torch.stack(predictions).mean(0).log()
             loss += F.cross_entropy(logits, target[i : i + 500], reduction="sum").item()
             correct += (logits.argmax(1) == target[i : i + 500]).sum().item()
     return correct / len(target), loss / len(target)

@@ -47,7 +47,7 @@ def main():
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
     prepared.unlink()
     coarse = numpy.random.default_rng(2).integers(0, 256, (24, 32, 3), dtype=numpy.uint8)
-    Image.fromarray(coarse).resize((500, 375), Image.BICUBIC).save(folder / "picture.jpg", quality=90)
+    Image.fromarray(coarse).resize((500, 375), Image.BICUBIC).save(folder / "image.jpg", quality=90)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // A network of one's own, built outside the library, and a training loop of one's own: "squeeze and
 // excitation" (Hu et al. 2018), where each block weighs its channels by a look at the whole
-// picture.
+// image.
 //
 //   custom_network [EPOCHS]
 #include <resnet/resnet.h>
@@ -20,7 +20,7 @@ Value conv_bn(Graph& g, const std::string& name, Value x, std::int64_t filters, 
   return g.batch_norm(name + ".bn", x);
 }
 
-// A residual block. The gates are 1x1 convolutions of the picture at half its size: elementwise
+// A residual block. The gates are 1x1 convolutions of the image at half its size: elementwise
 // products need equal shapes, so this is the spatial cousin of squeeze and excitation.
 Value block(Graph& g, const std::string& name, Value x, std::int64_t filters, int stride) {
   Value y = g.relu(conv_bn(g, name + ".1", x, filters, stride));
@@ -49,20 +49,20 @@ int main(int argc, char** argv) try {
   const auto classes = static_cast<std::int64_t>(data.train->class_names().size());
   const resnet::Preprocessing prep = resnet::default_preprocessing(*data.train);
 
-  // Describe: one graph that learns, one that answers, over the same weights.
+  // Describe: one graph that learns, one that predicts, over the same weights.
   Graph learning(resnet::Mode::kTraining);
   Value image = learning.input("image", {kBatch, 3, kSize, kSize});
   resnet::StepOptions step;
   step.optimizer.weight_decay = 5e-4;
   resnet::add_training_step(learning, gated_resnet(learning, image, classes), step);
-  Graph answering(resnet::Mode::kInference);
-  image = answering.input("image", {kBatch, 3, kSize, kSize});
-  answering.mark_output("logits", gated_resnet(answering, image, classes));
+  Graph predicting(resnet::Mode::kInference);
+  image = predicting.input("image", {kBatch, 3, kSize, kSize});
+  predicting.mark_output("logits", gated_resnet(predicting, image, classes));
 
   // Compile.
   auto weights = std::make_shared<resnet::Variables>();
   resnet::initialise(learning, *weights, /*seed=*/1);
-  resnet::Program learn(learning, weights), answer(answering, weights);
+  resnet::Program learn(learning, weights), predict(predicting, weights);
 
   // Run.
   resnet::Loader train(data.train, prep, resnet::augmentation_preset("galaxy"),
@@ -85,9 +85,9 @@ int main(int argc, char** argv) try {
     int right = 0;
     val.start_epoch(0);
     while (val.next(batch)) {
-      answer.set_input("image", batch.images);
-      answer.run();
-      const resnet::Tensor logits = answer.output("logits");  // [batch, classes]
+      predict.set_input("image", batch.images);
+      predict.run();
+      const resnet::Tensor logits = predict.output("logits");  // [batch, classes]
       for (int i = 0; i < batch.count; ++i) {
         const auto row = logits.as<float>().subspan(static_cast<std::size_t>(i * classes),
                                                     static_cast<std::size_t>(classes));

@@ -1,9 +1,9 @@
-// A classifier from few pictures: a network that was trained on something else, with a new head.
+// A classifier from few images: a network that was trained on something else, with a new head.
 //
 //   finetune [DATA [WEIGHTS [OUT]]]     e.g. finetune flowers/ resnet50.pth runs/flowers
 //
 // Without arguments it trains a small network on galaxies first, and then learns other galaxies
-// from ten pictures of each class.
+// from ten images of each class.
 #include <resnet/resnet.h>
 #include <cstdio>
 
@@ -30,7 +30,7 @@ int main(int argc, char** argv) try {
   options.out = argc > 3 ? argv[3] : "finetune.run";
   options.overwrite = true;
 
-  // First a head with a hidden layer on the frozen network, cut after its second stage. Pictures
+  // First a head with a hidden layer on the frozen network, cut after its second stage. Images
   // are not augmented, so that what the head reads is computed once. Then all of it learns.
   options.model.splice = "layer2";
   options.model.head_hidden = 32;
@@ -49,7 +49,7 @@ int main(int argc, char** argv) try {
                 e.val.loss, e.val.top1, e.images_per_second);
   };
   const resnet::TrainResult run = resnet::train(options, observer);
-  std::printf("best: %.1f %% of %lld pictures\n", 100 * run.best.top1,
+  std::printf("best: %.1f %% of %lld images\n", 100 * run.best.top1,
               static_cast<long long>(run.best.images));
 } catch (const resnet::Error& e) {
   std::fprintf(stderr, "finetune: %s\n", e.what());

@@ -1,8 +1,8 @@
-// Answers as pictures come: the model is compiled for the first and kept for the others.
+// Predicts as images come: the model is compiled for the first and kept for the others.
 //
 //   predictor MODEL < paths.txt
 //
-// Without arguments it answers for pictures of noise, to show the lower level: tensors in, logits
+// Without arguments it predicts images of noise, to show the lower level: tensors in, logits
 // out.
 #include <resnet/resnet.h>
 #include <chrono>
@@ -35,13 +35,13 @@ int main(int argc, char** argv) try {
     return 0;
   }
   resnet::Predictor predictor(untrained());
-  for (const std::int64_t pictures : {1, 1, 7, 100}) {  // any number; batches of at most 32
-    const resnet::Tensor images = resnet::Tensor::full({pictures, 3, 32, 32}, 0.5F);
+  for (const std::int64_t n : {1, 1, 7, 100}) {  // any number; batches of at most 32
+    const resnet::Tensor images = resnet::Tensor::full({n, 3, 32, 32}, 0.5F);
     const auto start = std::chrono::steady_clock::now();
-    const resnet::Tensor logits = predictor.logits(images);  // [pictures, classes]
+    const resnet::Tensor logits = predictor.logits(images);  // [n, classes]
     const std::chrono::duration<double, std::milli> taken =
         std::chrono::steady_clock::now() - start;
-    std::printf("%lld pictures: %.1f ms, first logit %.3f\n", static_cast<long long>(pictures),
+    std::printf("%lld images: %.1f ms, first logit %.3f\n", static_cast<long long>(n),
                 taken.count(), static_cast<double>(logits.as<float>()[0]));
   }
 } catch (const resnet::Error& e) {

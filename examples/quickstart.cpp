@@ -1,8 +1,8 @@
-// Train, evaluate and predict: the whole way from a folder of pictures to answers.
+// Train, evaluate and predict: the whole way from a folder of images to predictions.
 //
 //   quickstart [DATA [OUT [EPOCHS]]]     e.g. quickstart flowers/ runs/flowers 20
 //
-// Without arguments the pictures are galaxies, which the library draws itself.
+// Without arguments the images are galaxies, which the library draws itself.
 #include <resnet/resnet.h>
 #include <cstdio>
 #include <cstdlib>
@@ -22,11 +22,12 @@ int main(int argc, char** argv) try {
 
   const resnet::ModelFile model = resnet::load_model(run.model);
   const resnet::EvalResult result = resnet::evaluate(model, options.data);
-  std::printf("%.1f %% of %lld pictures are right\n", 100 * result.top1,
+  std::printf("%.1f %% of %lld images are right\n", 100 * result.top1,
               static_cast<long long>(result.images));
   for (int i = 4; i < argc; ++i) {
-    const auto answer = resnet::predict(model, {argv[i]}, 1).at(0);
-    std::printf("%s: %s\n", argv[i], answer.classes.empty() ? "?" : answer.classes[0].name.c_str());
+    const auto prediction = resnet::predict(model, {argv[i]}, 1).at(0);
+    std::printf("%s: %s\n", argv[i],
+                prediction.classes.empty() ? "?" : prediction.classes[0].name.c_str());
   }
 } catch (const resnet::Error& e) {
   std::fprintf(stderr, "quickstart: %s\n", e.what());

@@ -1,6 +1,6 @@
 // The metadata of a model file around sound tensors. The input is one line each for architecture,
 // options, preprocessing and classes; what is left is the provenance. With a line "int8 …" in front
-// the tensors are those of a network on integers, whose scales have the bytes of that line. The
+// the tensors are those of an int8 network, whose scales have the bytes of that line. The
 // bytes below them are fuzz_safetensors' subject.
 #include <algorithm>
 #include <cstring>

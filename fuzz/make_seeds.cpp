@@ -10,11 +10,11 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "formats/bytes.h"
+#include "formats/image.h"
 #include "formats/npy.h"
 #include "formats/onnx_file.h"
 #include "formats/pack.h"
 #include "formats/pickles.h"
-#include "formats/picture.h"
 #include "formats/safetensors.h"
 
 namespace resnet {
@@ -83,17 +83,17 @@ void write_torch_seeds(const fs::path& root) {
   write(root / "pickle", "cycle", bytes_of("]q\1h\1a."));
 }
 
-/// Two pictures of 2 x 1 pixels, raw and as JPEG; as src/data/pack.cpp lays them out.
+/// Two images of 2 x 1 pixels, raw and as JPEG; as src/data/pack.cpp lays them out.
 void write_pack_seeds(const fs::path& root) {
   fs::create_directories(root / "pack");
   for (const bool jpeg : {false, true}) {
     Image image(2, 1, 3);
     const ByteVector coded = encode_jpeg(image, 90);
     const auto length = static_cast<std::int64_t>(jpeg ? coded.size() : image.pixels.size());
-    Tensor pictures = Tensor::zeros(DType::kU8, {2 * length});
+    Tensor images = Tensor::zeros(DType::kU8, {2 * length});
     if (jpeg) {
-      std::copy(coded.begin(), coded.end(), pictures.raw());
-      std::copy(coded.begin(), coded.end(), pictures.raw() + length);
+      std::copy(coded.begin(), coded.end(), images.raw());
+      std::copy(coded.begin(), coded.end(), images.raw() + length);
     }
     const auto integers = [](DType dtype, const Shape& shape, std::vector<std::int64_t> values) {
       Tensor tensor(dtype, shape);
@@ -104,15 +104,15 @@ void write_pack_seeds(const fs::path& root) {
       return tensor;
     };
     write_safetensors(root / "pack" / (jpeg ? "jpeg" : "raw"),
-                      {{"train.pictures", pictures},
+                      {{"train.images", images},
                        {"train.offsets", integers(DType::kI64, {3}, {0, length, 2 * length})},
                        {"train.sizes", integers(DType::kI32, {2, 3}, {1, 2, 3, 1, 2, 3})},
                        {"train.labels", integers(DType::kI32, {2}, {0, 1})},
                        {"train.names", Tensor::zeros(DType::kU8, {2})},
                        {"train.name_offsets", integers(DType::kI64, {3}, {0, 1, 2})}},
                       {{"format", "resnet pack"},
-                       {"version", "1"},
-                       {"pictures", jpeg ? "jpeg" : "raw"},
+                       {"version", "2"},
+                       {"images", jpeg ? "jpeg" : "raw"},
                        {"classes", R"(["a","b"])"},
                        {"title", "seed"}});
   }
@@ -169,7 +169,7 @@ void write_science_seeds(const fs::path& root) {
 
 void write_seeds(const fs::path& root) {
   write_torch_seeds(root);
-  for (const TestPicture& p : kPictures) write(root / "picture", p.name, from_hex(p.file));
+  for (const TestImage& p : kImages) write(root / "image", p.name, from_hex(p.file));
 
   fs::create_directories(root / "safetensors");
   write_safetensors(root / "safetensors" / "empty", {});

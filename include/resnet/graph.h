@@ -163,7 +163,7 @@ struct QuantizeAttributes {
   bool operator==(const QuantizeAttributes&) const = default;
 };
 
-/// A convolution or linear layer on integers (Jacob et al., CVPR 2018), with exact sums:
+/// An int8 convolution or linear layer (Jacob et al., CVPR 2018), with exact sums:
 ///   real y = x_scale w_scales[m] (sum of x w + bias[m]) + residual_scale residual, then ReLU.
 /// Data that is f32 is quantised by x_scale first.
 struct QuantizedAttributes {
@@ -202,7 +202,7 @@ enum class Init : std::uint8_t {
   kConstant,       ///< ParameterAttributes::value
   kDirac,      ///< of a convolution: filter i passes channel i on; those beyond the channels are
                ///< uniform in ±1/sqrt(fan_in) (torch.nn.init.dirac_)
-  kWhitening,  ///< decorrelates the patches of the training pictures; `train` fills it in, until
+  kWhitening,  ///< decorrelates the patches of the training images; `train` fills it in, until
                ///< then as kHeNormal
 };
 

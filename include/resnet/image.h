@@ -1,4 +1,4 @@
-// A decoded picture in memory.
+// A decoded image in memory.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,7 @@ struct Image {
   }
 };
 
-/// A part of a picture, in pixels.
+/// A part of an image, in pixels.
 struct Rect {
   int left = 0;
   int top = 0;
@@ -61,7 +61,7 @@ struct Rect {
   bool operator==(const Rect&) const = default;
 };
 
-/// Chooses a part of a picture of which only the size and the EXIF orientation are known yet; both
+/// Chooses a part of an image of which only the size and the EXIF orientation are known yet; both
 /// the size and the part as the pixels are stored.
 using PartPicker = std::function<Rect(int width, int height, int orientation)>;
 

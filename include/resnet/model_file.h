@@ -34,17 +34,17 @@ struct ModelFile {
   /// Parameters and running statistics: exactly those of `inference_graph(model, 1)`; f32, on
   /// integers i8.
   std::map<std::string, Tensor> weights;
-  /// Of the pictures it was trained on; none in files of programs that did not measure them.
-  PictureProfile training_pictures = {};
-  /// Of a network on 8-bit integers (`quantize_model`); empty for others.
+  /// Of the images it was trained on; none in files of programs that did not measure them.
+  ImageProfile training_images = {};
+  /// Of an int8 network (`quantize_model`); empty for others.
   Quantization quantization = {};
 };
 
-/// The network for answers: `inference_graph(config, batch)`, on integers if the model is. Another
-/// side of the pictures than the model's own may be given.
+/// The network for predictions: `inference_graph(config, batch)`, in int8 if the model is. Another
+/// side of the images than the model's own may be given.
 Graph inference_graph(const ModelFile& model, std::int64_t batch, std::int64_t image_size = 0);
 
-/// Throws kUnsupported, saying what cannot be done, for a network on integers.
+/// Throws kUnsupported, saying what cannot be done, for an int8 network.
 void refuse_quantized(const ModelFile& model, std::string_view what);
 
 /// Writes the file atomically: afterwards there is the old file or the complete new one.
@@ -69,8 +69,8 @@ ModelFile map_model(const std::filesystem::path& path);
 ModelFile load_model_description(const std::filesystem::path& path);
 
 /// What no network can have: the tensors that hold NaN, infinity or a negative variance, with
-/// counts; "" when there are none. An answer may look sound in spite of them, since a ReLU makes 0
-/// of NaN.
+/// counts; "" when there are none. A prediction may look sound in spite of them, since a ReLU makes
+/// 0 of NaN.
 std::string broken_weights(const ModelFile& model);
 /// Throws kBadData, naming the file and the tensors, when there are some.
 void check_weights(const ModelFile& model, const std::filesystem::path& path);

@@ -7,7 +7,7 @@
 //   resnet{18,34,50,101,152,200}v2
 //       He et al. 2016b ("Identity Mappings in Deep Residual Networks")
 //   resnet{6n+2}, resnet{6n+2}v2
-//       their networks for 32x32 pictures, basic blocks: 20, 32, 44, 56, 110, 1202, …
+//       their networks for 32x32 images, basic blocks: 20, 32, 44, 56, 110, 1202, …
 //   resnet{9n+2}, resnet{9n+2}v2
 //       the same with bottlenecks: 164, 1001, …
 //   plain…
@@ -46,7 +46,7 @@ Shortcut parse_shortcut(std::string_view name);
 struct ModelConfig {
   std::string architecture = "resnet18";
   std::int64_t classes = 1000;
-  std::int64_t channels = 3;      ///< of the pictures
+  std::int64_t channels = 3;      ///< of the images
   std::int64_t image_size = 224;  ///< side of the square input that summaries and files assume
   Shortcut shortcut = Shortcut::kDefault;
   /// Layers a skip jumps over; 0: the block's own number. Basic blocks (own: 2) may have any number
@@ -59,7 +59,7 @@ struct ModelConfig {
   bool zero_gamma = false;  ///< v1: start the last γ of each block at 0 (Goyal et al. 2017)
   double dropout = 0;       ///< before the last linear layer
   /// The layer after which the network is cut, by a name that `find_layer` knows: "layer2",
-  /// "layer3.1", "bn1". The head reads its output, averaged over the picture. "": the whole
+  /// "layer3.1", "bn1". The head reads its output, averaged over the image. "": the whole
   /// network.
   std::string splice = {};
   /// The head: 0: one linear layer "fc"; otherwise "fc.0" with that many units, ReLU, dropout, and
@@ -95,7 +95,7 @@ std::vector<std::string> architectures();
 bool is_architecture(std::string_view name);
 /// Throws kInvalidArgument, with the nearest name, unless `build_model` knows the architecture.
 void check_architecture(std::string_view name);
-/// The picture size a network was designed for: 32 for CIFAR networks, 224 for the others.
+/// The image size a network was designed for: 32 for CIFAR networks, 224 for the others.
 std::int64_t default_image_size(std::string_view architecture);
 
 /// One layer of a summary: an operation of the forward pass.

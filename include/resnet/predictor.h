@@ -1,9 +1,9 @@
-// A model that is compiled once and answers many times.
+// A model that is compiled once and used many times.
 //
 //     resnet::Predictor predictor(resnet::map_model("runs/flowers"));
 //     while (more()) use(predictor.predict({next_path()}).front());
 //
-// What one call needs to compile, later calls have: the first picture takes the time of
+// What one call needs to compile, later calls have: the first image takes the time of
 // compilation, the next one only that of the network.
 #pragma once
 
@@ -32,14 +32,14 @@ class Predictor {
                                   const std::function<void(const Prediction&)>& each = {});
 
   /// The same for a data set, whose labels are not looked at: `Prediction::path` is its name for
-  /// the picture.
+  /// the image.
   std::vector<Prediction> predict(const DatasetPtr& data, int top = 5,
                                   const std::function<void(const Prediction&)>& each = {});
 
   /// As the function `resnet::evaluate`.
   EvalResult evaluate(const DatasetPtr& data);
 
-  /// The network's answers [n, classes] to any number of pictures [n, c, h, w], f32, preprocessed
+  /// The network's logits [n, classes] for any number of images [n, c, h, w], f32, preprocessed
   /// as the model says (`preprocess`), in batches of EvalOptions::batch_size; one view. Throws
   /// kInvalidArgument for another shape, and kBadData, naming the layer, when one is not finite.
   Tensor logits(const Tensor& images);

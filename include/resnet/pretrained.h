@@ -26,9 +26,9 @@ struct Pretrained {
   std::string architecture;  ///< One of `architectures()`.
   Download file;
   std::string publisher;  ///< "torchvision" or "timm"
-  std::string licence;    ///< SPDX; the terms of ImageNet's pictures may bind besides.
+  std::string licence;    ///< SPDX; the terms of ImageNet's images may bind besides.
   Preprocessing preprocessing;
-  double top1 = 0;  ///< As published, on ImageNet's 50 000 validation pictures; fractions.
+  double top1 = 0;  ///< As published, on ImageNet's 50 000 validation images; fractions.
   double top5 = 0;
 
   /// "resnet50-11ad3fa6.pth"

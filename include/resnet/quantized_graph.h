@@ -1,4 +1,4 @@
-// Networks on 8-bit integers: the scales that make one of a network, and its graph.
+// Int8 networks: the scales that make one of a network, and its graph.
 //
 //     Graph graph = quantize_graph(inference_graph(config, 1), quantization);
 //
@@ -13,9 +13,9 @@
 
 namespace resnet {
 
-/// An integer q stands for the real number scale * q. Which layers run on integers, and how.
+/// An integer q stands for the real number scale * q. Which layers run in int8, and how.
 struct Quantization {
-  /// Convolutions and linear layers on integers: a scale for each filter, by the layer's name.
+  /// Convolutions and linear layers in int8: a scale for each filter, by the layer's name.
   std::map<std::string, std::vector<float>> weights;
   /// Of activations, by the name of the operation that makes them ("image", "layer1.0.conv2",
   /// "avgpool"). Max pools and padded shortcuts have the scale of what they read.
@@ -30,7 +30,7 @@ Graph fold_graph(const Graph& inference);
 /// The activations of a folded graph that may have a scale of their own.
 std::vector<Value> scaled_activations(const Graph& folded);
 
-/// The inference graph with the layers of `quantization.weights` on integers: weights become i8
+/// The inference graph with the layers of `quantization.weights` in int8: weights become i8
 /// parameters under their own names, biases f32 ones "<layer>.bias" in units of the data's times
 /// the weights' scale. Other convolutions that a batch norm was folded into have their folded
 /// weights and biases as f32 parameters. What integers cannot do is done in f32, between

@@ -30,7 +30,7 @@ std::int64_t element_count(const Shape& shape);
 /// "[32, 3, 224, 224]"
 std::string to_string(const Shape& shape);
 
-/// Order of the dimensions of a batch of pictures at the library's interface.
+/// Order of the dimensions of a batch of images at the library's interface.
 enum class DataLayout : std::uint8_t { kNCHW, kNHWC };
 
 template <class T>

@@ -84,7 +84,7 @@ struct ScheduleOptions {
 
 enum class ClassWeighting : std::uint8_t {
   kNone,
-  kBalanced,  ///< pictures / (classes · pictures of the class), over the training part
+  kBalanced,  ///< images / (classes · images of the class), over the training part
   kGiven,     ///< `class_weights`
 };
 
@@ -92,7 +92,7 @@ enum class ClassWeighting : std::uint8_t {
 /// Where the network is cut and what its head is, ModelConfig::splice and head_hidden say.
 struct TransferOptions {
   /// A model file, the folder of a run, or another file that `import_model` reads. Architecture,
-  /// picture size, mean, std and interpolation are its own unless given. The head is kept when
+  /// image size, mean, std and interpolation are its own unless given. The head is kept when
   /// classes, splice and head_hidden are the same, else it starts anew. "": random weights.
   std::string weights = {};
   /// A layer, block or stage (`find_layer`): what its output depends on is neither trained nor does
@@ -104,8 +104,8 @@ struct TransferOptions {
   /// The learning rate of the head is `lr`, that of the last stage lr times this, of the stage
   /// before lr times its square, and so on to the stem. 1: the same for all.
   double lr_decay_per_stage = 1;
-  /// When all but the head is frozen and pictures are not augmented, what the head reads is
-  /// computed once for all pictures.
+  /// When all but the head is frozen and images are not augmented, what the head reads is
+  /// computed once for all images.
   bool cache_features = true;
   bool operator==(const TransferOptions&) const = default;
 };
@@ -146,14 +146,14 @@ Augmentation changed(Augmentation base, const AugmentationChanges& changes);
 struct TrainOptions {
   DataSpec data;
   /// `classes`, `channels` and `image_size` follow from the data unless set: classes and channels
-  /// always, the size when it is 0. An empty architecture takes resnet20 for pictures up to 96
+  /// always, the size when it is 0. An empty architecture takes resnet20 for images up to 96
   /// pixels and resnet18 for others.
   ModelConfig model{.architecture = "", .classes = 0, .channels = 0, .image_size = 0};
 
   TransferOptions transfer;
 
   int epochs = 10;
-  std::optional<int> batch_size = {};  ///< Unset: 128, large pictures 32, little data less.
+  std::optional<int> batch_size = {};  ///< Unset: 128, large images 32, little data less.
   /// Batches whose gradients are averaged for one step. An epoch's last step takes what is left of
   /// the batches, and averages over these.
   int accumulate = 1;
@@ -172,17 +172,17 @@ struct TrainOptions {
   std::optional<Augmentation> augmentation = {};  ///< Unset: the recipe's.
   AugmentationChanges augmentation_changes =
       {};  ///< Of it, or of the recipe's; `resolve` does them.
-  /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training pictures.
+  /// Of the pixel values in 0 … 1. Unset: measured on a sample of the training images.
   std::optional<std::array<float, 3>> mean = {};
   std::optional<std::array<float, 3>> std = {};
   /// Of the resize to the network's input. Unset: bilinear, or that of the weights.
   std::optional<Interpolation> interpolation = {};
   /// How 16-bit grey files are read. Unset: clipped, or as the weights do.
   std::optional<Scale16Bit> scale_16bit = {};
-  /// Validate on the mean of the answers to evaluation_views(1, val_flip, val_shift).
+  /// Validate on the mean of the predictions for evaluation_views(1, val_flip, val_shift).
   bool val_flip = false;
   int val_shift = 0;
-  double max_bad_fraction = 0.1;  ///< More unreadable pictures than this share end the run.
+  double max_bad_fraction = 0.1;  ///< More unreadable images than this share end the run.
 
   std::uint64_t seed = 0;  ///< Of the weights, the order, the augmentation and dropout.
   Device device = Device::kCpu;
@@ -237,8 +237,8 @@ struct RunInfo {
   TrainOptions options;     ///< Resolved.
   std::string description;  ///< Of the data.
   std::vector<std::string> class_names;
-  std::int64_t train_pictures = 0;
-  std::int64_t val_pictures = 0;
+  std::int64_t train_images = 0;
+  std::int64_t val_images = 0;
   std::int64_t parameters = 0;  ///< Weights, biases, γ and β of the network.
   std::int64_t frozen = 0;      ///< Those of them that the first epoch does not train.
   /// A line each: which weights the run starts from, what is frozen and until when.
@@ -261,18 +261,18 @@ struct Progress {
   double lr = 0;
   double images_per_second = 0;  ///< Of the epoch so far.
   double eta_seconds = 0;        ///< To the end of the run.
-  double data_wait_share = 0;    ///< Of the time of the epoch so far, waiting for pictures.
+  double data_wait_share = 0;    ///< Of the time of the epoch so far, waiting for images.
 };
 
-/// Answers of a model on a data set.
+/// How well a model predicts a data set.
 struct EvalResult {
   double top1 = 0;  ///< Shares of `images` in 0 … 1.
   double top5 = 0;
   double loss = 0;  ///< Mean cross-entropy, without smoothing or class weights.
   std::int64_t images = 0;
   std::vector<std::string> class_names;
-  std::vector<std::int64_t> confusion;  ///< [classes, classes]: rows are true, columns answered.
-  std::vector<BadPicture> skipped;      ///< Could not be read, not counted.
+  std::vector<std::int64_t> confusion;  ///< [classes, classes]: rows are true, columns predicted.
+  std::vector<BadImage> skipped;        ///< Could not be read, not counted.
   double seconds = 0;
 };
 /// One JSON object: top1, top5, loss, images, skipped, seconds, classes (recall and precision).
@@ -312,9 +312,9 @@ struct TrainResult {
   double images_per_second = 0;  ///< Of training, over this call.
   double data_wait_share = 0;
   double seconds = 0;
-  bool interrupted = false;         ///< By Observer::stop; `resume` continues.
-  bool stopped_early = false;       ///< `early_stop_patience` ran out.
-  std::vector<BadPicture> skipped;  ///< Training pictures that could not be read.
+  bool interrupted = false;       ///< By Observer::stop; `resume` continues.
+  bool stopped_early = false;     ///< `early_stop_patience` ran out.
+  std::vector<BadImage> skipped;  ///< Training images that could not be read.
 };
 
 /// Trains a network and fills the folder `options.out`:
@@ -350,8 +350,8 @@ struct LrFinderResult {
   /// the loss never fell.
   std::optional<double> suggestion;
   bool diverged = false;
-  bool interrupted = false;         ///< By Observer::stop.
-  std::vector<BadPicture> skipped;  ///< Pictures that could not be read.
+  bool interrupted = false;       ///< By Observer::stop.
+  std::vector<BadImage> skipped;  ///< Images that could not be read.
 };
 
 /// Trains a network, fresh or from `transfer.weights`, for a few steps with a rising rate. Nothing
@@ -361,22 +361,22 @@ struct LrFinderResult {
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& finder = {},
                                   const Observer& observer = {});
 
-/// What a model said of one labelled picture.
-struct Answer {
+/// What a model said of one labelled image.
+struct LabelledPrediction {
   std::int64_t index = 0;  ///< Into the data set.
   int label = 0;
-  int answer = 0;  ///< The most probable class.
+  int prediction = 0;  ///< The most probable class.
   double probability = 0;
 };
 
 struct EvalOptions {
-  int batch_size = 32;  ///< Rows of the network's input: pictures times views.
+  int batch_size = 32;  ///< Rows of the network's input: images times views.
   Device device = Device::kCpu;
   DType dtype = DType::kF32;  ///< Of activations, f32 or bf16 (CompileOptions::dtype).
   int threads = 0;
   int loader_threads = 0;
   double max_bad_fraction = 0.1;
-  /// Several views of each picture, e.g. evaluation_views(10): the softmax probabilities of all are
+  /// Several views of each image, e.g. evaluation_views(10): the softmax probabilities of all are
   /// averaged (He et al., 2016, and torchvision's TenCrop).
   std::vector<View> views = {View{}};
   /// Sides of the network's input, e.g. {224, 256, 288}, over which probabilities are averaged,
@@ -384,14 +384,15 @@ struct EvalOptions {
   /// model does not resize. Empty: the model's own. A program is compiled for each.
   std::vector<int> scales = {};
   std::function<void(std::int64_t done, std::int64_t images)> progress = {};
-  std::function<void(const Answer&)> each = {};  ///< `evaluate`: every readable picture, in order.
-  /// Told in one line each what is odd about the pictures: 16-bit values that were clipped, another
+  std::function<void(const LabelledPrediction&)> each =
+      {};  ///< `evaluate`: every readable image, in order.
+  /// Told in one line each what is odd about the images: 16-bit values that were clipped, another
   /// size or sharpness than those of training.
   std::function<void(const std::string&)> note = {};
   const std::atomic<bool>* stop = nullptr;  ///< Ends with kInterrupted.
 };
 
-/// Judges a model. Labels of the data must be in the order of the model's classes
+/// Evaluates a model. Labels of the data must be in the order of the model's classes
 /// (`open_test_data` sees to it).
 EvalResult evaluate(const ModelFile& model, const DatasetPtr& data,
                     const EvalOptions& options = {});
@@ -405,12 +406,12 @@ struct ClassScore {
 };
 struct Prediction {
   std::filesystem::path path;
-  std::vector<ClassScore> classes;  ///< Most probable first; empty if the picture is unreadable.
+  std::vector<ClassScore> classes;  ///< Most probable first; empty if the image is unreadable.
   std::string error;                ///< Why it is.
 };
 
-/// The `top` most probable classes of each picture, in the order of `paths`; folders are searched
-/// (`list_pictures`). A pipe is read as a picture. `each`, if given, sees every prediction as soon
+/// The `top` most probable classes of each image, in the order of `paths`; folders are searched
+/// (`list_images`). A pipe is read as an image. `each`, if given, sees every prediction as soon
 /// as it is made. A path that does not exist, or a folder that cannot be listed, has a prediction
 /// with `error` in its place; throws kNotFound or kIo if there is no other path.
 std::vector<Prediction> predict(const ModelFile& model,
@@ -422,21 +423,21 @@ struct EmbedOptions {
   /// A layer, block or stage by its name ("layer3", "layer4.1.conv2", "fc"; `summarise` lists the
   /// layers). "": what the head reads, in most networks the average of the last stage.
   std::string layer = {};
-  bool pool = true;  ///< Average [n, c, h, w] over the picture; false: keep it as it is.
+  bool pool = true;  ///< Average [n, c, h, w] over the image; false: keep it as it is.
   EvalOptions eval = {};
 };
 
-/// What a layer says about pictures.
+/// What a layer says about images.
 struct Embeddings {
-  Tensor features;                  ///< f32 [pictures, features], unpooled [pictures, c, h, w]
-  std::vector<std::string> names;   ///< Of the pictures: a row each.
-  std::vector<int> labels;          ///< Of a data set with labels; else empty.
-  std::vector<BadPicture> skipped;  ///< Could not be read: no row.
+  Tensor features;                 ///< f32 [images, features], unpooled [images, c, h, w]
+  std::vector<std::string> names;  ///< Of the images: a row each.
+  std::vector<int> labels;         ///< Of a data set with labels; else empty.
+  std::vector<BadImage> skipped;   ///< Could not be read: no row.
 };
 
-/// Features of pictures, in the order of `paths` (folders as in `predict`). Throws kNotFound for a
+/// Features of images, in the order of `paths` (folders as in `predict`). Throws kNotFound for a
 /// path that does not exist, kInvalidArgument for an unknown layer, with the nearest name, kBadData
-/// when not one picture can be read.
+/// when not one image can be read.
 Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path>& paths,
                  const EmbedOptions& options = {});
 /// The same of a data set, whose classes need not be the model's.

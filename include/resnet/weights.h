@@ -38,7 +38,7 @@ struct ImportOptions {
   /// Preprocessing. Unset: the file's own, else that of a `config.json` of timm, else what is usual
   /// for networks of this kind (the report says so).
   std::optional<int> image_size = {};
-  std::optional<int> resize = {};  ///< Shorter side before the crop; 0: pictures are not resized.
+  std::optional<int> resize = {};  ///< Shorter side before the crop; 0: images are not resized.
   std::optional<Interpolation> interpolation = {};
   std::optional<std::array<float, 3>> mean = {};
   std::optional<std::array<float, 3>> std = {};
@@ -108,9 +108,9 @@ ImportedModel import_model(const std::filesystem::path& path, const ImportOption
 /// out.
 std::vector<ModelConfig> fitting_architectures(const std::vector<Shape>& shapes);
 
-/// The weights [m, c, kh, kw] of a first convolution for pictures of another number of channels, as
+/// The weights [m, c, kh, kw] of a first convolution for images of another number of channels, as
 /// timm does it: for one channel the sum over all; for more, channels are repeated in a cycle and
-/// scaled by c / channels, so that a grey picture gives what it gave. f32.
+/// scaled by c / channels, so that a grey image gives what it gave. f32.
 Tensor adapt_input_channels(const Tensor& weights, std::int64_t channels);
 
 // Each writes its file atomically and throws kIo when it cannot be written.
@@ -125,14 +125,14 @@ void export_torch(const std::filesystem::path& path, const ModelFile& model);
 struct OnnxExportOptions {
   bool probabilities = true;     ///< A second output, "probabilities": the softmax of the logits.
   bool fold_batch_norm = false;  ///< Into the convolutions. Runtimes do that when they load.
-  bool any_size = false;         ///< Symbolic height and width: pictures of any size.
+  bool any_size = false;         ///< Symbolic height and width: images of any size.
 };
 /// The network as an ONNX model (opset 17): input "image" [batch, channels, h, w] of normalised
 /// pixels with a symbolic batch, outputs "logits" [batch, classes] and "probabilities". Weights
 /// keep their names. Metadata are those of the model file: they say the preprocessing and the class
-/// names. A network on integers has QuantizeLinear and DequantizeLinear around them
+/// names. An int8 network has QuantizeLinear and DequantizeLinear around them
 /// (docs/FORMATS.md). Throws kInvalidArgument when the parts of the model do not fit together,
-/// kUnsupported for a bias on integers that 32 bits do not hold.
+/// kUnsupported for an int8 layer's bias that 32 bits do not hold.
 void export_onnx(const std::filesystem::path& path, const ModelFile& model,
                  const OnnxExportOptions& options = {});
 

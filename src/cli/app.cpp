@@ -82,10 +82,10 @@ void build_app(CLI::App& app, Action& action) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.footer(
       "Examples:\n"
-      "  resnet train galaxies --out runs/galaxies     pictures that the program draws itself\n"
+      "  resnet train galaxies --out runs/galaxies     images that the program draws itself\n"
       "  resnet train flowers/ --arch resnet18         a folder with one folder a class\n"
       "  resnet eval runs/galaxies galaxies\n"
-      "  resnet predict runs/galaxies picture.png\n"
+      "  resnet predict runs/galaxies image.png\n"
       "Help on a command: resnet train --help");
   add_train(app, action);
   add_eval(app, action);

@@ -269,7 +269,7 @@ ModelFile drawn_model(const ModelConfig& config) {
   return model;
 }
 
-// One step as a program of one's own would take it: for inference with the pictures handed over and
+// One step as a program of one's own would take it: for inference with the images handed over and
 // the logits copied out.
 class Step {
  public:
@@ -429,7 +429,7 @@ int run(Flags& f) {
 void add_bench(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
   CLI::App* command =
-      add_command(app, "bench", "Time training or inference on synthetic pictures",
+      add_command(app, "bench", "Time training or inference on synthetic images",
                   "  resnet bench --arch resnet50 --batch-size 32\n"
                   "  resnet bench --arch resnet20 --batch-size 128 --threads 2 --layers\n"
                   "  resnet bench runs/c10 --mode infer --batch-size 1 --json\n"
@@ -438,7 +438,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_network_flags(command, f->network);
   command->add_option("--mode", f->mode, "train or infer")->capture_default_str();
-  command->add_option("--batch-size,--batch", f->batch, "Pictures a step")->capture_default_str();
+  command->add_option("--batch-size,--batch", f->batch, "Images a step")->capture_default_str();
   command
       ->add_option("--dtype", f->dtype,
                    "Of activations: f32, bf16 or, for inference, int8 (quantised models: always)")

@@ -58,9 +58,9 @@ void add_views(CLI::App& command, ViewFlags& views, std::vector<int>& scales) {
       .add_option("--crops", views.crops,
                   "Average over 1: the centre; 5: and the corners; 10: and the same mirrored")
       ->capture_default_str();
-  command.add_flag("--flip", views.flip, "Average over the mirrored picture, too");
+  command.add_flag("--flip", views.flip, "Average over the mirrored image, too");
   command.add_option("--shift", views.shift,
-                     "Average over the picture moved by so many pixels and back, too");
+                     "Average over the image moved by so many pixels and back, too");
   command.add_option_function<std::string>(
       "--scales", [&scales](const std::string& list) { scales = whole_numbers(list); },
       "Average over these sides of the network's input, e.g. 224,256");
@@ -83,13 +83,13 @@ CLI::Option* add_json(CLI::App& command, bool& json, const std::string& help) {
   return command.add_flag("--json", json, help);
 }
 
-void note_equal_crops(int crops, const Preprocessing& p, PictureSize pictures) {
-  const bool as_large = p.resize == 0 ? pictures == PictureSize{p.width, p.height}
+void note_equal_crops(int crops, const Preprocessing& p, ImageSize images) {
+  const bool as_large = p.resize == 0 ? images == ImageSize{p.width, p.height}
                                       : p.width == p.resize && p.height == p.resize &&
-                                            pictures.width > 0 && pictures.width == pictures.height;
+                                            images.width > 0 && images.width == images.height;
   if (crops == 1 || !as_large) return;
   note(
-      fmt::format("--crops {}: pictures are as large as the network's input, {} x {}, so that all "
+      fmt::format("--crops {}: images are as large as the network's input, {} x {}, so that all "
                   "crops are the same; --flip looks at them twice",
                   crops, p.width, p.height));
 }

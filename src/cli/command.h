@@ -44,7 +44,7 @@ void add_pretrained(CLI::App& weights, Action& action);
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& examples);
 
-/// --crops, --flip, --shift and --scales: the views of each picture that an answer is averaged
+/// --crops, --flip, --shift and --scales: the views of each image that a prediction is averaged
 /// over.
 struct ViewFlags {
   int crops = 1;
@@ -57,9 +57,9 @@ void add_views(CLI::App& command, ViewFlags& views, std::vector<int>& scales);
 /// --dtype: f32 or bf16.
 void add_dtype(CLI::App& command, DType& dtype);
 
-/// Says on standard error that several crops are all the same: pictures of this size are as large
+/// Says on standard error that several crops are all the same: images of this size are as large
 /// as what the network sees of them.
-void note_equal_crops(int crops, const Preprocessing& preprocessing, PictureSize pictures);
+void note_equal_crops(int crops, const Preprocessing& preprocessing, ImageSize images);
 
 /// --threads; 0, the default of most, is all processors.
 void add_threads(CLI::App& command, int& threads,

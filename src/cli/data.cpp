@@ -16,8 +16,8 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
+#include "formats/image.h"
 #include "formats/npy.h"
-#include "formats/picture.h"
 #include "resnet/data.h"
 #include "resnet/model_file.h"
 #include "resnet/pack.h"
@@ -71,7 +71,7 @@ int draw_galaxies(const Flags& f) {
   }
   if (f.json) {
     const nlohmann::json object{
-        {"out", f.out}, {"pictures", data.size()}, {"classes", data.class_names()}};
+        {"out", f.out}, {"images", data.size()}, {"classes", data.class_names()}};
     print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
@@ -79,7 +79,7 @@ int draw_galaxies(const Flags& f) {
   return kSuccess;
 }
 
-// What a network sees of pictures, for other programs.
+// What a network sees of images, for other programs.
 int write_tensor(const Flags& f) {
   require_extension("--out", f.out, {".npy"});
   Preprocessing prep = f.preprocessing;
@@ -92,17 +92,17 @@ int write_tensor(const Flags& f) {
   }
   f.scale_16bit.apply(prep);
   std::vector<std::filesystem::path> paths;
-  std::vector<PictureBytes> given;
+  std::vector<ImageBytes> given;
   for (const std::string& path : f.paths) {
-    auto picture = path == "-" ? picture_from(std::cin) : std::nullopt;
-    if (picture) {
-      given.push_back(*std::move(picture));
+    auto image = path == "-" ? image_from(std::cin) : std::nullopt;
+    if (image) {
+      given.push_back(*std::move(image));
     } else {
       paths.emplace_back(path);
     }
   }
-  const DatasetPtr pictures = picture_files(paths, std::move(given));
-  const auto rows = pictures->size();
+  const DatasetPtr images = image_files(paths, std::move(given));
+  const auto rows = images->size();
   LoaderOptions load = evaluation_options(static_cast<int>(std::min<std::int64_t>(rows, 16)),
                                           processors_or(f.threads));
   load.views = evaluation_views(f.crops, f.flip);
@@ -112,14 +112,14 @@ int write_tensor(const Flags& f) {
   Tensor tensor(DType::kF32, shape);
   const std::span<float> out = tensor.as<float>();
   const std::size_t size = out.size() / static_cast<std::size_t>(rows);
-  Loader loader(pictures, prep, Augmentation{}, load);
+  Loader loader(images, prep, Augmentation{}, load);
   catch_signals();
   ProgressLine line;
   std::size_t done = 0;
   Batch batch;
   loader.start_epoch(0);
   while (loader.next(batch)) {
-    if (stop_requested()) fail(ErrorCode::kInterrupted, "interrupted after {} pictures", done);
+    if (stop_requested()) fail(ErrorCode::kInterrupted, "interrupted after {} images", done);
     const std::span<const float> values = batch.images.as<float>();
     for (std::size_t row = 0; row < static_cast<std::size_t>(batch.count); ++row, ++done) {
       const std::span<float> to = out.subspan(done * size, size);
@@ -130,10 +130,10 @@ int write_tensor(const Flags& f) {
       }
     }
     line.show(static_cast<double>(done) / static_cast<double>(rows),
-              fmt::format("{}/{} pictures", done, rows));
+              fmt::format("{}/{} images", done, rows));
   }
-  const std::vector<BadPicture> unreadable = loader.bad_pictures();
-  for (const BadPicture& b : unreadable) {
+  const std::vector<BadImage> unreadable = loader.bad_images();
+  for (const BadImage& b : unreadable) {
     line.print(fmt::format("unreadable: {}: {}", b.name, b.reason));
   }
   const std::string clipped = to_note(loader.clipped());
@@ -146,7 +146,7 @@ int write_tensor(const Flags& f) {
     print_out("{}\n", AsIs{json_line(object)});
     return bad > 0 ? kBadData : kSuccess;
   }
-  print_out("{} of {} pictures in {}{}\n", rows - bad, rows, f.out,
+  print_out("{} of {} images in {}{}\n", rows - bad, rows, f.out,
             bad > 0 ? "; rows of unreadable ones are NaN" : "");
   return bad > 0 ? kBadData : kSuccess;
 }
@@ -157,7 +157,7 @@ Scale16Bit scale_of(const Flags& f) {
   return p.scale_16bit;
 }
 
-void note_clipped(const ClippedPictures& clipped) {
+void note_clipped(const ClippedImages& clipped) {
   const std::string text = to_note(clipped);
   if (!text.empty()) note(text);
 }
@@ -188,23 +188,23 @@ int pack(const Flags& f) {
   fetch_data(spec, line);
   options.progress = [&](std::int64_t done, std::int64_t total) {
     line.show(static_cast<double>(done) / static_cast<double>(total),
-              fmt::format("{}/{} pictures", done, total));
+              fmt::format("{}/{} images", done, total));
   };
   const PackReport r = pack_data(spec, f.out, options);
   line.clear();
-  for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  for (const BadImage& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   note_clipped(r.clipped);
   if (f.json) {
     nlohmann::json skipped = nlohmann::json::array();
-    for (const BadPicture& b : r.skipped) {
+    for (const BadImage& b : r.skipped) {
       skipped.push_back({{"name", b.name}, {"reason", b.reason}});
     }
     const nlohmann::json object{
-        {"out", f.out}, {"pictures", r.pictures}, {"bytes", r.bytes}, {"skipped", skipped}};
+        {"out", f.out}, {"images", r.images}, {"bytes", r.bytes}, {"skipped", skipped}};
     print_out("{}\n", AsIs{json_line(object)});
     return kSuccess;
   }
-  print_out("{}\n{}: {} pictures, {}{}\n", r.description, f.out, r.pictures,
+  print_out("{}\n{}: {} images, {}{}\n", r.description, f.out, r.images,
             format_bytes(static_cast<double>(r.bytes)),
             r.skipped.empty() ? "" : fmt::format("; {} skipped", r.skipped.size()));
   return kSuccess;
@@ -264,7 +264,7 @@ int print_statistics(const Flags& f) {
   if (f.json) {
     const nlohmann::json object{{"mean", s.mean},
                                 {"std", s.std},
-                                {"pictures", s.pictures},
+                                {"images", s.images},
                                 {"unreadable", s.unreadable},
                                 {"classes", splits.train->class_names()},
                                 {"train", splits.train->size()},
@@ -275,7 +275,7 @@ int print_statistics(const Flags& f) {
   print_out("{}\n", splits.description);
   print_out("mean  {:.4f}, {:.4f}, {:.4f}\n", s.mean[0], s.mean[1], s.mean[2]);
   print_out("std   {:.4f}, {:.4f}, {:.4f}\n", s.std[0], s.std[1], s.std[2]);
-  print_out("over the {} readable training pictures{}\n", s.pictures,
+  print_out("over the {} readable training images{}\n", s.images,
             s.unreadable > 0 ? fmt::format("; {} cannot be read", s.unreadable) : "");
   return kSuccess;
 }
@@ -283,7 +283,7 @@ int print_statistics(const Flags& f) {
 nlohmann::json part_json(const PartReport& r, const std::vector<std::string>& classes) {
   nlohmann::json counts = nlohmann::json::object(), bad = nlohmann::json::array();
   for (std::size_t c = 0; c < classes.size(); ++c) counts[classes[c]] = r.class_counts[c];
-  for (const BadPicture& b : r.bad) bad.push_back({{"name", b.name}, {"reason", b.reason}});
+  for (const BadImage& b : r.bad) bad.push_back({{"name", b.name}, {"reason", b.reason}});
   return {{"classes", counts},
           {"unreadable", bad},
           {"smallest", {r.smallest.width, r.smallest.height}},
@@ -293,12 +293,12 @@ nlohmann::json part_json(const PartReport& r, const std::vector<std::string>& cl
 void print_part(const char* title, const PartReport& r, const std::vector<std::string>& classes) {
   std::int64_t total = 0;
   for (const std::int64_t n : r.class_counts) total += n;
-  print_out("{}: {} pictures, {}x{} to {}x{}\n", title, total, r.smallest.width, r.smallest.height,
+  print_out("{}: {} images, {}x{} to {}x{}\n", title, total, r.smallest.width, r.smallest.height,
             r.largest.width, r.largest.height);
   for (std::size_t c = 0; c < classes.size(); ++c) {
     print_out("  {:>7}  {}\n", r.class_counts[c], classes[c]);
   }
-  for (const BadPicture& b : r.bad) print_out("  unreadable: {}: {}\n", b.name, b.reason);
+  for (const BadImage& b : r.bad) print_out("  unreadable: {}: {}\n", b.name, b.reason);
 }
 
 int check(const Flags& f) {
@@ -328,14 +328,14 @@ int check(const Flags& f) {
 }  // namespace
 
 void add_data(CLI::App& app, Action& action) {
-  CLI::App* data = add_command(
-      app, "data", "Fetch, draw, pack, measure and check data sets, preprocess pictures",
-      "  resnet data list\n"
-      "  resnet data get cifar10\n"
-      "  resnet data galaxies --out galaxies/ --count 700\n"
-      "  resnet data pack photos/ -o photos.pack\n"
-      "  resnet data stats flowers/\n"
-      "  resnet data check flowers/");
+  CLI::App* data =
+      add_command(app, "data", "Fetch, draw, pack, measure and check data sets, preprocess images",
+                  "  resnet data list\n"
+                  "  resnet data get cifar10\n"
+                  "  resnet data galaxies --out galaxies/ --count 700\n"
+                  "  resnet data pack photos/ -o photos.pack\n"
+                  "  resnet data stats flowers/\n"
+                  "  resnet data check flowers/");
   data->require_subcommand(1);
   auto f = std::make_shared<Flags>();
   const auto on = [&](CLI::App* command, int (*work)(const Flags&)) {
@@ -360,28 +360,28 @@ void add_data(CLI::App& app, Action& action) {
   CLI::App* galaxies = add_command(*data, "galaxies", "Draw galaxies as PNG, one folder a class",
                                    "  resnet data galaxies --out galaxies/ --count 700 --size 128");
   galaxies->add_option("--out", f->out, "Folder")->capture_default_str();
-  galaxies->add_option("--count", f->count, "Pictures in all")->capture_default_str();
+  galaxies->add_option("--count", f->count, "Images in all")->capture_default_str();
   galaxies->add_option("--size", f->size, "Side in pixels; train takes 32, too")
       ->capture_default_str();
-  galaxies->add_option("--part", f->part, "The pictures that train would use: train or val")
+  galaxies->add_option("--part", f->part, "The images that train would use: train or val")
       ->capture_default_str();
   galaxies->add_option("--seed", f->seed, "Other galaxies")->capture_default_str();
-  add_json(*galaxies, f->json, "One JSON object: out, pictures, classes");
+  add_json(*galaxies, f->json, "One JSON object: out, images, classes");
   on(galaxies, draw_galaxies);
 
   CLI::App* packs = add_command(
-      *data, "pack", "Put a data set into one file of resized pictures that is fast to read",
+      *data, "pack", "Put a data set into one file of resized images that is fast to read",
       "  resnet data pack photos/ -o photos.pack\n"
       "  resnet train photos.pack --arch resnet50\n"
       "  resnet data pack imagenet/ -o imagenet.pack --shorter-side 320 --format jpeg --threads 8\n"
-      "Raw pixels evaluate to the same bits as the pictures themselves if the network resizes to "
-      "the\nsame length. Unreadable pictures are left out and go to standard error. The file has "
+      "Raw pixels evaluate to the same bits as the images themselves if the network resizes to "
+      "the\nsame length. Unreadable images are left out and go to standard error. The file has "
       "its name\nwhen it is complete.");
   packs->add_option("DATA", f->source, "As for train; all its parts are packed")->required();
   packs->add_option("-o,--out", f->out, "The file to write")->required();
   CLI::Option* shorter = packs
                              ->add_option("--shorter-side", f->pack.shorter_side,
-                                          "Shrink pictures whose shorter side is longer; 0: none")
+                                          "Shrink images whose shorter side is longer; 0: none")
                              ->capture_default_str();
   packs->add_option("--size", f->pack.size, "Squares of this side, resized and cut from the centre")
       ->excludes(shorter);
@@ -393,18 +393,18 @@ void add_data(CLI::App& app, Action& action) {
   packs->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic")
       ->capture_default_str();
   packs->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation");
-  add_threads(*packs, f->threads, "Pictures that are worked on at once; 0: all processors");
+  add_threads(*packs, f->threads, "Images that are worked on at once; 0: all processors");
   packs->add_option("--seed", f->seed, "Of galaxies")->capture_default_str();
   add_scale(packs);
   add_data_fetch_flags(packs, f->fetch);
-  add_json(*packs, f->json, "One JSON object: out, pictures, bytes, skipped");
+  add_json(*packs, f->json, "One JSON object: out, images, bytes, skipped");
   on(packs, pack);
 
   CLI::App* stats = add_command(*data, "stats", "Measure mean and standard deviation",
                                 "  resnet data stats flowers/ --json");
   CLI::App* checks =
       add_command(*data, "check",
-                  "Decode every picture; list what is unreadable or in both parts (exit 4 if any "
+                  "Decode every image; list what is unreadable or in both parts (exit 4 if any "
                   "is unreadable)",
                   "  resnet data check flowers/");
   for (CLI::App* command : {stats, checks}) {
@@ -414,7 +414,7 @@ void add_data(CLI::App& app, Action& action) {
         ->add_option("--val-fraction", f->val_fraction,
                      "Share held out for validation if the data has no val/")
         ->capture_default_str();
-    add_threads(*command, f->threads, "Pictures that are decoded at once; 0: all processors");
+    add_threads(*command, f->threads, "Images that are decoded at once; 0: all processors");
     add_scale(command);
     add_data_fetch_flags(command, f->fetch);
     add_json(*command, f->json);
@@ -423,13 +423,13 @@ void add_data(CLI::App& app, Action& action) {
   on(checks, check);
 
   CLI::App* tensor = add_command(
-      *data, "tensor", "Write what a network sees of pictures as a NumPy array",
+      *data, "tensor", "Write what a network sees of images as a NumPy array",
       "  resnet data tensor flowers/ --model runs/flowers --out flowers.npy\n"
       "  resnet data tensor a.jpg b.png --size 224 --resize 256 --as-stored --out ab.npy\n"
-      "The array is [pictures, channels, height, width], in the order of the paths, f32; with "
+      "The array is [images, channels, height, width], in the order of the paths, f32; with "
       "several "
-      "crops\n[pictures, crops, channels, height, width].");
-  tensor->add_option("PATH", f->paths, "Pictures, folders of pictures, pipes; - for one from stdin")
+      "crops\n[images, crops, channels, height, width].");
+  tensor->add_option("PATH", f->paths, "Images, folders of images, pipes; - for one from stdin")
       ->required();
   tensor->add_option("-o,--out", f->out, "The .npy file")->required();
   CLI::Option* model =
@@ -452,11 +452,10 @@ void add_data(CLI::App& app, Action& action) {
   colour("--std", p.std);
   tensor->add_flag("--as-stored", f->as_stored, "Do not turn by EXIF orientation")->excludes(model);
   tensor
-      ->add_option("--crops", f->crops,
-                   "1: centre; 5: and corners; 10: and of the mirrored picture")
+      ->add_option("--crops", f->crops, "1: centre; 5: and corners; 10: and of the mirrored image")
       ->capture_default_str();
-  tensor->add_flag("--flip", f->flip, "Also of the mirrored picture");
-  add_threads(*tensor, f->threads, "Pictures that are decoded at once; 0: all processors");
+  tensor->add_flag("--flip", f->flip, "Also of the mirrored image");
+  add_threads(*tensor, f->threads, "Images that are decoded at once; 0: all processors");
   add_scale(tensor);
   add_json(*tensor, f->json, "One JSON object: out, shape, unreadable");
   on(tensor, write_tensor);

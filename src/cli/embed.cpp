@@ -53,34 +53,33 @@ std::string csv_of(const Embeddings& e, const std::vector<std::string>& labels) 
 }
 
 // What is named on the command line and on standard input, or comes from there.
-DatasetPtr pictures_of(const Flags& f, std::vector<BadPicture>& skipped) {
+DatasetPtr images_of(const Flags& f, std::vector<BadImage>& skipped) {
   std::vector<fs::path> paths;
-  std::vector<PictureBytes> given;
+  std::vector<ImageBytes> given;
   for (const std::string& p : f.paths) {
     if (p != "-") {
       paths.emplace_back(p);
       continue;
     }
-    if (auto picture = picture_from(std::cin)) {
-      given.push_back(*std::move(picture));
+    if (auto image = image_from(std::cin)) {
+      given.push_back(*std::move(image));
       continue;
     }
     StdinPaths from_input(std::cin);
     for (std::string line; from_input.next(line);) {
       try {
-        const auto found = list_pictures(line);
-        if (found.empty()) fail(ErrorCode::kNotFound, "there are no pictures in this folder");
+        const auto found = list_images(line);
+        if (found.empty()) fail(ErrorCode::kNotFound, "there are no images in this folder");
         std::ranges::copy(found, std::back_inserter(paths));
       } catch (const Error&) {
-        skipped.push_back(
-            {.index = -1, .name = line, .reason = "no picture, and no folder of them"});
+        skipped.push_back({.index = -1, .name = line, .reason = "no image, and no folder of them"});
       }
     }
   }
   if (paths.empty() && given.empty()) {
-    fail(ErrorCode::kBadData, "standard input names no picture, and is none");
+    fail(ErrorCode::kBadData, "standard input names no image, and is none");
   }
-  return picture_files(paths, std::move(given));
+  return image_files(paths, std::move(given));
 }
 
 int run(Flags& f) {
@@ -90,7 +89,7 @@ int run(Flags& f) {
       is_stream(f.out) ? ".csv" : lower(fs::path(f.out).extension().string());
   if (f.paths.empty() == f.data.source.empty()) {
     fail(ErrorCode::kInvalidArgument,
-         "expected pictures or --data DATA, {} (see resnet embed --help)",
+         "expected images or --data DATA, {} (see resnet embed --help)",
          f.paths.empty() ? "got neither" : "got both");
   }
   catch_signals();
@@ -105,12 +104,12 @@ int run(Flags& f) {
               fmt::format("{}/{} images", done, images));
   };
   Embeddings e;
-  std::vector<BadPicture> skipped;
+  std::vector<BadImage> skipped;
   std::vector<std::string> labels;
   if (f.data.source.empty()) {
     EmbedOptions options = f.options;
     options.eval.max_bad_fraction = 1;  // they are listed
-    e = embed(model, pictures_of(f, skipped), options);
+    e = embed(model, images_of(f, skipped), options);
   } else {
     f.data.image_size = model.preprocessing.height;
     fetch_data(f.data, line);
@@ -123,7 +122,7 @@ int run(Flags& f) {
   }
   line.clear();
   skipped.insert(skipped.end(), e.skipped.begin(), e.skipped.end());
-  for (const BadPicture& b : skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  for (const BadImage& b : skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
 
   if (extension == ".csv") {
     write_file_atomic(f.out, csv_of(e, labels));
@@ -137,14 +136,14 @@ int run(Flags& f) {
   }
   if (f.json) {
     nlohmann::json bad = nlohmann::json::array();
-    for (const BadPicture& b : skipped) bad.push_back({{"name", b.name}, {"reason", b.reason}});
+    for (const BadImage& b : skipped) bad.push_back({{"name", b.name}, {"reason", b.reason}});
     const nlohmann::json object{{"out", f.out},
                                 {"layer", f.options.layer},
                                 {"shape", e.features.shape()},
                                 {"skipped", bad}};
     print_out("{}\n", AsIs{json_line(object)});
   } else {
-    print_out("{}: {} pictures, {} features each\n", f.out, e.names.size(),
+    print_out("{}: {} images, {} features each\n", f.out, e.names.size(),
               e.features.as<float>().size() / e.names.size());
   }
   return skipped.empty() ? kSuccess : kBadData;
@@ -155,27 +154,26 @@ int run(Flags& f) {
 void add_embed(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, "embed", "Write the features that a network computes of pictures",
-      "  resnet embed runs/flowers holiday-pictures/ -o features.npy\n"
+      app, "embed", "Write the features that a network computes of images",
+      "  resnet embed runs/flowers holiday-images/ -o features.npy\n"
       "  find . -name '*.jpg' | resnet embed runs/flowers - --layer layer3 -o features.csv\n"
       "  resnet embed runs/c10 --data cifar-10-binary.tar.gz --part train -o train.npy\n"
       "Beside features.npy lie features.paths.txt and, with --data, features.labels.txt: a line a "
       "row.\n"
-      "Unreadable pictures have no row, go to standard error and make the exit code 4.");
+      "Unreadable images have no row, go to standard error and make the exit code 4.");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
-  command->add_option(
-      "PATH", f->paths,
-      "Pictures, folders of pictures, pipes; - for one picture or paths from stdin");
+  command->add_option("PATH", f->paths,
+                      "Images, folders of images, pipes; - for one image or paths from stdin");
   command->add_option("-o,--out", f->out, "A .npy or .csv file")->required();
   command->add_option("--layer", f->options.layer,
                       "A layer, block or stage (resnet summary lists them); default: what the head "
                       "reads");
   command->add_flag("--no-pool", f->no_pool,
-                    "Do not average over the picture: [n, channels, height, width]");
-  command->add_option("--data", f->data.source, "Labelled pictures, as for train");
+                    "Do not average over the image: [n, channels, height, width]");
+  command->add_option("--data", f->data.source, "Labelled images, as for train");
   command->add_option("--part", f->part, "Of DATA: train or val")->capture_default_str();
   command
       ->add_option("--val-fraction", f->data.val_fraction,
@@ -183,7 +181,7 @@ void add_embed(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--seed", f->data.seed, "Of the split of DATA and of galaxies")
       ->capture_default_str();
-  command->add_option("--batch-size", f->options.eval.batch_size, "Pictures a step")
+  command->add_option("--batch-size", f->options.eval.batch_size, "Images a step")
       ->capture_default_str();
   add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.eval.dtype);

@@ -28,7 +28,7 @@ void print_confusions(const EvalResult& r) {
   const std::size_t n = r.class_names.size();
   struct Pair {
     std::int64_t count;
-    std::size_t truth, answer;
+    std::size_t truth, prediction;
   };
   std::vector<Pair> pairs;
   for (std::size_t t = 0; t < n; ++t) {
@@ -42,7 +42,7 @@ void print_confusions(const EvalResult& r) {
   if (!pairs.empty()) print_out("most frequent mistakes:\n");
   for (const Pair& p : pairs) {
     print_out("  {:>5}  {} taken for {}\n", p.count, r.class_names[p.truth],
-              r.class_names[p.answer]);
+              r.class_names[p.prediction]);
   }
 }
 
@@ -78,24 +78,24 @@ int run(Flags& f) {
   apply(f.fetch, data);
   fetch_data(data, line);
   if (data.image_size == 0) data.image_size = model.preprocessing.height;
-  const DatasetPtr pictures = open_test_data(data, model.class_names);
+  const DatasetPtr images = open_test_data(data, model.class_names);
   if (f.options.scales.empty()) {
-    note_equal_crops(f.views.crops, model.preprocessing, pictures->picture_size());
+    note_equal_crops(f.views.crops, model.preprocessing, images->image_size());
   }
-  std::string table = "name,label,answer,probability\n";
+  std::string table = "name,label,prediction,probability\n";
   if (!f.predictions.empty()) {
-    f.options.each = [&](const Answer& a) {
+    f.options.each = [&](const LabelledPrediction& a) {
       const auto name = [&](int c) {
         return csv_field(model.class_names[static_cast<std::size_t>(c)]);
       };
-      table += fmt::format("{},{},{},{:.6g}\n", csv_field(pictures->name(a.index)), name(a.label),
-                           name(a.answer), a.probability);
+      table += fmt::format("{},{},{},{:.6g}\n", csv_field(images->name(a.index)), name(a.label),
+                           name(a.prediction), a.probability);
     };
   }
-  const EvalResult r = evaluate(model, pictures, f.options);
+  const EvalResult r = evaluate(model, images, f.options);
   if (!f.predictions.empty()) write_file_atomic(f.predictions, table);
   line.clear();
-  for (const BadPicture& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
+  for (const BadImage& b : r.skipped) line.print(fmt::format("skipped {}: {}", b.name, b.reason));
   if (f.json) {
     print_out("{}\n", AsIs{to_json(r)});
     return kSuccess;
@@ -111,10 +111,10 @@ int run(Flags& f) {
 
 void add_eval(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
-  CLI::App* command = add_command(app, "eval", "Judge a model on labelled pictures",
+  CLI::App* command = add_command(app, "eval", "Evaluate a model on labelled images",
                                   "  resnet eval runs/c10 cifar-10-binary.tar.gz\n"
                                   "  resnet eval model.safetensors flowers/val --json\n"
-                                  "  resnet eval runs/c10 cifar10 --predictions answers.csv");
+                                  "  resnet eval runs/c10 cifar10 --predictions predictions.csv");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
@@ -123,17 +123,17 @@ void add_eval(CLI::App& app, Action& action) {
       ->add_option("DATA", f->data,
                    "As for train; its val or test part where it has one, else all of it")
       ->required();
-  command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
+  command->add_option("--batch-size", f->options.batch_size, "Images a step")
       ->capture_default_str();
   command->add_option("--predictions", f->predictions,
-                      "Write this CSV: name, label, answer and probability of each picture");
+                      "Write this CSV: name, label, prediction and probability of each image");
   add_views(*command, f->views, f->options.scales);
   add_scale_16bit(*command, f->scale_16bit);
   add_dtype(*command, f->options.dtype);
   add_threads(*command, f->options.threads);
   command
       ->add_option("--max-bad", f->options.max_bad_fraction,
-                   "End when more than this share of pictures is unreadable")
+                   "End when more than this share of images is unreadable")
       ->capture_default_str();
   command->add_option("--seed", f->seed, "The one given to train, which draws the galaxies")
       ->capture_default_str();

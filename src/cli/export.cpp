@@ -51,13 +51,13 @@ int run(const Flags& f) {
 
 void add_export(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
-  CLI::App* command = add_command(
-      app, "export", "Write a model for other programs",
-      "  resnet export runs/c10 --to onnx -o c10.onnx\n"
-      "  resnet export c10-int8.safetensors --to onnx -o c10-int8.onnx   on integers, too\n"
-      "  resnet export resnet50.safetensors --to torch -o resnet50.pth\n"
-      "In Python: torchvision.models.resnet50().load_state_dict(\n"
-      "               torch.load(\"resnet50.pth\", weights_only=True))");
+  CLI::App* command =
+      add_command(app, "export", "Write a model for other programs",
+                  "  resnet export runs/c10 --to onnx -o c10.onnx\n"
+                  "  resnet export c10-int8.safetensors --to onnx -o c10-int8.onnx   int8, too\n"
+                  "  resnet export resnet50.safetensors --to torch -o resnet50.pth\n"
+                  "In Python: torchvision.models.resnet50().load_state_dict(\n"
+                  "               torch.load(\"resnet50.pth\", weights_only=True))");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
@@ -66,7 +66,7 @@ void add_export(CLI::App& app, Action& action) {
   command->add_option("-o,--out", f->out, "The file to write")->required();
   command->add_flag("--fold-batch-norm", f->onnx.fold_batch_norm,
                     "onnx: into the convolutions; runtimes do that when they load");
-  command->add_flag("--any-size", f->onnx.any_size, "onnx: pictures of any size");
+  command->add_flag("--any-size", f->onnx.any_size, "onnx: images of any size");
   add_json(*command, f->json, "One JSON object: out, to, architecture, classes");
   command->callback([f, &action] { action = [f] { return run(*f); }; });
 }

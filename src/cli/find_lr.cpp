@@ -66,7 +66,7 @@ nlohmann::json to_json(const Flags& f, const std::string& csv, const LrFinderRes
     return v ? nlohmann::json(*v) : nlohmann::json(nullptr);
   };
   nlohmann::json skipped = nlohmann::json::array();
-  for (const BadPicture& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
+  for (const BadImage& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
   return {{"out", f.out},
           {"csv", csv},
           {"lr", r.lr},
@@ -100,7 +100,7 @@ int run(const Flags& f) {
   if (!f.train.data.empty()) options.data.source = f.train.data;
   if (options.data.source.empty()) {
     fail(ErrorCode::kInvalidArgument,
-         "find-lr needs data: a folder of pictures, CIFAR in binary form, or galaxies "
+         "find-lr needs data: a folder of images, CIFAR in binary form, or galaxies "
          "(see resnet find-lr --help)");
   }
   const fs::path out = f.out;
@@ -115,7 +115,7 @@ int run(const Flags& f) {
   observer.started = [&](const RunInfo& info) {
     const TrainOptions& o = info.options;
     line.note(info.description);
-    line.note(fmt::format("{}, pictures {}x{}, batch {}, {}, {} steps of rising rates",
+    line.note(fmt::format("{}, images {}x{}, batch {}, {}, {} steps of rising rates",
                           o.model.architecture, o.model.image_size, o.model.image_size,
                           *o.batch_size * o.accumulate, name_of(o.optimizer.kind), f.finder.steps));
   };

@@ -7,7 +7,7 @@
 
 #include "core/check.h"
 #include "data/datasets.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace resnet::cli {
 
@@ -25,7 +25,7 @@ std::function<void(const std::string&)> notes_to(ProgressLine& line) {
   return [&line](const std::string& text) { line.note("note: " + text); };
 }
 
-std::optional<PictureBytes> picture_from(std::istream& in) {
+std::optional<ImageBytes> image_from(std::istream& in) {
   std::streambuf& buffer = *in.rdbuf();
   if (in.peek() == std::istream::traits_type::eof()) {
     in.clear();
@@ -36,19 +36,19 @@ std::optional<PictureBytes> picture_from(std::istream& in) {
   const std::streamsize n =
       buffer.sgetn(head.data(), std::clamp<std::streamsize>(buffer.in_avail(), 0, head.size()));
   for (std::streamsize i = 0; i < n; ++i) buffer.sungetc();
-  if (!begins_picture(std::as_bytes(std::span(head).first(static_cast<std::size_t>(n))))) return {};
+  if (!begins_image(std::as_bytes(std::span(head).first(static_cast<std::size_t>(n))))) return {};
 
-  PictureBytes picture{.name = "-", .bytes = {}};
+  ImageBytes image{.name = "-", .bytes = {}};
   std::vector<char> piece(std::size_t{1} << 16);
   while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
     const auto bytes = std::as_bytes(std::span(piece).first(static_cast<std::size_t>(in.gcount())));
-    picture.bytes.insert(picture.bytes.end(), bytes.begin(), bytes.end());
-    if (picture.bytes.size() > kMaxPictureFile) {
+    image.bytes.insert(image.bytes.end(), bytes.begin(), bytes.end());
+    if (image.bytes.size() > kMaxImageFile) {
       fail(ErrorCode::kBadData, "standard input: more than the limit of {} bytes for an image",
-           kMaxPictureFile);
+           kMaxImageFile);
     }
   }
-  return picture;
+  return image;
 }
 
 }  // namespace resnet::cli

@@ -115,7 +115,7 @@ void add_import(CLI::App& app, Action& action) {
   };
   colour("--mean", f->options.mean);
   colour("--std", f->options.std);
-  command->add_option("--image-size", f->image_size, "Side of the pictures that the network sees");
+  command->add_option("--image-size", f->image_size, "Side of the images that the network sees");
   command->add_option("--resize", f->resize, "Shorter side before the crop; 0: no resizing");
   command->add_option("--interpolation", f->interpolation, "nearest, bilinear or bicubic");
   command->add_option("--classes", f->classes, "A file with the name of a class on each line");

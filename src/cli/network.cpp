@@ -9,9 +9,9 @@
 namespace resnet::cli {
 
 void add_network_flags(CLI::App* command, NetworkFlags& f) {
-  command->add_option("--image-size", f.config.image_size, "Side of the pictures, in pixels");
+  command->add_option("--image-size", f.config.image_size, "Side of the images, in pixels");
   command->add_option("--classes", f.config.classes, "Number of classes");
-  command->add_option("--channels", f.config.channels, "Of the pictures")->capture_default_str();
+  command->add_option("--channels", f.config.channels, "Of the images")->capture_default_str();
   command->add_option("--shortcut", f.shortcut, "A, B, C or none");
   command->add_option("--layers-per-skip", f.config.layers_per_skip, "Layers a skip jumps over");
   command->add_flag("--stride-on-first-1x1", f.config.stride_on_first_1x1,

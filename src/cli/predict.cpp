@@ -12,7 +12,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/json_line.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "resnet/predictor.h"
 
 namespace resnet::cli {
@@ -50,11 +50,11 @@ void print_json(const Prediction& p) {
 }
 
 // An image from standard input, or paths, as many at a time as have arrived: a slow sender sees
-// every answer.
+// every prediction.
 void predict_stream(Predictor& predictor, int top,
                     const std::function<void(const Prediction&)>& each) {
-  if (auto picture = picture_from(std::cin)) {
-    predictor.predict(picture_files({}, {*std::move(picture)}), top, each);
+  if (auto image = image_from(std::cin)) {
+    predictor.predict(image_files({}, {*std::move(image)}), top, each);
     return;
   }
   constexpr std::size_t kLot = 1024;
@@ -66,27 +66,27 @@ void predict_stream(Predictor& predictor, int top,
   StdinPaths paths(std::cin);
   for (std::string line; !stop_requested() && paths.next(line);) {
     try {
-      if (list_pictures(line).empty()) {
-        fail(ErrorCode::kNotFound, "there are no pictures in this folder");
+      if (list_images(line).empty()) {
+        fail(ErrorCode::kNotFound, "there are no images in this folder");
       }
       lot.emplace_back(line);
     } catch (const Error&) {  // one wrong path does not end the stream
       flush();
-      each({.path = line, .classes = {}, .error = "no picture, and no folder of pictures"});
+      each({.path = line, .classes = {}, .error = "no image, and no folder of images"});
     }
     if (lot.size() >= kLot || std::cin.rdbuf()->in_avail() <= 0) flush();
   }
   flush();
 }
 
-// Of the picture that stands for the others; {0, 0} when it cannot be read.
-PictureSize size_of_first(const std::vector<std::filesystem::path>& paths) {
+// Of the image that stands for the others; {0, 0} when it cannot be read.
+ImageSize size_of_first(const std::vector<std::filesystem::path>& paths) {
   try {
     for (const auto& path : paths) {
-      const auto files = list_pictures(path);
+      const auto files = list_images(path);
       if (files.empty() || !std::filesystem::is_regular_file(files[0])) continue;
-      const Image picture = decode_picture(read_file(files[0]), files[0].string(), ColorMode::kRgb);
-      return {picture.width, picture.height};
+      const Image image = decode_image(read_file(files[0]), files[0].string(), ColorMode::kRgb);
+      return {image.width, image.height};
     }
   } catch (const Error&) {  // said where it is predicted
   }
@@ -137,22 +137,22 @@ int run(Flags& f) {
 void add_predict(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
   CLI::App* command =
-      add_command(app, "predict", "Name what is in pictures",
+      add_command(app, "predict", "Name what is in images",
                   "  resnet predict runs/flowers rose.jpg\n"
-                  "  resnet predict runs/flowers holiday-pictures/ --top 1 --json\n"
+                  "  resnet predict runs/flowers holiday-images/ --top 1 --json\n"
                   "  find . -name '*.jpg' | resnet predict runs/flowers -\n"
                   "  curl -s https://example.org/rose.jpg | resnet predict runs/flowers -\n"
-                  "Unreadable pictures go to standard error and make the exit code 4.");
+                  "Unreadable images go to standard error and make the exit code 4.");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
   command
       ->add_option("PATH", f->paths,
-                   "Pictures, folders of pictures, pipes; - for one picture or paths from stdin")
+                   "Images, folders of images, pipes; - for one image or paths from stdin")
       ->required();
-  command->add_option("--top", f->top, "Classes a picture")->capture_default_str();
-  command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
+  command->add_option("--top", f->top, "Classes an image")->capture_default_str();
+  command->add_option("--batch-size", f->options.batch_size, "Images a step")
       ->capture_default_str();
   add_views(*command, f->views, f->options.scales);
   add_scale_16bit(*command, f->scale_16bit);

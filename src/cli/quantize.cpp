@@ -94,28 +94,28 @@ int run(Flags& f) {
 
 void add_quantize(CLI::App& app, Action& action) {
   auto f = std::make_shared<Flags>();
-  CLI::App* command = add_command(
-      app, "quantize", "Make a model one on 8-bit integers: a quarter of the size, faster",
-      "  resnet quantize runs/c10 cifar10\n"
-      "  resnet quantize model.safetensors flowers -o flowers-int8.safetensors\n"
-      "  resnet quantize runs/c10 cifar10 --calibration kl --keep conv1,fc\n"
-      "predict, eval, embed and bench take the file as any other model.");
+  CLI::App* command =
+      add_command(app, "quantize", "Make an int8 model: a quarter of the size, faster",
+                  "  resnet quantize runs/c10 cifar10\n"
+                  "  resnet quantize model.safetensors flowers -o flowers-int8.safetensors\n"
+                  "  resnet quantize runs/c10 cifar10 --calibration kl --keep conv1,fc\n"
+                  "predict, eval, embed and bench take the file as any other model.");
   command
       ->add_option("MODEL", f->model,
                    "A model file, the folder of a run, or weights by name (resnet weights list)")
       ->required();
   command
       ->add_option("DATA", f->data.source,
-                   "As for train; pictures of the training part calibrate, others judge")
+                   "As for train; images of the training part calibrate, others evaluate")
       ->required();
   command->add_option("-o,--out", f->out,
                       "The file to write; default: beside the model, with -int8 in its name");
   command->add_flag("--overwrite", f->overwrite, "Replace that file");
   command->add_option("--calibration", f->calibration,
                       "minmax, percentile or kl; default: best, of all three");
-  command->add_option("--pictures", f->options.pictures, "Calibrate with at most that many")
+  command->add_option("--images", f->options.images, "Calibrate with at most that many")
       ->capture_default_str();
-  command->add_option("--held-out", f->options.held_out, "Judge by at most that many others")
+  command->add_option("--held-out", f->options.held_out, "Evaluate on at most that many others")
       ->capture_default_str();
   command
       ->add_option("--percentile", f->options.percentile,
@@ -124,16 +124,16 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option_function<std::string>(
       "--keep", [f = f.get()](const std::string& list) { f->keep = items(list); },
       "Layers that stay in f32, with commas, or none; default: the first and the last, "
-      "each where that makes half a per cent more answers agree");
+      "each where that makes half a per cent more predictions agree");
   command->add_flag("--no-bias-correction", f->no_bias_correction, "Leave biases as they are");
   command
       ->add_option("--weight-bits", f->options.weight_bits,
                    "8, or 7 for machines without VNNI (before 2019), where sums of 8 may saturate")
       ->capture_default_str();
-  command->add_option("--batch-size", f->options.batch_size, "Pictures a step")
+  command->add_option("--batch-size", f->options.batch_size, "Images a step")
       ->capture_default_str();
   add_threads(*command, f->options.threads);
-  command->add_option("--seed", f->data.seed, "Of the choice of pictures, and of drawn galaxies")
+  command->add_option("--seed", f->data.seed, "Of the choice of images, and of drawn galaxies")
       ->capture_default_str();
   command->add_flag("--download", f->data.download, "Fetch DATA known by name");
   command->add_option("--cache", f->data.cache, "Folder for what is fetched");

@@ -95,19 +95,19 @@ int run(const Flags& f) {
     print_out("{:<{}}  {:<16} {:<5} {:<20} {:>12} {:>12} {:>14}\n", l.name, width, l.op,
               name_of(l.dtype), to_string(l.output), l.parameters, l.bytes, l.multiply_adds);
   }
-  print_out("\n{} for {}x{} pictures of {} channel(s), {} classes\n", config.architecture,
+  print_out("\n{} for {}x{} images of {} channel(s), {} classes\n", config.architecture,
             config.image_size, config.image_size, config.channels, config.classes);
   print_out("parameters     {} ({}), {}\n", parameters,
             format_count(static_cast<double>(parameters)),
             format_bytes(static_cast<double>(bytes)));
-  print_out("multiply-adds  {} a picture\n", format_count(static_cast<double>(multiply_adds)));
+  print_out("multiply-adds  {} an image\n", format_count(static_cast<double>(multiply_adds)));
   const std::string to_train =
       !trainable ? "cannot be trained"
                  : fmt::format("{} to train with batches of {}",
                                training ? format_bytes(static_cast<double>(*training))
                                         : "more than there is",
                                f.batch);
-  print_out("memory         {} to predict one picture, {}\n",
+  print_out("memory         {} to predict one image, {}\n",
             format_bytes(static_cast<double>(inference)), to_train);
   return kSuccess;
 }

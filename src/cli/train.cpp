@@ -52,7 +52,7 @@ void add_data_flags(CLI::App* app, Flags& f) {
   const std::string group = "Data";
   app->add_option(
          "DATA", f.data,
-         "A folder of pictures (one folder a class, or train/ and val/ of those), a .csv of path, "
+         "A folder of images (one folder a class, or train/ and val/ of those), a .csv of path, "
          "label and split, WebDataset shards (folder, .tar, train-{0000..0147}.tar), CIFAR in "
          "binary form (folder or .tar.gz), a folder of IDX files, MedMNIST's .npz, HDF5, or "
          "galaxies, which may say galaxies:train=N,val=N,size=PIXELS,seed=N, or a data set known "
@@ -75,19 +75,19 @@ void add_data_flags(CLI::App* app, Flags& f) {
       [](TrainOptions& o, const std::string& v) { o.data.class_order = parse_class_order(v); })
       ->group(group);
   flag<std::int64_t>(app, f, "--shuffle-buffer",
-                     "Of data in shards: pictures among which the next one is drawn; 0: all",
+                     "Of data in shards: images among which the next one is drawn; 0: all",
                      [](TrainOptions& o, std::int64_t v) { o.data.shuffle_buffer = v; })
       ->group(group);
-  flag<int>(app, f, "--per-class", "Training pictures of each class to use; default: all",
+  flag<int>(app, f, "--per-class", "Training images of each class to use; default: all",
             [](TrainOptions& o, int v) { o.data.per_class = v; })
       ->group(group);
-  flag<std::int64_t>(app, f, "--image-size", "Side of the pictures the network sees, in pixels",
+  flag<std::int64_t>(app, f, "--image-size", "Side of the images the network sees, in pixels",
                      [](TrainOptions& o, std::int64_t v) { o.model.image_size = v; })
       ->group(group);
-  toggle(app, f, "--val-flip", "Validate on the mean of each picture's answer and its mirror's",
+  toggle(app, f, "--val-flip", "Validate on the mean of each image's prediction and its mirror's",
          [](TrainOptions& o) { o.val_flip = true; })
       ->group(group);
-  flag<int>(app, f, "--val-shift", "Validate on each picture moved by so many pixels and back, too",
+  flag<int>(app, f, "--val-shift", "Validate on each image moved by so many pixels and back, too",
             [](TrainOptions& o, int v) { o.val_shift = v; })
       ->group(group);
   const auto colour = [&](const std::string& name, auto member) {
@@ -109,7 +109,7 @@ void add_data_flags(CLI::App* app, Flags& f) {
       "own), percentile (99.5 % of it) or asinh (as FITS); default: clip",
       [](TrainOptions& o, const std::string& v) { o.scale_16bit = parse_scale_16bit(v); })
       ->group(group);
-  flag<double>(app, f, "--max-bad", "End when more than this share of pictures is unreadable",
+  flag<double>(app, f, "--max-bad", "End when more than this share of images is unreadable",
                [](TrainOptions& o, double v) { o.max_bad_fraction = v; })
       ->group(group);
 }
@@ -135,8 +135,7 @@ void add_augmentation_flags(CLI::App* app, Flags& f) {
     })->group(group);
   };
   number("--hflip", "Probability of a horizontal flip", &Changes::horizontal_flip);
-  toggle(app, f, "--alternate-flip",
-         "Mirror each picture in every second epoch, in place of --hflip",
+  toggle(app, f, "--alternate-flip", "Mirror each image in every second epoch, in place of --hflip",
          [](TrainOptions& o) { o.augmentation_changes.alternate_flip = true; })
       ->group(group);
   number("--vflip", "Probability of a vertical flip", &Changes::vertical_flip);
@@ -153,7 +152,7 @@ void add_augmentation_flags(CLI::App* app, Flags& f) {
         a.hue = v.size() > 3 ? v[3] : 0;
       })
       ->group(group);
-  flag<int>(app, f, "--randaugment", "Operations of RandAugment on each picture",
+  flag<int>(app, f, "--randaugment", "Operations of RandAugment on each image",
             [](TrainOptions& o, int v) { o.augmentation_changes.randaugment = v; })
       ->group(group);
   number("--random-erasing", "Probability of erasing a rectangle", &Changes::random_erasing);
@@ -233,7 +232,7 @@ void add_step_flags(CLI::App* app, Flags& f) {
   const auto whole = [&](const std::string& name, const std::string& help, auto apply) {
     flag<int>(app, f, name, help, apply)->group(group);
   };
-  whole("--batch-size", "Pictures a step; default: by the size of the pictures",
+  whole("--batch-size", "Images a step; default: by the size of the images",
         [](TrainOptions& o, int v) { o.batch_size = v; });
   whole("--accumulate",
         "Batches whose gradients make one step; an epoch's last step takes what is left",
@@ -309,12 +308,12 @@ TrainOptions read_config(const std::string& path) {
   }
 }
 
-void print_skipped(const std::vector<BadPicture>& skipped) {
+void print_skipped(const std::vector<BadImage>& skipped) {
   if (skipped.empty()) return;
   ProgressLine line;
   constexpr std::size_t kShown = 20;
   line.print(fmt::format("{} could not be read and {} skipped:",
-                         counted(static_cast<std::int64_t>(skipped.size()), "picture"),
+                         counted(static_cast<std::int64_t>(skipped.size()), "image"),
                          skipped.size() == 1 ? "was" : "were"));
   for (std::size_t i = 0; i < std::min(kShown, skipped.size()); ++i) {
     line.print(fmt::format("  {}: {}", skipped[i].name, skipped[i].reason));
@@ -334,7 +333,7 @@ void add_training_flags(CLI::App* app, Flags& f) {
   const auto whole = [&](const std::string& name, const std::string& help, auto apply) {
     flag<int>(app, f, name, help, apply)->group(group);
   };
-  whole("--epochs", "Passes over the training pictures (10)",
+  whole("--epochs", "Passes over the training images (10)",
         [](TrainOptions& o, int v) { o.epochs = v; });
   real("--lr", "Highest learning rate; default: the recipe's",
        [](TrainOptions& o, double v) { o.optimizer.lr = v; });
@@ -443,7 +442,7 @@ TrainOptions options_of(const Flags& f) {
   if (!f.data.empty()) o.data.source = f.data;
   if (o.data.source.empty()) {
     fail(ErrorCode::kInvalidArgument,
-         "train needs data: a folder of pictures, CIFAR in binary form, or galaxies "
+         "train needs data: a folder of images, CIFAR in binary form, or galaxies "
          "(see resnet train --help)");
   }
   if (o.out.empty()) o.out = unused(default_folder(o));
@@ -458,11 +457,11 @@ TrainOptions options_of(const Flags& f) {
 void print_start(ProgressLine& line, const RunInfo& info) {
   const TrainOptions& o = info.options;
   line.note(info.description);
-  line.note(fmt::format(
-      "{} ({} parameters), pictures {}x{}, batch {}, {} for {}, peak learning rate {:g}",
-      o.model.architecture, format_count(static_cast<double>(info.parameters)), o.model.image_size,
-      o.model.image_size, *o.batch_size, name_of(o.optimizer.kind), counted(o.epochs, "epoch"),
-      *o.optimizer.lr));
+  line.note(
+      fmt::format("{} ({} parameters), images {}x{}, batch {}, {} for {}, peak learning rate {:g}",
+                  o.model.architecture, format_count(static_cast<double>(info.parameters)),
+                  o.model.image_size, o.model.image_size, *o.batch_size, name_of(o.optimizer.kind),
+                  counted(o.epochs, "epoch"), *o.optimizer.lr));
   for (const std::string& note : info.notes) line.note(note);
   line.note(
       fmt::format("memory {}, output {}{}", format_bytes(static_cast<double>(info.memory_bytes)),
@@ -509,7 +508,7 @@ Observer observer_of(ProgressLine& line) {
 
 nlohmann::json to_json_object(const TrainResult& r, const std::filesystem::path& out) {
   nlohmann::json skipped = nlohmann::json::array();
-  for (const BadPicture& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
+  for (const BadImage& b : r.skipped) skipped.push_back({{"name", b.name}, {"reason", b.reason}});
   nlohmann::json object{{"run", out.string()},
                         {"model", r.model.string()},
                         {"epochs", r.epochs},
@@ -543,7 +542,7 @@ int run(const Flags& flags) {
   } else if (result.interrupted) {
     print_out("stopped; continue with: resnet train --resume {}\n", options.out.string());
   } else {
-    print_out("best: epoch {}, top-1 {:.2f} % on {} pictures, {} in all\nmodel: {}\n",
+    print_out("best: epoch {}, top-1 {:.2f} % on {} images, {} in all\nmodel: {}\n",
               result.best_epoch, 100 * result.best.top1, result.best.images,
               format_seconds(result.seconds), result.model.string());
   }
@@ -555,7 +554,7 @@ int run(const Flags& flags) {
 void add_train(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = add_command(
-      app, "train", "Train a network on labelled pictures",
+      app, "train", "Train a network on labelled images",
       "  resnet train galaxies\n"
       "  resnet train flowers/ --arch resnet18 --image-size 128 --epochs 20\n"
       "  resnet train cifar-10-binary.tar.gz --arch resnet20 --epochs 10 --out runs/c10\n"

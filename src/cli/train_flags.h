@@ -18,7 +18,7 @@ struct TrainFlags {
   bool json = false;
 };
 
-/// DATA and what is done to pictures.
+/// DATA and what is done to images.
 void add_data_flags(CLI::App* app, TrainFlags& flags);
 /// Random changes of images, on top of a preset.
 void add_augmentation_flags(CLI::App* app, TrainFlags& flags);
@@ -34,6 +34,6 @@ void add_machine_flags(CLI::App* app, TrainFlags& flags);
 TrainOptions read_config(const std::string& path);
 
 /// What was skipped, the first twenty by name, on standard error.
-void print_skipped(const std::vector<BadPicture>& skipped);
+void print_skipped(const std::vector<BadImage>& skipped);
 
 }  // namespace resnet::cli

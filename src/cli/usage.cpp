@@ -65,8 +65,14 @@ bool is_number(const std::string& text) {
   return !text.empty() && number({.least = -1e300, .most = 1e300})(text).empty();
 }
 
-// Flags by the nearest name; "help" only when nothing else is meant.
+// What flags were called before version 1, of any command.
+constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {{"--pictures", "--images"}};
+
+// Flags by their former or the nearest name; "help" only when nothing else is meant.
 std::string nearest_flag(const CLI::App& command, const std::string& word) {
+  for (const auto& [before, now] : kRenamed) {
+    if (word == before && option_of(command, std::string(now)) != nullptr) return std::string(now);
+  }
   Words known;
   for (const CLI::Option* o : command.get_options()) {
     for (const std::string& name : o->get_lnames()) known.push_back("--" + name);

@@ -192,10 +192,10 @@ const Rules& rules() {
       {"--dtype", one_of({"f32", "bf16"})},
       {"bench --dtype", one_of({"f32", "bf16", "int8"})},
       {"--layout", one_of({"nchw", "nhwc"})},
-      // Answers, integers, measurements, files.
+      // Predictions, integers, measurements, files.
       {"--top", whole(1)},
       {"--calibration", one_of({"best", "minmax", "percentile", "kl"})},
-      {"--pictures", whole(1)},
+      {"--images", whole(1)},
       {"--held-out", whole(1)},
       {"--percentile", number({.least = 50, .most = 100, .above = true})},
       {"--keep", list_of(some_text())},

@@ -137,10 +137,10 @@ class Quantizer {
     const bool as_integers = wanted_as_integers(y);
     a.dtype = as_integers ? type_of(y) : DType::kF32;
     if (as_integers) a.y_scale = scale_of(y);
-    // The picture is quantised by the layer that reads it.
+    // The image is quantised by the layer that reads it.
     const Value x = n.inputs[0];
-    const bool picture = from_.node(x).op == Op::kInput;
-    std::vector<Value> in{picture ? real(x) : integers(x), parameter(n.inputs[1], DType::kI8),
+    const bool image = from_.node(x).op == Op::kInput;
+    std::vector<Value> in{image ? real(x) : integers(x), parameter(n.inputs[1], DType::kI8),
                           bias_of(n, from_.shape(y)[1])};
     if (a.conv.residual) {
       const Value residual = n.inputs.back();

@@ -6,8 +6,8 @@
 #include <numbers>
 
 #include "core/check.h"
-#include "data/picture_ops.h"
-#include "formats/picture.h"
+#include "data/image_ops.h"
+#include "formats/image.h"
 
 namespace resnet {
 namespace {
@@ -39,7 +39,7 @@ Rect random_part(int width, int height, const Augmentation& a, Random& random) {
   return {(width - w) / 2, (height - h) / 2, w, h};
 }
 
-void jitter_colors(const Augmentation& a, Random& random, Image& picture) {
+void jitter_colors(const Augmentation& a, Random& random, Image& image) {
   const auto factor = [&](double x) {
     return static_cast<float>(random.uniform(std::max(0.0, 1.0 - x), 1.0 + x));
   };
@@ -53,39 +53,39 @@ void jitter_colors(const Augmentation& a, Random& random, Image& picture) {
               order[static_cast<std::size_t>(below(random, i + 1))]);
   }
   for (const int which : order) {
-    if (which == 0 && a.brightness > 0) adjust_brightness(picture, brightness);
-    if (which == 1 && a.contrast > 0) adjust_contrast(picture, contrast);
-    if (which == 2 && a.saturation > 0) adjust_saturation(picture, saturation);
-    if (which == 3 && a.hue > 0) adjust_hue(picture, hue);
+    if (which == 0 && a.brightness > 0) adjust_brightness(image, brightness);
+    if (which == 1 && a.contrast > 0) adjust_contrast(image, contrast);
+    if (which == 2 && a.saturation > 0) adjust_saturation(image, saturation);
+    if (which == 3 && a.hue > 0) adjust_hue(image, hue);
   }
 }
 
 /// One operation of RandAugment's space, as torchvision.transforms.RandAugment: strengths in 31
 /// steps, signed ones negated half of the time, nearest pixel, black outside.
-void randaugment_step(int magnitude, Random& random, Image& picture, Image& scratch) {
+void randaugment_step(int magnitude, Random& random, Image& image, Image& scratch) {
   const int operation = below(random, 14);
   const bool negative = random.bernoulli(0.5);
   const double level = magnitude / 30.0;
   const double sign = negative ? -1.0 : 1.0;
   const auto enhance = static_cast<float>(1.0 + sign * 0.9 * level);
   const auto map = [&](const AffineMap& m) {
-    transform(picture, m, Interpolation::kNearest, scratch);
+    transform(image, m, Interpolation::kNearest, scratch);
   };
   switch (operation) {
     case 0: break;  // identity
     case 1: map({1, sign * 0.3 * level, 0, 0, 1, 0}); break;
     case 2: map({1, 0, 0, sign * 0.3 * level, 1, 0}); break;
-    case 3: map({1, 0, -std::trunc(sign * level * 150.0 / 331.0 * picture.width), 0, 1, 0}); break;
-    case 4: map({1, 0, 0, 0, 1, -std::trunc(sign * level * 150.0 / 331.0 * picture.height)}); break;
-    case 5: map(rotation_about_center(sign * 30.0 * level, picture.width, picture.height)); break;
-    case 6: adjust_brightness(picture, enhance); break;
-    case 7: adjust_saturation(picture, enhance); break;
-    case 8: adjust_contrast(picture, enhance); break;
-    case 9: adjust_sharpness(picture, enhance, scratch); break;
-    case 10: posterize(picture, 8 - round_to_int(magnitude / 7.5)); break;
-    case 11: solarize(picture, 255.0 * (1.0 - level)); break;
-    case 12: autocontrast(picture); break;
-    default: equalize(picture); break;
+    case 3: map({1, 0, -std::trunc(sign * level * 150.0 / 331.0 * image.width), 0, 1, 0}); break;
+    case 4: map({1, 0, 0, 0, 1, -std::trunc(sign * level * 150.0 / 331.0 * image.height)}); break;
+    case 5: map(rotation_about_center(sign * 30.0 * level, image.width, image.height)); break;
+    case 6: adjust_brightness(image, enhance); break;
+    case 7: adjust_saturation(image, enhance); break;
+    case 8: adjust_contrast(image, enhance); break;
+    case 9: adjust_sharpness(image, enhance, scratch); break;
+    case 10: posterize(image, 8 - round_to_int(magnitude / 7.5)); break;
+    case 11: solarize(image, 255.0 * (1.0 - level)); break;
+    case 12: autocontrast(image); break;
+    default: equalize(image); break;
   }
 }
 
@@ -181,15 +181,15 @@ Rect Augmenter::pick(int width, int height, int orientation, Random& random) con
       height, orientation);
 }
 
-PictureView Augmenter::fit_part(const PictureView& part, Scratch& scratch) const {
+ImageView Augmenter::fit_part(const ImageView& part, Scratch& scratch) const {
   const Preprocessing& p = preprocessing_;
   if (!augmentation_.random_resized_crop) return fit(part, p, {}, scratch.fit);
   resample(part, p.width, p.height, {0, 0, p.width, p.height}, p.interpolation,
            scratch.fit.resample, scratch.fit.part);
-  return PictureView(scratch.fit.part);
+  return ImageView(scratch.fit.part);
 }
 
-PictureView Augmenter::shift(const PictureView& view, Random& random, Scratch& scratch) const {
+ImageView Augmenter::shift(const ImageView& view, Random& random, Scratch& scratch) const {
   const int pad = augmentation_.pad;
   const int channels = view.channels;
   const int left = below(random, 2 * pad + 1);
@@ -201,22 +201,22 @@ PictureView Augmenter::shift(const PictureView& view, Random& random, Scratch& s
     std::memcpy(scratch.padded.row(y + pad) + pad * channels, view.at(0, y),
                 static_cast<std::size_t>(view.width * channels));
   }
-  return PictureView(scratch.padded).crop(left, top, view.width, view.height);
+  return ImageView(scratch.padded).crop(left, top, view.width, view.height);
 }
 
 void Augmenter::change_pixels(Random& random, Scratch& scratch) const {
   const Augmentation& a = augmentation_;
-  Image& picture = scratch.changed;
+  Image& image = scratch.changed;
   if (a.rotation > 0) {
     const double degrees = random.uniform(-a.rotation, a.rotation);
-    transform(picture, rotation_about_center(degrees, picture.width, picture.height),
+    transform(image, rotation_about_center(degrees, image.width, image.height),
               Interpolation::kBilinear, scratch.spare);
   }
   if (a.brightness > 0 || a.contrast > 0 || a.saturation > 0 || a.hue > 0) {
-    jitter_colors(a, random, picture);
+    jitter_colors(a, random, image);
   }
   for (int i = 0; i < a.randaugment; ++i) {
-    randaugment_step(a.randaugment_magnitude, random, picture, scratch.spare);
+    randaugment_step(a.randaugment_magnitude, random, image, scratch.spare);
   }
 }
 
@@ -246,18 +246,18 @@ void Augmenter::erase(Random& random, float* out, DataLayout layout) const {
   }
 }
 
-void Augmenter::operator()(const Image& picture, Random random, bool mirrored, float* out,
+void Augmenter::operator()(const Image& image, Random random, bool mirrored, float* out,
                            DataLayout layout, Scratch& scratch) const {
-  const Rect part = pick(picture.width, picture.height, picture.orientation, random);
-  const bool whole = part == Rect{0, 0, picture.width, picture.height};
-  finish(whole ? picture : part_of_picture(picture, part), random, mirrored, out, layout, scratch);
+  const Rect part = pick(image.width, image.height, image.orientation, random);
+  const bool whole = part == Rect{0, 0, image.width, image.height};
+  finish(whole ? image : part_of_image(image, part), random, mirrored, out, layout, scratch);
 }
 
 void Augmenter::finish(const Image& part, Random random, bool mirrored, float* out,
                        DataLayout layout, Scratch& scratch) const {
   const Augmentation& a = augmentation_;
   const Image& source = prepared(part, preprocessing_, scratch.converted);
-  PictureView view = fit_part(PictureView(source), scratch);
+  ImageView view = fit_part(ImageView(source), scratch);
   if (a.pad > 0) view = shift(view, random, scratch);
   if (mirrored != random.bernoulli(a.horizontal_flip)) view = view.flipped_horizontally();
   if (random.bernoulli(a.vertical_flip)) view = view.flipped_vertically();
@@ -275,18 +275,18 @@ void Augmenter::finish(const Image& part, Random random, bool mirrored, float* o
       }
     }
     change_pixels(random, scratch);
-    view = PictureView(scratch.changed);
+    view = ImageView(scratch.changed);
   }
   normalizer_.write(view, out, layout);
   if (a.random_erasing > 0) erase(random, out, layout);
 }
 
-void Augmenter::look(const Image& picture, const std::vector<View>& views, float* out,
+void Augmenter::look(const Image& image, const std::vector<View>& views, float* out,
                      DataLayout layout, Scratch& scratch) const {
   const Preprocessing& p = preprocessing_;
-  const Image& source = prepared(picture, p, scratch.converted);
+  const Image& source = prepared(image, p, scratch.converted);
   for (const View& view : views) {
-    normalizer_.write(fit(PictureView(source), p, view, scratch.fit), out, layout);
+    normalizer_.write(fit(ImageView(source), p, view, scratch.fit), out, layout);
     out += std::ptrdiff_t{p.channels} * p.height * p.width;
   }
 }
@@ -295,7 +295,7 @@ void mix_batch(const Augmentation& a, Random random, DataLayout layout, Batch& b
                std::vector<float>& spare) {
   if ((a.mixup <= 0 && a.cutmix <= 0) || batch.count < 2) return;
   const bool cut = a.cutmix > 0 && (a.mixup <= 0 || random.bernoulli(0.5));
-  double ratio = draw_beta(random, cut ? a.cutmix : a.mixup);  // of a row's own picture
+  double ratio = draw_beta(random, cut ? a.cutmix : a.mixup);  // of a row's own image
   const Shape& shape = batch.images.shape();
   const auto width_of = [&](const Tensor& t) {
     return static_cast<std::size_t>(t.size() / t.dim(0));

@@ -1,4 +1,4 @@
-// Random changes of one training picture, and mixing within a batch.
+// Random changes of one training image, and mixing within a batch.
 #pragma once
 
 #include "core/random.h"
@@ -22,21 +22,21 @@ class Augmenter {
   };
 
   Augmenter(const Preprocessing& preprocessing, const Augmentation& augmentation);
-  /// Writes one network input, of the picture or of its mirror image.
-  void operator()(const Image& picture, Random random, bool mirrored, float* out, DataLayout layout,
+  /// Writes one network input, of the image or of its mirror image.
+  void operator()(const Image& image, Random random, bool mirrored, float* out, DataLayout layout,
                   Scratch& scratch) const;
-  /// The same in two steps, for pictures of which no more need be decoded than is seen: the part as
-  /// it is stored, of a picture with this size and orientation, and what becomes of that part.
+  /// The same in two steps, for images of which no more need be decoded than is seen: the part as
+  /// it is stored, of an image with this size and orientation, and what becomes of that part.
   Rect pick(int width, int height, int orientation, Random& random) const;
   void finish(const Image& part, Random random, bool mirrored, float* out, DataLayout layout,
               Scratch& scratch) const;
   /// Without augmentation: one view after another.
-  void look(const Image& picture, const std::vector<View>& views, float* out, DataLayout layout,
+  void look(const Image& image, const std::vector<View>& views, float* out, DataLayout layout,
             Scratch& scratch) const;
 
  private:
-  PictureView fit_part(const PictureView& part, Scratch& scratch) const;
-  PictureView shift(const PictureView& view, Random& random, Scratch& scratch) const;
+  ImageView fit_part(const ImageView& part, Scratch& scratch) const;
+  ImageView shift(const ImageView& view, Random& random, Scratch& scratch) const;
   void change_pixels(Random& random, Scratch& scratch) const;
   void erase(Random& random, float* out, DataLayout layout) const;
 

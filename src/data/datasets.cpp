@@ -18,7 +18,7 @@
 #include "data/galaxies.h"
 #include "data/resample.h"
 #include "data/sources.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace resnet {
 namespace {
@@ -37,7 +37,7 @@ class Subset final : public Dataset {
   void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     base_->read_part(at(i), options, out);
   }
-  PictureSize picture_size() const override { return base_->picture_size(); }
+  ImageSize image_size() const override { return base_->image_size(); }
   bool grey() const override { return base_->grey(); }
   std::vector<std::int64_t> shard_starts() const override {
     std::vector<std::int64_t> starts;
@@ -69,7 +69,7 @@ class Relabelled final : public Dataset {
   void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     base_->read_part(i, options, out);
   }
-  PictureSize picture_size() const override { return base_->picture_size(); }
+  ImageSize image_size() const override { return base_->image_size(); }
   bool grey() const override { return base_->grey(); }
   std::vector<std::int64_t> shard_starts() const override { return base_->shard_starts(); }
 
@@ -79,69 +79,68 @@ class Relabelled final : public Dataset {
   std::vector<int> labels_;  // by label of the base
 };
 
-class Pictures final : public Dataset {
+class Images final : public Dataset {
  public:
-  Pictures(std::vector<Image> pictures, std::vector<int> labels,
-           std::vector<std::string> class_names)
-      : pictures_(std::move(pictures)),
+  Images(std::vector<Image> images, std::vector<int> labels, std::vector<std::string> class_names)
+      : images_(std::move(images)),
         labels_(std::move(labels)),
         class_names_(std::move(class_names)) {
-    if (pictures_.empty()) return;
-    const Image& first = pictures_.front();
+    if (images_.empty()) return;
+    const Image& first = images_.front();
     size_ = {first.width, first.height};
     grey_ = true;
-    for (const Image& p : pictures_) {
-      if (PictureSize{p.width, p.height} != PictureSize{first.width, first.height}) size_ = {};
+    for (const Image& p : images_) {
+      if (ImageSize{p.width, p.height} != ImageSize{first.width, first.height}) size_ = {};
       if (p.channels != 1) grey_ = false;
     }
   }
-  std::int64_t size() const override { return static_cast<std::int64_t>(pictures_.size()); }
+  std::int64_t size() const override { return static_cast<std::int64_t>(images_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return labels_.at(static_cast<std::size_t>(i)); }
-  std::string name(std::int64_t i) const override { return fmt::format("picture {}", i); }
+  std::string name(std::int64_t i) const override { return fmt::format("image {}", i); }
   void read(std::int64_t i, Image& out) const override {
-    out = pictures_.at(static_cast<std::size_t>(i));
+    out = images_.at(static_cast<std::size_t>(i));
   }
-  PictureSize picture_size() const override { return size_; }
+  ImageSize image_size() const override { return size_; }
   bool grey() const override { return grey_; }
 
  private:
-  std::vector<Image> pictures_;
+  std::vector<Image> images_;
   std::vector<int> labels_;
   std::vector<std::string> class_names_;
-  PictureSize size_;
+  ImageSize size_;
   bool grey_ = false;
 };
 
 class Packed final : public Dataset {
  public:
-  Packed(std::string name, Tensor pictures, std::vector<std::int32_t> labels,
+  Packed(std::string name, Tensor images, std::vector<std::int32_t> labels,
          std::vector<std::string> class_names)
       : name_(std::move(name)),
-        pictures_(std::move(pictures)),
+        images_(std::move(images)),
         labels_(std::move(labels)),
         class_names_(std::move(class_names)) {
-    RESNET_CHECK(pictures_.shape().size() == 4 && pictures_.dtype() == DType::kU8 &&
-                 pictures_.dim(0) == static_cast<std::int64_t>(labels_.size()));
+    RESNET_CHECK(images_.shape().size() == 4 && images_.dtype() == DType::kU8 &&
+                 images_.dim(0) == static_cast<std::int64_t>(labels_.size()));
   }
-  std::int64_t size() const override { return pictures_.dim(0); }
+  std::int64_t size() const override { return images_.dim(0); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return labels_.at(static_cast<std::size_t>(i)); }
   std::string name(std::int64_t i) const override { return fmt::format("{} {}", name_, i); }
   void read(std::int64_t i, Image& out) const override {
     RESNET_CHECK(i >= 0 && i < size());
-    reshape(out, picture_size().width, picture_size().height, static_cast<int>(pictures_.dim(3)));
+    reshape(out, image_size().width, image_size().height, static_cast<int>(images_.dim(3)));
     const std::size_t bytes = out.pixels.size();
-    std::memcpy(out.pixels.data(), pictures_.raw() + static_cast<std::size_t>(i) * bytes, bytes);
+    std::memcpy(out.pixels.data(), images_.raw() + static_cast<std::size_t>(i) * bytes, bytes);
   }
-  PictureSize picture_size() const override {
-    return {static_cast<int>(pictures_.dim(2)), static_cast<int>(pictures_.dim(1))};
+  ImageSize image_size() const override {
+    return {static_cast<int>(images_.dim(2)), static_cast<int>(images_.dim(1))};
   }
-  bool grey() const override { return pictures_.dim(3) == 1; }
+  bool grey() const override { return images_.dim(3) == 1; }
 
  private:
   std::string name_;
-  Tensor pictures_;
+  Tensor images_;
   std::vector<std::int32_t> labels_;
   std::vector<std::string> class_names_;
 };
@@ -158,7 +157,7 @@ class Galaxies final : public Dataset {
     if (count <= kMaxGalaxyCache / (std::int64_t{3} * side_ * side_)) {
       // Not initialised: a page becomes real when its first galaxy is drawn.
       cache_ = std::make_unique_for_overwrite<std::uint8_t[]>(static_cast<std::size_t>(count) *
-                                                              picture_bytes());
+                                                              image_bytes());
       state_ = std::make_unique<std::atomic<std::uint8_t>[]>(static_cast<std::size_t>(count));
     }
   }
@@ -168,28 +167,28 @@ class Galaxies final : public Dataset {
   std::string name(std::int64_t i) const override {
     return fmt::format("galaxies {} {}", part_, i);
   }
-  PictureSize picture_size() const override { return {side_, side_}; }
+  ImageSize image_size() const override { return {side_, side_}; }
   void read(std::int64_t i, Image& out) const override {
     RESNET_CHECK(i >= 0 && i < count_);
     const auto index = static_cast<std::size_t>(i);
-    std::uint8_t* kept = cache_ ? cache_.get() + index * picture_bytes() : nullptr;
+    std::uint8_t* kept = cache_ ? cache_.get() + index * image_bytes() : nullptr;
     if (kept != nullptr && state_[index].load(std::memory_order_acquire) == kReady) {
       reshape(out, side_, side_, 3);
-      std::memcpy(out.pixels.data(), kept, picture_bytes());
+      std::memcpy(out.pixels.data(), kept, image_bytes());
       return;
     }
     out = draw_galaxy(label(i), side_, seed_, first_ + static_cast<std::uint64_t>(i));
-    RESNET_CHECK(out.pixels.size() == picture_bytes());
+    RESNET_CHECK(out.pixels.size() == image_bytes());
     std::uint8_t expected = kEmpty;
     if (kept != nullptr && state_[index].compare_exchange_strong(expected, kBusy)) {
-      std::memcpy(kept, out.pixels.data(), picture_bytes());
+      std::memcpy(kept, out.pixels.data(), image_bytes());
       state_[index].store(kReady, std::memory_order_release);
     }
   }
 
  private:
   enum : std::uint8_t { kEmpty, kBusy, kReady };
-  std::size_t picture_bytes() const {
+  std::size_t image_bytes() const {
     return std::size_t{3} * static_cast<std::size_t>(side_ * side_);
   }
 
@@ -200,7 +199,7 @@ class Galaxies final : public Dataset {
   std::uint64_t first_;
   std::int64_t classes_;
   std::unique_ptr<std::uint8_t[]> cache_;
-  std::unique_ptr<std::atomic<std::uint8_t>[]> state_;  // what the cache holds of each picture
+  std::unique_ptr<std::atomic<std::uint8_t>[]> state_;  // what the cache holds of each image
 };
 
 class Folder final : public Dataset {
@@ -215,8 +214,7 @@ class Folder final : public Dataset {
   void read(std::int64_t i, Image& out) const override { read_part(i, {}, out); }
   void read_part(std::int64_t i, const ReadOptions& options, Image& out) const override {
     const std::string path = name(i);
-    out = decode_picture(read_file(path, kMaxPictureFile), path, ColorMode::kRgb,
-                         decoding_of(options));
+    out = decode_image(read_file(path, kMaxImageFile), path, ColorMode::kRgb, decoding_of(options));
   }
 
  private:
@@ -228,7 +226,7 @@ class Folder final : public Dataset {
 
 }  // namespace
 
-PictureOptions decoding_of(const ReadOptions& options) {
+ImageOptions decoding_of(const ReadOptions& options) {
   return {
       .scale_16bit = options.scale_16bit, .shorter_side = options.shorter, .pick = options.pick};
 }
@@ -236,13 +234,13 @@ PictureOptions decoding_of(const ReadOptions& options) {
 void Dataset::read_part(std::int64_t i, const ReadOptions& options, Image& out) const {
   read(i, out);
   const PartPicker& pick = options.pick;
-  if (pick) out = part_of_picture(out, pick(out.width, out.height, out.orientation));
+  if (pick) out = part_of_image(out, pick(out.width, out.height, out.orientation));
 }
 
 DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) try {
   for (const std::int64_t i : indices) {
     if (i < 0 || i >= base->size()) {
-      fail(ErrorCode::kInvalidArgument, "subset of a data set of {} pictures: no picture {}",
+      fail(ErrorCode::kInvalidArgument, "subset of a data set of {} images: no image {}",
            base->size(), i);
     }
   }
@@ -251,11 +249,11 @@ DatasetPtr make_subset(DatasetPtr base, std::vector<std::int64_t> indices) try {
   throw_as_error();
 }
 
-DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
+DatasetPtr make_dataset(std::vector<Image> images, std::vector<int> labels,
                         std::vector<std::string> class_names) try {
-  if (pictures.size() != labels.size()) {
-    fail(ErrorCode::kInvalidArgument, "a data set of {} pictures with {} labels; expected as many",
-         pictures.size(), labels.size());
+  if (images.size() != labels.size()) {
+    fail(ErrorCode::kInvalidArgument, "a data set of {} images with {} labels; expected as many",
+         images.size(), labels.size());
   }
   for (const int label : labels) {
     if (label < 0 || label >= static_cast<int>(class_names.size())) {
@@ -263,25 +261,24 @@ DatasetPtr make_dataset(std::vector<Image> pictures, std::vector<int> labels,
            class_names.size());
     }
   }
-  for (const Image& p : pictures) {
+  for (const Image& p : images) {
     if (p.width < 1 || p.height < 1 || (p.channels != 1 && p.channels != 3 && p.channels != 4) ||
         p.pixels.size() != static_cast<std::size_t>(p.width) * static_cast<std::size_t>(p.height) *
                                static_cast<std::size_t>(p.channels)) {
-      fail(
-          ErrorCode::kInvalidArgument,
-          "a picture of {} x {} pixels and {} channels holds {} bytes; expected their product, and "
-          "1, 3 or 4 channels",
-          p.width, p.height, p.channels, p.pixels.size());
+      fail(ErrorCode::kInvalidArgument,
+           "an image of {} x {} pixels and {} channels holds {} bytes; expected their product, and "
+           "1, 3 or 4 channels",
+           p.width, p.height, p.channels, p.pixels.size());
     }
   }
-  return std::make_shared<Pictures>(std::move(pictures), std::move(labels), std::move(class_names));
+  return std::make_shared<Images>(std::move(images), std::move(labels), std::move(class_names));
 } catch (...) {
   throw_as_error();
 }
 
-DatasetPtr make_packed_dataset(std::string name, Tensor pictures, std::vector<std::int32_t> labels,
+DatasetPtr make_packed_dataset(std::string name, Tensor images, std::vector<std::int32_t> labels,
                                std::vector<std::string> class_names) {
-  return std::make_shared<Packed>(std::move(name), std::move(pictures), std::move(labels),
+  return std::make_shared<Packed>(std::move(name), std::move(images), std::move(labels),
                                   std::move(class_names));
 }
 

@@ -8,18 +8,18 @@
 #include <string>
 #include <vector>
 
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "resnet/data.h"
 
 namespace resnet {
 
-constexpr std::uint64_t kMaxPictureFile = std::uint64_t{1} << 30;  ///< bytes
+constexpr std::uint64_t kMaxImageFile = std::uint64_t{1} << 30;  ///< bytes
 
 /// What a decoder is told of how a data set is read.
-PictureOptions decoding_of(const ReadOptions& options);
+ImageOptions decoding_of(const ReadOptions& options);
 
-/// Pictures of one size, packed.
-DatasetPtr make_packed_dataset(std::string name, Tensor pictures /* u8 [n, h, w, c] */,
+/// Images of one size, packed.
+DatasetPtr make_packed_dataset(std::string name, Tensor images /* u8 [n, h, w, c] */,
                                std::vector<std::int32_t> labels,
                                std::vector<std::string> class_names);
 
@@ -27,7 +27,7 @@ DatasetPtr make_packed_dataset(std::string name, Tensor pictures /* u8 [n, h, w,
 Tensor interleave_planes(Tensor planes);
 
 /// Galaxies drawn when they are asked for, in the asking thread; kept in memory where all fit into
-/// 1 GiB. Picture i of a part is number first + i of the seed's stream of its class.
+/// 1 GiB. Image i of a part is number first + i of the seed's stream of its class.
 DatasetPtr make_galaxies(std::string part, std::int64_t count, int size, std::uint64_t seed,
                          std::uint64_t first);
 
@@ -38,7 +38,7 @@ struct LabelledFile {
 DatasetPtr make_folder_dataset(std::filesystem::path root, std::vector<LabelledFile> files,
                                std::vector<std::string> class_names);
 
-/// The same pictures under the classes of a model, matched by name (names that look the same are
+/// The same images under the classes of a model, matched by name (names that look the same are
 /// the same); a class that the model does not know is `kBadData`. `where` is for the message.
 DatasetPtr match_classes(DatasetPtr dataset, const std::vector<std::string>& class_names,
                          const std::string& where);
@@ -49,18 +49,18 @@ DatasetPtr match_by_index(DatasetPtr dataset, const std::vector<std::string>& cl
                           const std::function<void(const std::string&)>& note);
 
 /// Throws `kBadData` for a class whose name a model file or a line of text cannot hold (not UTF-8,
-/// line breaks, control characters), naming a picture of it.
+/// line breaks, control characters), naming an image of it.
 void check_class_names(const Dataset& dataset);
 
 /// The indices of each class divided by `fraction`, at random but for `seed`, each part in order.
-/// A class of one picture stays in training.
+/// A class of one image stays in training.
 struct SplitIndices {
   std::vector<std::int64_t> train;
   std::vector<std::int64_t> val;
 };
 SplitIndices split_stratified(const Dataset& dataset, double fraction, std::uint64_t seed);
 
-/// `count` pictures of each class (all where there are fewer), at random but for `seed`, in order.
+/// `count` images of each class (all where there are fewer), at random but for `seed`, in order.
 /// With a larger count come those of a smaller one and more.
 std::vector<std::int64_t> sample_per_class(const Dataset& dataset, std::int64_t count,
                                            std::uint64_t seed);

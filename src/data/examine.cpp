@@ -1,4 +1,4 @@
-// Going over all pictures once: statistics, and what is wrong with them.
+// Going over all images once: statistics, and what is wrong with them.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -16,11 +16,11 @@
 namespace resnet {
 namespace {
 
-std::uint64_t hash_of(const Image& picture) {
-  const std::string_view bytes(reinterpret_cast<const char*>(picture.pixels.data()),
-                               picture.pixels.size());
-  return std::hash<std::string_view>{}(bytes) ^ (static_cast<std::uint64_t>(picture.width) << 32 |
-                                                 static_cast<std::uint32_t>(picture.channels));
+std::uint64_t hash_of(const Image& image) {
+  const std::string_view bytes(reinterpret_cast<const char*>(image.pixels.data()),
+                               image.pixels.size());
+  return std::hash<std::string_view>{}(bytes) ^ (static_cast<std::uint64_t>(image.width) << 32 |
+                                                 static_cast<std::uint32_t>(image.channels));
 }
 
 bool same_pixels(const Image& a, const Image& b) {
@@ -30,7 +30,7 @@ bool same_pixels(const Image& a, const Image& b) {
 
 struct Examined {
   PartReport report;
-  std::vector<std::uint64_t> hashes;  // by index; of readable pictures
+  std::vector<std::uint64_t> hashes;  // by index; of readable images
   std::vector<bool> readable;
   std::vector<char> clipped;
 };
@@ -43,14 +43,13 @@ Examined examine(const Dataset& dataset, int threads, Scale16Bit scale) {
   result.hashes.resize(n);
   result.readable.assign(n, true);
   result.clipped.assign(n, 0);
-  std::vector<Image> pictures(static_cast<std::size_t>(std::max(1, threads)));
+  std::vector<Image> images(static_cast<std::size_t>(std::max(1, threads)));
   std::mutex mutex;
   parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t worker) {
-    Image& picture = pictures[worker];
+    Image& image = images[worker];
     std::string reason;
-    const bool ok =
-        try_picture(reason, [&] { dataset.read_part(i, {.scale_16bit = scale}, picture); });
-    const std::uint64_t hash = ok ? hash_of(picture) : 0;
+    const bool ok = try_image(reason, [&] { dataset.read_part(i, {.scale_16bit = scale}, image); });
+    const std::uint64_t hash = ok ? hash_of(image) : 0;
     const std::lock_guard lock(mutex);
     const auto index = static_cast<std::size_t>(i);
     ++report.class_counts[static_cast<std::size_t>(dataset.label(i))];
@@ -60,18 +59,18 @@ Examined examine(const Dataset& dataset, int threads, Scale16Bit scale) {
       report.bad.push_back({i, dataset.name(i), without_name(reason, dataset.name(i))});
       return;
     }
-    result.clipped[index] = picture.clipped ? 1 : 0;
-    PictureSize& low = report.smallest;
-    PictureSize& high = report.largest;
-    if (low.width == 0) low = {picture.width, picture.height};
-    low = {std::min(low.width, picture.width), std::min(low.height, picture.height)};
-    high = {std::max(high.width, picture.width), std::max(high.height, picture.height)};
+    result.clipped[index] = image.clipped ? 1 : 0;
+    ImageSize& low = report.smallest;
+    ImageSize& high = report.largest;
+    if (low.width == 0) low = {image.width, image.height};
+    low = {std::min(low.width, image.width), std::min(low.height, image.height)};
+    high = {std::max(high.width, image.width), std::max(high.height, image.height)};
   });
   for (std::size_t i = 0; i < n; ++i) {
     if (result.clipped[i] != 0) report.clipped.add(dataset.name(static_cast<std::int64_t>(i)));
   }
   std::sort(report.bad.begin(), report.bad.end(),
-            [](const BadPicture& a, const BadPicture& b) { return a.index < b.index; });
+            [](const BadImage& a, const BadImage& b) { return a.index < b.index; });
   return result;
 }
 
@@ -80,9 +79,9 @@ Examined examine(const Dataset& dataset, int threads, Scale16Bit scale) {
 Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit scale_16bit) try {
   using Histograms = std::array<std::array<std::uint64_t, 256>, 3>;
   struct Worker {
-    Image picture;
+    Image image;
     Histograms counts{};
-    std::int64_t pictures = 0;
+    std::int64_t images = 0;
     std::int64_t unreadable = 0;
   };
   std::vector<Worker> workers(static_cast<std::size_t>(std::max(1, threads)));
@@ -90,15 +89,14 @@ Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit sc
   parallel_for(dataset.size(), threads, [&](std::int64_t i, std::size_t which) {
     Worker& w = workers[which];
     std::string reason;
-    if (!try_picture(reason,
-                     [&] { dataset.read_part(i, {.scale_16bit = scale_16bit}, w.picture); })) {
+    if (!try_image(reason, [&] { dataset.read_part(i, {.scale_16bit = scale_16bit}, w.image); })) {
       ++w.unreadable;
       return;
     }
-    ++w.pictures;
-    if (w.picture.clipped) clipped[static_cast<std::size_t>(i)] = 1;
-    const auto channels = static_cast<std::size_t>(w.picture.channels);
-    const std::vector<std::uint8_t>& pixels = w.picture.pixels;
+    ++w.images;
+    if (w.image.clipped) clipped[static_cast<std::size_t>(i)] = 1;
+    const auto channels = static_cast<std::size_t>(w.image.channels);
+    const std::vector<std::uint8_t>& pixels = w.image.pixels;
     for (std::size_t at = 0; at < pixels.size(); at += channels) {
       for (std::size_t c = 0; c < 3; ++c) ++w.counts[c][pixels[at + (channels >= 3 ? c : 0)]];
     }
@@ -107,7 +105,7 @@ Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit sc
   Statistics statistics;
   Histograms total{};
   for (const Worker& w : workers) {
-    statistics.pictures += w.pictures;
+    statistics.images += w.images;
     statistics.unreadable += w.unreadable;
     for (std::size_t c = 0; c < 3; ++c) {
       for (std::size_t v = 0; v < 256; ++v) total[c][v] += w.counts[c][v];
@@ -116,9 +114,9 @@ Statistics measure_statistics(const Dataset& dataset, int threads, Scale16Bit sc
   for (std::size_t i = 0; i < clipped.size(); ++i) {
     if (clipped[i] != 0) statistics.clipped.add(dataset.name(static_cast<std::int64_t>(i)));
   }
-  if (statistics.pictures == 0) {
+  if (statistics.images == 0) {
     fail(ErrorCode::kBadData,
-         "none of {} pictures can be read, so there is no mean to measure; see `resnet data check`",
+         "none of {} images can be read, so there is no mean to measure; see `resnet data check`",
          dataset.size());
   }
   for (std::size_t c = 0; c < 3; ++c) {
@@ -157,15 +155,14 @@ DataReport check_data(const DataSplits& splits, int threads, Scale16Bit scale_16
     auto [it, end] = known.equal_range(val.hashes[i]);
     if (it == end) continue;
     const auto read = [&](const Dataset& part, std::int64_t which) {
-      Image picture;
-      part.read_part(which, {.scale_16bit = scale_16bit}, picture);
-      return picture;
+      Image image;
+      part.read_part(which, {.scale_16bit = scale_16bit}, image);
+      return image;
     };
-    const Image picture = read(*splits.val, index);
+    const Image image = read(*splits.val, index);
     std::int64_t twin = -1;  // the first of several, whatever the order of the map
     for (; it != end; ++it) {
-      if ((twin < 0 || it->second < twin) &&
-          same_pixels(picture, read(*splits.train, it->second))) {
+      if ((twin < 0 || it->second < twin) && same_pixels(image, read(*splits.train, it->second))) {
         twin = it->second;
       }
     }

@@ -16,7 +16,7 @@
 #include "data/class_names.h"
 #include "data/datasets.h"
 #include "data/imagenet.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace fs = std::filesystem;
 
@@ -68,16 +68,16 @@ void visit_ours(const fs::path& folder, const std::function<bool(const FolderEnt
   }
 }
 
-enum class Kind : std::uint8_t { kOther, kPicture, kFolder, kBrokenLink };
+enum class Kind : std::uint8_t { kOther, kImage, kFolder, kBrokenLink };
 
 Kind kind_of(const FolderEntry& entry) {
   std::error_code error;
   const fs::file_status status = entry.status(error);
   if (fs::is_directory(status)) return Kind::kFolder;
-  const bool picture = is_picture_path(entry.path());
-  if (fs::is_regular_file(status)) return picture ? Kind::kPicture : Kind::kOther;
+  const bool image = is_image_path(entry.path());
+  if (fs::is_regular_file(status)) return image ? Kind::kImage : Kind::kOther;
   if (!entry.is_symlink() || (fs::exists(status) && !error)) return Kind::kOther;
-  return picture || !entry.path().has_extension() ? Kind::kBrokenLink : Kind::kOther;
+  return image || !entry.path().has_extension() ? Kind::kBrokenLink : Kind::kOther;
 }
 
 using FileId = std::pair<dev_t, ino_t>;
@@ -104,7 +104,7 @@ std::set<FileId> ids_above(const fs::path& folder) {
 struct Listing {
   std::vector<std::string> folders;  // but for links that lead back up
   std::vector<std::string> broken;   // links that lead nowhere and may have been folders
-  std::size_t pictures = 0;
+  std::size_t images = 0;
 };
 
 Listing list(const fs::path& folder) {
@@ -123,12 +123,12 @@ Listing list(const fs::path& folder) {
                    listing.folders.push_back(name);
                    break;
                  case Kind::kBrokenLink:
-                   if (!is_picture_path(name)) {
+                   if (!is_image_path(name)) {
                      listing.broken.push_back(name);
                      break;
                    }
                    [[fallthrough]];
-                 case Kind::kPicture: ++listing.pictures; break;
+                 case Kind::kImage: ++listing.images; break;
                  case Kind::kOther: break;
                }
                return true;
@@ -141,8 +141,8 @@ Listing list(const fs::path& folder) {
 
 }  // namespace
 
-std::vector<std::string> pictures_below(const fs::path& folder, std::size_t most,
-                                        const Unlisted& unlisted) {
+std::vector<std::string> images_below(const fs::path& folder, std::size_t most,
+                                      const Unlisted& unlisted) {
   std::vector<std::string> files;
   std::set<FileId> seen = ids_above(folder);
   // What is reached without a link goes first, so that it keeps the name that it has there.
@@ -164,7 +164,7 @@ std::vector<std::string> pictures_below(const fs::path& folder, std::size_t most
         [&](const FolderEntry& entry) {
           std::string name = (fs::path(below) / entry.path().filename()).string();
           switch (kind_of(entry)) {
-            case Kind::kPicture:
+            case Kind::kImage:
             case Kind::kBrokenLink: files.push_back(std::move(name)); break;
             case Kind::kFolder:
               if (entry.is_symlink()) {
@@ -185,12 +185,12 @@ std::vector<std::string> pictures_below(const fs::path& folder, std::size_t most
 
 namespace {
 
-bool has_pictures(const fs::path& folder) { return !pictures_below(folder, 1).empty(); }
+bool has_images(const fs::path& folder) { return !images_below(folder, 1).empty(); }
 
 /// The folders of a folder that have images below them.
 std::vector<std::string> class_folders(const fs::path& root) {
   std::vector<std::string> names = list(root).folders;
-  std::erase_if(names, [&](const std::string& name) { return !has_pictures(root / name); });
+  std::erase_if(names, [&](const std::string& name) { return !has_images(root / name); });
   return names;
 }
 
@@ -200,15 +200,15 @@ std::string path_in(const fs::path& root, const std::string& name) {
 
 // ------------------------------------------------------------------------------------------- parts
 
-enum class Contents : std::uint8_t { kNothing, kPictures, kClasses };
+enum class Contents : std::uint8_t { kNothing, kImages, kClasses };
 
 Contents contents_of(const fs::path& folder) {
   const Listing listing = list(folder);
   if (std::ranges::any_of(listing.folders,
-                          [&](const std::string& name) { return has_pictures(folder / name); })) {
+                          [&](const std::string& name) { return has_images(folder / name); })) {
     return Contents::kClasses;
   }
-  return listing.pictures > 0 ? Contents::kPictures : Contents::kNothing;
+  return listing.images > 0 ? Contents::kImages : Contents::kNothing;
 }
 
 /// A folder that is called as parts are.
@@ -260,7 +260,7 @@ Layout layout_of(const fs::path& root) {
   for (const std::string& name : list(root).folders) {
     if (const PartName part = part_named(name); part.part != Part::kNone) {
       candidates.push_back({name, part, contents_of(root / name)});
-    } else if (has_pictures(root / name)) {
+    } else if (has_images(root / name)) {
       others.push_back(name);
     }
   }
@@ -314,7 +314,7 @@ DatasetPtr scan_folder(const fs::path& root, const std::vector<std::string>& fol
   std::ranges::stable_sort(ordered, {}, [&](const std::string& f) { return classes.index(f); });
   std::vector<LabelledFile> files;
   for (const std::string& name : ordered) {
-    for (const std::string& file : pictures_below(root / name)) {
+    for (const std::string& file : images_below(root / name)) {
       files.push_back({(fs::path(name) / file).string(), classes.index(name)});
     }
   }
@@ -323,18 +323,18 @@ DatasetPtr scan_folder(const fs::path& root, const std::vector<std::string>& fol
 
 void require_classes(const fs::path& root, const std::vector<std::string>& names) {
   constexpr std::string_view kExpected =
-      "expected one folder of pictures for each class, e.g. cat/1.jpg dog/1.jpg";
+      "expected one folder of images for each class, e.g. cat/1.jpg dog/1.jpg";
   if (!names.empty()) return;
-  const std::size_t loose = pictures_below(root).size();
+  const std::size_t loose = images_below(root).size();
   if (loose > 0) {
-    fail(ErrorCode::kBadData, "{}: {} pictures but no class folders; {}", root.string(), loose,
+    fail(ErrorCode::kBadData, "{}: {} images but no class folders; {}", root.string(), loose,
          kExpected);
   }
-  fail(ErrorCode::kBadData, "{}: no class folders and no pictures in it; {}", root.string(),
+  fail(ErrorCode::kBadData, "{}: no class folders and no images in it; {}", root.string(),
        kExpected);
 }
 
-/// Training pictures: at least two classes, each with pictures.
+/// Training images: at least two classes, each with images.
 DatasetPtr open_train_folder(const fs::path& root, ClassOrder order,
                              std::vector<std::string>& notes) {
   const Listing listing = list(root);
@@ -352,16 +352,16 @@ DatasetPtr open_train_folder(const fs::path& root, ClassOrder order,
          wrapped ? fmt::format("; did you mean {}?", (root / names[0]).string()) : "");
   }
   for (const std::string& name : names) {
-    if (!has_pictures(root / name)) {
+    if (!has_images(root / name)) {
       fail(ErrorCode::kBadData,
-           "{}: no pictures in this class folder; add some, or remove the folder",
+           "{}: no images in this class folder; add some, or remove the folder",
            (root / name).string());
     }
   }
   return scan_folder(root, names, order, notes);
 }
 
-/// Pictures to be judged: any classes that have some.
+/// Images to evaluate on: any classes that have some.
 DatasetPtr open_test_folder(const fs::path& root, ClassOrder order,
                             std::vector<std::string>& notes) {
   const Listing listing = list(root);
@@ -371,7 +371,7 @@ DatasetPtr open_test_folder(const fs::path& root, ClassOrder order,
   }
   const std::vector<std::string> names = class_folders(root);
   if (names.empty()) {
-    fail(ErrorCode::kBadData, "{}: no pictures in its {} class folders", root.string(),
+    fail(ErrorCode::kBadData, "{}: no images in its {} class folders", root.string(),
          listing.folders.size());
   }
   return scan_folder(root, names, order, notes);
@@ -389,7 +389,7 @@ std::optional<std::string> unlabelled(const fs::path& root, const Layout& layout
   const fs::path test = root / layout[Part::kTest];
   const std::vector<std::string> folders = class_folders(test);
   if (folders.empty()) {
-    return has_pictures(test) ? "its images lie in no class folders" : "it has no images";
+    return has_images(test) ? "its images lie in no class folders" : "it has no images";
   }
   if (folders.size() == 1 && Classes(known, ClassOrder::kSorted).index(folders[0]) < 0) {
     return fmt::format("its one folder, {}, is none of the classes", printable(folders[0]));
@@ -436,15 +436,15 @@ Opened open_folder(const fs::path& root, Purpose purpose, ClassOrder order) {
   }
   const Part first = training ? Part::kVal : Part::kTest;
   const Part second = training ? Part::kTest : Part::kVal;
-  const Part judged = !layout[first].empty() ? first : second;
-  if (!layout[judged].empty()) {
-    (judged == Part::kTest ? opened.test : opened.val) =
-        open_test_folder(root / layout[judged], order, notes);
+  const Part evaluated = !layout[first].empty() ? first : second;
+  if (!layout[evaluated].empty()) {
+    (evaluated == Part::kTest ? opened.test : opened.val) =
+        open_test_folder(root / layout[evaluated], order, notes);
   }
   const std::string& train = layout[Part::kTrain];
   if (!train.empty() && training) {
     opened.train = open_train_folder(root / train, order, notes);
-  } else if (!train.empty() && layout[judged].empty()) {
+  } else if (!train.empty() && layout[evaluated].empty()) {
     notes.push_back(fmt::format("{} is evaluated, as there is no other part with labels",
                                 path_in(root, train)));
     opened.train = open_test_folder(root / train, order, notes);

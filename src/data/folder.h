@@ -22,8 +22,8 @@ bool is_foreign_path(std::string_view path);
 /// folder once however many links lead to it, and none that leads back up. A link that leads
 /// nowhere is listed if it could be an image or a folder, so that whoever reads it reports it.
 /// A folder that cannot be listed is `kIo`, or told to `unlisted`.
-std::vector<std::string> pictures_below(const std::filesystem::path& folder,
-                                        std::size_t most = SIZE_MAX, const Unlisted& unlisted = {});
+std::vector<std::string> images_below(const std::filesystem::path& folder,
+                                      std::size_t most = SIZE_MAX, const Unlisted& unlisted = {});
 
 /// Has at least two folders of images that may be classes, or a part that has: what a folder of
 /// classes is known by when archives lie beside them.

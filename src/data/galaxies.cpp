@@ -9,20 +9,20 @@
 #include "core/check.h"
 #include "core/random.h"
 
-// How a picture is made (formulas, references and ranges: docs/GALAXIES.md):
-//   1. a class function lays light down on a finer grid than the picture, in three bands;
+// How an image is made (formulas, references and ranges: docs/GALAXIES.md):
+//   1. a class function lays light down on a finer grid than the image, in three bands;
 //   2. the light is scaled to a total flux drawn from one distribution for all classes, and
 //   reddened;
 //   3. neighbours and stars are added, then the telescope blurs everything;
 //   4. the sky comes in, photons are counted, the sky is subtracted, and an asinh stretch gives 8
 //   bits.
-// Lengths are in half picture widths: the frame is [-1, 1] x [-1, 1], whatever its size in pixels.
+// Lengths are in half image widths: the frame is [-1, 1] x [-1, 1], whatever its size in pixels.
 
 namespace resnet {
 namespace {
 
 // Every random number is drawn in a statement of its own where order matters: the order in which a
-// compiler evaluates arguments must not change a picture.
+// compiler evaluates arguments must not change an image.
 
 constexpr float kPi = std::numbers::pi_v<float>;
 
@@ -202,7 +202,7 @@ void add_blob(Canvas& canvas, Vec centre, float sigma, float light, const Rgb& c
   }
 }
 
-/// A thin disc seen at an angle: where its plane lies in the picture.
+/// A thin disc seen at an angle: where its plane lies in the image.
 struct Plane {
   Vec centre;
   float pa = 0;     ///< position angle of the line of nodes
@@ -210,7 +210,7 @@ struct Plane {
   float spin = 0;   ///< rotation within the plane
   float sense = 1;  ///< +1 or -1: which way the arms wind
 
-  Vec to_picture(float r, float theta) const {
+  Vec to_image(float r, float theta) const {
     const float u = r * std::cos(sense * (theta + spin));
     const float v = r * std::sin(sense * (theta + spin)) * q;
     return {centre.x + u * std::cos(pa) - v * std::sin(pa),
@@ -238,7 +238,7 @@ struct Disc {
 };
 
 void add(Canvas& canvas, const Plane& plane, const Disc& disc) {
-  // Picture to plane: turn back by pa, stretch by 1/q, mirror, turn back by spin.
+  // Image to plane: turn back by pa, stretch by 1/q, mirror, turn back by spin.
   const float c = std::cos(plane.pa);
   const float s = std::sin(plane.pa);
   const float cs = std::cos(plane.spin);
@@ -432,7 +432,7 @@ void add_spiral(Canvas& canvas, Random& rng, const Plane& plane, const SpiralSha
     const float theta =
         phase(r) + 2 * kPi * arm / static_cast<float>(shape.arms) + normal(rng, 0.13);
     const float light = shape.young_light * 0.008F * log_uniform(rng, 0.3, 2);
-    add_blob(canvas, plane.to_picture(r, theta), uniform(rng, 0.012, 0.03), light,
+    add_blob(canvas, plane.to_image(r, theta), uniform(rng, 0.012, 0.03), light,
              mix(young_colour, kKnot, 0.8F));
   }
 }
@@ -523,7 +523,7 @@ void draw_ring(Canvas& canvas, Random& rng, const Setting& at) {
     const float theta = angle(rng);
     const float sigma = uniform(rng, 0.012, 0.03);
     const float light = ring * 0.008F * log_uniform(rng, 0.3, 2);
-    add_blob(canvas, plane.to_picture(r, theta), sigma, light, mix(young_colour, kKnot, 0.8F));
+    add_blob(canvas, plane.to_image(r, theta), sigma, light, mix(young_colour, kKnot, 0.8F));
   }
   add_bulge(canvas, rng, plane, cos_i, core, at.size * uniform(rng, 0.1, 0.17), old_colour);
 }
@@ -819,7 +819,7 @@ Image draw_galaxy(int cls, int size, std::uint64_t seed, std::uint64_t index) {
   }
 
   // The point-spread function, a double Gaussian as SDSS fits it: a core, and wings of a tenth of
-  // the light and 2.5 times the width. The wings are so smooth that the picture's own grid does for
+  // the light and 2.5 times the width. The wings are so smooth that the image's own grid does for
   // them.
   const float seeing = uniform(rng, 0.012, 0.022);
   const float fwhm = std::hypot(1.2F, seeing * static_cast<float>(size));
@@ -832,7 +832,7 @@ Image draw_galaxy(int cls, int size, std::uint64_t seed, std::uint64_t index) {
   }
 
   // The detector counts electrons of galaxy and sky; both are many, so that Poisson's law is
-  // normal. A larger picture of the same field is a longer exposure, but each of its pixels gets
+  // normal. A larger image of the same field is a longer exposure, but each of its pixels gets
   // less light.
   const float sky = uniform(rng, 100, 300);
   const float read_noise = 5;
@@ -845,7 +845,7 @@ Image draw_galaxy(int cls, int size, std::uint64_t seed, std::uint64_t index) {
       index);
   const std::array<float, 4096>& quantiles = normal_quantiles();
   Image image(size, size, 3);
-  // Surveys show their pictures differently: how dark the sky is, where the stretch turns from
+  // Surveys show their images differently: how dark the sky is, where the stretch turns from
   // linear to logarithmic, what counts as white, how vivid the colours are. Brightness alone should
   // not give the class away.
   const float level = uniform(rng, 0.6, 3);

@@ -1,4 +1,4 @@
-// The embedded default data set: pictures of galaxies drawn from the astronomy's own formulas.
+// The embedded default data set: images of galaxies drawn from the astronomy's own formulas.
 // Which formula makes what, with the references and the parameter ranges: docs/GALAXIES.md.
 #pragma once
 
@@ -22,7 +22,7 @@ inline bool is_galaxies(std::string_view source) {
 const std::vector<std::string>& galaxy_class_names();
 
 /// One survey cut-out, RGB u8 of `size` x `size` pixels, of a galaxy of class `cls` (an index into
-/// `galaxy_class_names()`). A pure function of its arguments: any thread may draw any picture in
+/// `galaxy_class_names()`). A pure function of its arguments: any thread may draw any image in
 /// any order. The same (cls, seed, index) at another size is the same galaxy, sampled more finely,
 /// under other noise. Throws Error(kInvalidArgument) unless `cls` is a class and 8 <= size <= 4096.
 Image draw_galaxy(int cls, int size, std::uint64_t seed, std::uint64_t index);

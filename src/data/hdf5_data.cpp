@@ -1,8 +1,8 @@
-// Pictures and labels as two arrays of an HDF5 file, such as Galaxy10 DECaLS
+// Images and labels as two arrays of an HDF5 file, such as Galaxy10 DECaLS
 // (https://github.com/henrysky/Galaxy10): `images` u8 [17736, 256, 256, 3], `ans` [17736].
 //
 // HDF5 stores compressed arrays in chunks, and h5py's own choice of chunks makes one hold parts of
-// hundreds of pictures: to have one picture, all these must be unpacked. So pictures are read in
+// hundreds of images: to have one image, all these must be unpacked. So images are read in
 // blocks of as many as share chunks, and blocks are kept while there is memory for them. A block is
 // a shard to the loader, which therefore reads few at a time.
 #include <unistd.h>
@@ -27,9 +27,9 @@
 namespace resnet {
 namespace {
 
-constexpr std::array<const char*, 4> kPictureNames = {"images", "image", "data", "x"};
+constexpr std::array<const char*, 4> kImageNames = {"images", "image", "data", "x"};
 constexpr std::array<const char*, 5> kLabelNames = {"ans", "labels", "label", "targets", "y"};
-constexpr std::int64_t kMaxPictures = 100'000'000;
+constexpr std::int64_t kMaxImages = 100'000'000;
 
 const std::vector<std::string>& galaxy10_names() {
   static const std::vector<std::string> names = {"Disturbed Galaxies",
@@ -54,25 +54,25 @@ std::int64_t memory_for_blocks() {
 
 class Hdf5Data final : public Dataset {
  public:
-  Hdf5Data(std::unique_ptr<Hdf5File> file, const std::string& pictures,
+  Hdf5Data(std::unique_ptr<Hdf5File> file, const std::string& images,
            std::vector<std::int32_t> labels, std::vector<std::string> class_names)
       : file_(std::move(file)),
-        rows_(*file_, pictures),
+        rows_(*file_, images),
         labels_(std::move(labels)),
         class_names_(std::move(class_names)) {
     const Shape& s = rows_.shape();  // [n, h, w] or [n, h, w, c]
     height_ = static_cast<int>(s[1]);
     width_ = static_cast<int>(s[2]);
     channels_ = s.size() == 4 ? static_cast<int>(s[3]) : 1;
-    const std::int64_t picture = std::int64_t{height_} * width_ * channels_;
-    const std::int64_t blocks = memory_for_blocks() / (rows_.rows_together() * picture);
+    const std::int64_t image = std::int64_t{height_} * width_ * channels_;
+    const std::int64_t blocks = memory_for_blocks() / (rows_.rows_together() * image);
     max_blocks_ = static_cast<std::size_t>(std::max<std::int64_t>(blocks, 2));
   }
   std::int64_t size() const override { return rows_.shape()[0]; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t i) const override { return labels_.at(static_cast<std::size_t>(i)); }
   std::string name(std::int64_t i) const override { return fmt::format("{} {}", file_->name(), i); }
-  PictureSize picture_size() const override { return {width_, height_}; }
+  ImageSize image_size() const override { return {width_, height_}; }
   bool grey() const override { return channels_ == 1; }
   void read(std::int64_t i, Image& out) const override {
     RESNET_CHECK(i >= 0 && i < size());
@@ -144,21 +144,21 @@ bool is_hdf5(const std::filesystem::path& path) { return is_hdf5_file(path); }
 
 Opened open_hdf5(const std::filesystem::path& path) {
   auto file = std::make_unique<Hdf5File>(path);
-  const std::string pictures = find(*file, kPictureNames, "pictures");
+  const std::string images = find(*file, kImageNames, "images");
   const std::string label_name = find(*file, kLabelNames, "labels");
-  const Shape shape = Hdf5Rows(*file, pictures).shape();
+  const Shape shape = Hdf5Rows(*file, images).shape();
   const bool good =
       (shape.size() == 3 || (shape.size() == 4 && (shape[3] == 1 || shape[3] == 3))) &&
       std::all_of(shape.begin() + 1, shape.end(), [](auto d) { return d <= 65535; });
-  if (!good || shape[0] > kMaxPictures || shape[1] * shape[2] > (std::int64_t{1} << 28)) {
+  if (!good || shape[0] > kMaxImages || shape[1] * shape[2] > (std::int64_t{1} << 28)) {
     fail(ErrorCode::kUnsupported,
-         "{}/{}: the shape {}; expected pictures as [n, height, width] or [n, height, width, 3]",
-         path.string(), pictures, to_string(shape));
+         "{}/{}: the shape {}; expected images as [n, height, width] or [n, height, width, 3]",
+         path.string(), images, to_string(shape));
   }
-  const Tensor labels = file->read_integers(label_name, kMaxPictures);
+  const Tensor labels = file->read_integers(label_name, kMaxImages);
   const Shape& s = labels.shape();
   if (s.size() > 2 || (s.size() == 2 && s[1] != 1) || s[0] != shape[0]) {
-    fail(ErrorCode::kBadData, "{}/{}: the shape {}; expected one label for each of the {} pictures",
+    fail(ErrorCode::kBadData, "{}/{}: the shape {}; expected one label for each of the {} images",
          path.string(), label_name, to_string(s), shape[0]);
   }
   std::vector<std::int32_t> numbers;
@@ -166,8 +166,8 @@ Opened open_hdf5(const std::filesystem::path& path) {
   for (const std::int64_t label : labels.as<std::int64_t>()) {
     constexpr std::int64_t kMaxClasses = 100'000;
     if (label < 0 || label >= kMaxClasses) {
-      fail(ErrorCode::kBadData, "{}/{}: picture {} has the label {}; expected 0 to {}",
-           path.string(), label_name, numbers.size(), label, kMaxClasses - 1);
+      fail(ErrorCode::kBadData, "{}/{}: image {} has the label {}; expected 0 to {}", path.string(),
+           label_name, numbers.size(), label, kMaxClasses - 1);
     }
     numbers.push_back(static_cast<std::int32_t>(label));
     highest = std::max(highest, numbers.back());
@@ -178,7 +178,7 @@ Opened open_hdf5(const std::filesystem::path& path) {
   Opened opened;
   opened.numbered = are_numbers(names);
   opened.train =
-      std::make_shared<Hdf5Data>(std::move(file), pictures, std::move(numbers), std::move(names));
+      std::make_shared<Hdf5Data>(std::move(file), images, std::move(numbers), std::move(names));
   opened.title = galaxy10 ? "Galaxy10 DECaLS" : path.filename().string();
   return opened;
 }

@@ -10,7 +10,7 @@ namespace resnet {
 /// The 1000 names in the order of the logits: "tench", "goldfish", …
 const std::vector<std::string>& imagenet_class_names();
 
-/// Folders of ImageNet's pictures have WordNet's numbers as names: "n01440764". If every one of
+/// Folders of ImageNet's images have WordNet's numbers as names: "n01440764". If every one of
 /// `folders` is such a number of the challenge, their names ("tench"), else `folders` as they are.
 std::vector<std::string> readable_class_names(const std::vector<std::string>& folders);
 

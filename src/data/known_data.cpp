@@ -31,7 +31,7 @@ KnownData imagenette(const std::string& suffix, const std::string& pixels, std::
                          "imagenette2" + suffix + ".tgz", size, sha256)},
           .folder = "imagenette2" + suffix,
           .class_names = {},
-          .licence = "Apache-2.0; the pictures under the terms of ImageNet",
+          .licence = "Apache-2.0; the images under the terms of ImageNet",
           .citation = "Howard, Imagenette, 2019"};
 }
 
@@ -47,7 +47,7 @@ std::vector<KnownData> make_table() {
   const std::string test_labels = "t10k-labels-idx1-ubyte.gz";
   return {
       {.name = "cifar10",
-       .title = "CIFAR-10: 60 000 pictures of 32 x 32 pixels in 10 classes",
+       .title = "CIFAR-10: 60 000 images of 32 x 32 pixels in 10 classes",
        .files = {file(toronto, "cifar-10-binary.tar.gz", 170052171,
                       "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")},
        .folder = "",
@@ -55,7 +55,7 @@ std::vector<KnownData> make_table() {
        .licence = "none stated",
        .citation = krizhevsky},
       {.name = "cifar100",
-       .title = "CIFAR-100: 60 000 pictures of 32 x 32 pixels in 100 classes",
+       .title = "CIFAR-100: 60 000 images of 32 x 32 pixels in 100 classes",
        .files = {file(toronto, "cifar-100-binary.tar.gz", 168513733,
                       "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec")},
        .folder = "",

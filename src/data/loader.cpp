@@ -54,7 +54,7 @@ void shuffle(std::vector<T>& values, Random& random) {
   }
 }
 
-/// The shards in random order, their pictures through a buffer from which each next one is drawn:
+/// The shards in random order, their images through a buffer from which each next one is drawn:
 /// whoever reads in this order stays within a window of the buffer's length, and near to it one
 /// shard after the other. The same order for the same random numbers.
 std::vector<std::int64_t> buffered_order(const std::vector<std::int64_t>& starts,
@@ -84,7 +84,7 @@ std::vector<std::int64_t> buffered_order(const std::vector<std::int64_t>& starts
 
 struct Scratch {
   Augmenter::Scratch augment;
-  Image picture;
+  Image image;
   std::vector<float> row;
 };
 
@@ -104,7 +104,7 @@ struct Loader::State {
   void fill_row(const Chunk& chunk, int row, Scratch& scratch);
   bool is_mirrored(std::int64_t index) const;
   bool make_input(std::int64_t index, const Random& random, float* out, Scratch& scratch);
-  void note_traits(std::int64_t index, const Image& picture, const float* out);
+  void note_traits(std::int64_t index, const Image& image, const float* out);
   void work();
   void end_threads();
   Slot& slot_of(std::int64_t number) {
@@ -125,7 +125,7 @@ struct Loader::State {
   std::condition_variable batch_came;
   std::vector<Slot> slots;
   const std::vector<std::int64_t> shard_starts;
-  std::vector<std::int64_t> order;  // this epoch's pictures
+  std::vector<std::int64_t> order;  // this epoch's images
   std::int64_t epoch = 0;
   std::int64_t total = 0;     // batches in the epoch; 0 before the first
   std::int64_t consumed = 0;  // number of the next batch to hand out
@@ -141,7 +141,7 @@ struct Loader::State {
   std::map<std::int64_t, std::string> bad;  // index to reason
   std::atomic<bool> any_bad{false};
   std::vector<bool> clipped;  // by index; empty before the first
-  std::vector<PictureTraits> traits;
+  std::vector<ImageTraits> traits;
   std::atomic<bool> enough_traits{false};
 
   std::vector<std::thread> threads;
@@ -154,7 +154,7 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
       augmentation(augment),
       options(opts),
       augmenter(prep, augment),
-      // Small pictures take microseconds, less than a turn at the lock is worth.
+      // Small images take microseconds, less than a turn at the lock is worth.
       chunk_rows(prep.width * prep.height <= 96 * 96 ? 16 : 1),
       shard_starts(dataset->shard_starts()) {
   const LoaderOptions& o = options;
@@ -167,7 +167,7 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
          o.batch_size, o.threads, o.prefetch);
   }
   if (o.shuffle_buffer < 0) {
-    fail(ErrorCode::kInvalidArgument, "a buffer of {} pictures to shuffle in; expected at least 0",
+    fail(ErrorCode::kInvalidArgument, "a buffer of {} images to shuffle in; expected at least 0",
          o.shuffle_buffer);
   }
   if (o.world_size < 1 || o.rank < 0 || o.rank >= o.world_size) {
@@ -176,18 +176,18 @@ Loader::State::State(DatasetPtr data, const Preprocessing& prep, const Augmentat
   }
   if (!o.replace_bad && (augmentation.mixup > 0 || augmentation.cutmix > 0)) {
     fail(ErrorCode::kInvalidArgument,
-         "mixup and cutmix need replace_bad: an unreadable picture cannot be mixed in");
+         "mixup and cutmix need replace_bad: an unreadable image cannot be mixed in");
   }
-  if (dataset->size() < 1) fail(ErrorCode::kBadData, "a loader of no pictures; expected some");
+  if (dataset->size() < 1) fail(ErrorCode::kBadData, "a loader of no images; expected some");
   if (batches() < 1) {
     fail(ErrorCode::kInvalidArgument,
-         "batches of {} are more than the {} pictures there are; make them smaller, or keep the "
+         "batches of {} are more than the {} images there are; make them smaller, or keep the "
          "incomplete last one (drop_last = false)",
          std::int64_t{o.batch_size} * o.world_size, dataset->size());
   }
   if (o.views.empty() || (o.views != std::vector{View{}} && !(augmentation == Augmentation{}))) {
     fail(ErrorCode::kInvalidArgument,
-         "a loader of {} views of each picture; expected at least 1, and the centre alone with "
+         "a loader of {} views of each image; expected at least 1, and the centre alone with "
          "augmentation",
          o.views.size());
   }
@@ -349,18 +349,18 @@ void Loader::State::fill_row(const Chunk& chunk, int row, Scratch& scratch) {
       return;
     }
   }
-  fail(ErrorCode::kBadData, "none of {} pictures can be read, e.g. {}", dataset->size(),
+  fail(ErrorCode::kBadData, "none of {} images can be read, e.g. {}", dataset->size(),
        dataset->name(wanted));
 }
 
-/// Alternating flips: half of the pictures in the first epoch, the others in the next, …
+/// Alternating flips: half of the images in the first epoch, the others in the next, …
 bool Loader::State::is_mirrored(std::int64_t index) const {
   if (!augmentation.alternate_flip) return false;
   Random random(options.seed ^ kFlipStream, 0, static_cast<std::uint64_t>(index));
   return random.bernoulli(0.5) != (epoch % 2 == 1);
 }
 
-/// False when the picture cannot be read; throws when there are too many of them.
+/// False when the image cannot be read; throws when there are too many of them.
 bool Loader::State::make_input(std::int64_t index, const Random& random, float* out,
                                Scratch& scratch) {
   std::string reason;
@@ -370,12 +370,12 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
     known = bad.contains(index);
   }
   if (!known) {
-    const bool ok = try_picture(reason, [&] {
+    const bool ok = try_image(reason, [&] {
       const Preprocessing& p = preprocessing;
       const int reduced = !augmentation.fast_decode ? 0
                           : p.resize > 0            ? p.resize
                                                     : std::max(p.width, p.height);
-      Image& picture = scratch.picture;
+      Image& image = scratch.image;
       Random stream = random;
       PartPicker pick;
       if (augmentation.random_resized_crop) {
@@ -385,18 +385,18 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
       }
       if (reduced > 0 || pick || p.scale_16bit != Scale16Bit::kClip) {
         dataset->read_part(index, {.shorter = reduced, .pick = pick, .scale_16bit = p.scale_16bit},
-                           picture);
+                           image);
       } else {
-        dataset->read(index, picture);
+        dataset->read(index, image);
       }
       if (augmentation == Augmentation{}) {
-        augmenter.look(picture, options.views, out, options.layout, scratch.augment);
+        augmenter.look(image, options.views, out, options.layout, scratch.augment);
       } else {
-        augmenter.finish(picture, stream, is_mirrored(index), out, options.layout, scratch.augment);
+        augmenter.finish(image, stream, is_mirrored(index), out, options.layout, scratch.augment);
       }
     });
     if (ok) {
-      note_traits(index, scratch.picture, out);
+      note_traits(index, scratch.image, out);
       return true;
     }
   }
@@ -406,7 +406,7 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
   const auto limit = options.max_bad_fraction * static_cast<double>(dataset->size());
   if (static_cast<double>(bad.size()) > limit) {
     fail(ErrorCode::kBadData,
-         "{} of {} pictures cannot be read so far, more than the {:g} % allowed; `resnet data "
+         "{} of {} images cannot be read so far, more than the {:g} % allowed; `resnet data "
          "check` "
          "lists them; the first: {}",
          bad.size(), dataset->size(), 100 * options.max_bad_fraction, bad.begin()->second);
@@ -414,17 +414,17 @@ bool Loader::State::make_input(std::int64_t index, const Random& random, float* 
   return false;
 }
 
-/// `out` is the first view of the picture.
-void Loader::State::note_traits(std::int64_t index, const Image& picture, const float* out) {
+/// `out` is the first view of the image.
+void Loader::State::note_traits(std::int64_t index, const Image& image, const float* out) {
   constexpr std::size_t kMost = 256;
-  if (picture.clipped) {
+  if (image.clipped) {
     const std::lock_guard lock(bad_mutex);
     clipped.resize(static_cast<std::size_t>(dataset->size()));
     clipped[static_cast<std::size_t>(index)] = true;
   }
   if (enough_traits || !(augmentation == Augmentation{})) return;
-  const PictureTraits own{std::min(picture.width, picture.height),
-                          sharpness_of(out, preprocessing, options.layout)};
+  const ImageTraits own{std::min(image.width, image.height),
+                        sharpness_of(out, preprocessing, options.layout)};
   const std::lock_guard lock(bad_mutex);
   if (traits.size() < kMost) traits.push_back(own);
   enough_traits = traits.size() >= kMost;
@@ -519,9 +519,9 @@ double Loader::wait_seconds() const {
   return state_->waited;
 }
 
-std::vector<BadPicture> Loader::bad_pictures() const try {
+std::vector<BadImage> Loader::bad_images() const try {
   const std::lock_guard lock(state_->bad_mutex);
-  std::vector<BadPicture> list;
+  std::vector<BadImage> list;
   for (const auto& [index, reason] : state_->bad) {
     const std::string name = state_->dataset->name(index);
     list.push_back({index, name, without_name(reason, name)});
@@ -538,16 +538,16 @@ std::string Loader::bad_reason(std::int64_t index) const {
   return without_name(found->second, state_->dataset->name(index));
 }
 
-ClippedPictures Loader::clipped() const {
+ClippedImages Loader::clipped() const {
   const std::lock_guard lock(state_->bad_mutex);
-  ClippedPictures result;
+  ClippedImages result;
   for (std::size_t i = 0; i < state_->clipped.size(); ++i) {
     if (state_->clipped[i]) result.add(state_->dataset->name(static_cast<std::int64_t>(i)));
   }
   return result;
 }
 
-std::vector<PictureTraits> Loader::traits() const {
+std::vector<ImageTraits> Loader::traits() const {
   const std::lock_guard lock(state_->bad_mutex);
   return state_->traits;
 }

@@ -38,7 +38,7 @@ std::string medmnist_name(std::string_view name) {
 }
 
 /// u8 [n, h, w, c]
-Tensor pictures_of(const Tensor& t, const std::string& where) {
+Tensor images_of(const Tensor& t, const std::string& where) {
   const Shape& s = t.shape();
   const bool grey = s.size() == 3;
   const bool good = t.dtype() == DType::kU8 &&
@@ -46,34 +46,34 @@ Tensor pictures_of(const Tensor& t, const std::string& where) {
                     std::all_of(s.begin() + 1, s.end(), [](auto d) { return d > 0 && d <= 65535; });
   if (!good) {
     fail(ErrorCode::kUnsupported,
-         "{}: {} {}; expected pictures as u8 [n, height, width] or [n, height, width, 3]", where,
+         "{}: {} {}; expected images as u8 [n, height, width] or [n, height, width, 3]", where,
          name_of(t.dtype()), to_string(s));
   }
   return grey ? t.reshaped({s[0], s[1], s[2], 1}) : t;
 }
 
-std::vector<std::int32_t> labels_of(const Tensor& t, std::int64_t pictures,
+std::vector<std::int32_t> labels_of(const Tensor& t, std::int64_t images,
                                     const std::string& where) {
   const Shape& s = t.shape();
   if (s.size() == 2 && s[1] > 1) {
     fail(ErrorCode::kUnsupported,
-         "{}: {} labels for each picture; expected one class for each, since several at once "
+         "{}: {} labels for each image; expected one class for each, since several at once "
          "(multi-label) cannot be learned here",
          where, s[1]);
   }
   const bool integer = t.dtype() == DType::kU8 || t.dtype() == DType::kI8 ||
                        t.dtype() == DType::kI32 || t.dtype() == DType::kI64;
-  if (!integer || s.empty() || s.size() > 2 || t.size() != pictures) {
-    fail(ErrorCode::kBadData, "{}: {} {}; expected {} whole numbers, one for each picture", where,
-         name_of(t.dtype()), to_string(s), pictures);
+  if (!integer || s.empty() || s.size() > 2 || t.size() != images) {
+    fail(ErrorCode::kBadData, "{}: {} {}; expected {} whole numbers, one for each image", where,
+         name_of(t.dtype()), to_string(s), images);
   }
   const Tensor wide = t.cast(DType::kI64);
   std::vector<std::int32_t> labels;
-  labels.reserve(static_cast<std::size_t>(pictures));
+  labels.reserve(static_cast<std::size_t>(images));
   for (const std::int64_t label : wide.as<std::int64_t>()) {
     constexpr std::int64_t kMaxClasses = 100'000;
     if (label < 0 || label >= kMaxClasses) {
-      fail(ErrorCode::kBadData, "{}: picture {} has the label {}; expected 0 to {}", where,
+      fail(ErrorCode::kBadData, "{}: image {} has the label {}; expected 0 to {}", where,
            labels.size(), label, kMaxClasses - 1);
     }
     labels.push_back(static_cast<std::int32_t>(label));
@@ -88,7 +88,7 @@ bool is_npz(const std::filesystem::path& path) {
 }
 
 Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
-  // As with other sources: training is judged by val, a trained model by test.
+  // As with other sources: training is evaluated on val, a trained model on test.
   std::array<std::string, 3> parts = {"train", "val", "test"};
   const std::string unwanted = purpose == Purpose::kTrain ? "test_" : "val_";
   const std::string fallback = purpose == Purpose::kTrain ? "val_" : "test_";
@@ -115,7 +115,7 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
     std::erase_if(arrays, [&](const auto& entry) { return entry.first.starts_with(unwanted); });
   }
   struct Read {
-    Tensor pictures;
+    Tensor images;
     std::vector<std::int32_t> labels;
   };
   std::map<std::string, Read> read;
@@ -130,8 +130,8 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
            images == nullptr ? "images" : "labels", part, images == nullptr ? "labels" : "images");
     }
     Read& r = read[part];
-    r.pictures = pictures_of(*images, where + "_images");
-    r.labels = labels_of(*labels, r.pictures.dim(0), where + "_labels");
+    r.images = images_of(*images, where + "_images");
+    r.labels = labels_of(*labels, r.images.dim(0), where + "_labels");
     for (const std::int32_t label : r.labels) highest = std::max(highest, label);
   }
   if (read.empty()) {
@@ -145,7 +145,7 @@ Opened open_npz(const std::filesystem::path& path, Purpose purpose) {
     const auto it = read.find(part);
     if (it == read.end()) return nullptr;
     return make_packed_dataset(fmt::format("{} {}", path.filename().string(), part),
-                               std::move(it->second.pictures), std::move(it->second.labels), names);
+                               std::move(it->second.images), std::move(it->second.labels), names);
   };
   Opened opened;
   opened.train = dataset("train");

@@ -1,5 +1,5 @@
 // Finding out what a data source is, and dividing it. The order is that of the table in
-// `open_source`; what is left is a folder of pictures.
+// `open_source`; what is left is a folder of images.
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -18,7 +18,7 @@
 #include "data/sources.h"
 #include "formats/cifar.h"
 #include "formats/idx.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace fs = std::filesystem;
 
@@ -122,7 +122,7 @@ Opened open_idx(const fs::path& folder, std::vector<std::string> names) {
 // --------------------------------------------------------------------------------------------- all
 
 constexpr std::string_view kSources =
-    "expected a folder of pictures, CIFAR or IDX files, a .csv of paths and labels, WebDataset "
+    "expected a folder of images, CIFAR or IDX files, a .csv of paths and labels, WebDataset "
     ".tar shards, MedMNIST's .npz, HDF5, a pack of `resnet data pack`, the word \"galaxies\", or a "
     "data set known by name";
 
@@ -163,7 +163,7 @@ Opened open_source(const DataSpec& spec, Purpose purpose) {
     note_archives(path, opened.notes);
     return opened;
   }
-  if (!is_picture_path(path) && is_cifar(path)) return open_cifar(path);
+  if (!is_image_path(path) && is_cifar(path)) return open_cifar(path);
   if (is_webdataset(path.string())) {
     return open_webdataset(path.string(), purpose, spec.class_order);
   }
@@ -190,7 +190,7 @@ DataSplits open_data(const DataSpec& spec) try {
   }
   if (spec.per_class < 0) {
     fail(ErrorCode::kInvalidArgument,
-         "{} training pictures of each class; expected at least 1, or 0 for all", spec.per_class);
+         "{} training images of each class; expected at least 1, or 0 for all", spec.per_class);
   }
   if (spec.image_size < 0) {
     fail(ErrorCode::kInvalidArgument, "an image size of {}; expected 0 (default) or more pixels",
@@ -201,11 +201,11 @@ DataSplits open_data(const DataSpec& spec) try {
   const DatasetPtr& held_out = opened.val ? opened.val : opened.test;
   const std::string_view held_out_word = opened.val || !opened.test ? "validation" : "test";
   if (!opened.train) {
-    fail(ErrorCode::kBadData, "{}: has pictures to test on but no train folder; add {}",
-         spec.source, (fs::path(spec.source) / "train").string());
+    fail(ErrorCode::kBadData, "{}: has images to test on but no train folder; add {}", spec.source,
+         (fs::path(spec.source) / "train").string());
   }
   if (opened.train->size() == 0 || (held_out && held_out->size() == 0)) {
-    fail(ErrorCode::kBadData, "{}: no {} pictures in it", spec.source,
+    fail(ErrorCode::kBadData, "{}: no {} images in it", spec.source,
          opened.train->size() == 0 ? "training" : held_out_word);
   }
   const auto& classes = opened.train->class_names();
@@ -214,7 +214,7 @@ DataSplits open_data(const DataSpec& spec) try {
     used.insert(opened.train->label(i));
   }
   if (used.size() < 2) {
-    fail(ErrorCode::kBadData, "{}: all pictures are of one class (\"{}\"); expected at least two",
+    fail(ErrorCode::kBadData, "{}: all images are of one class (\"{}\"); expected at least two",
          spec.source, classes[static_cast<std::size_t>(*used.begin())]);
   }
 
@@ -226,7 +226,7 @@ DataSplits open_data(const DataSpec& spec) try {
     const std::vector<int> positions = positions_of(held_out->class_names(), classes);
     if (const auto lost = std::ranges::find(positions, -1); lost != positions.end()) {
       fail(ErrorCode::kBadData,
-           "{}: class \"{}\" has {} pictures but no training pictures; add it to train or remove "
+           "{}: class \"{}\" has {} images but no training images; add it to train or remove "
            "it there",
            spec.source, held_out->class_names()[static_cast<std::size_t>(lost - positions.begin())],
            held_out_word);
@@ -236,7 +236,7 @@ DataSplits open_data(const DataSpec& spec) try {
     const SplitIndices indices = split_stratified(*opened.train, spec.val_fraction, spec.seed);
     if (indices.val.empty()) {
       fail(ErrorCode::kBadData,
-           "{}: one picture in each class, so none can be held out for validation; add more",
+           "{}: one image in each class, so none can be held out for validation; add more",
            spec.source);
     }
     splits.train = make_subset(opened.train, indices.train);
@@ -247,7 +247,7 @@ DataSplits open_data(const DataSpec& spec) try {
         make_subset(splits.train, sample_per_class(*splits.train, spec.per_class, spec.seed));
   }
   splits.description = fmt::format(
-      "{}: {} training and {} {} pictures of {} classes{}{}", opened.title, splits.train->size(),
+      "{}: {} training and {} {} images of {} classes{}{}", opened.title, splits.train->size(),
       splits.val->size(), held_out_word, classes.size(), splits.split_here ? ", split here" : "",
       spec.per_class > 0 ? fmt::format(", {} a class", spec.per_class) : "");
   return splits;
@@ -260,7 +260,7 @@ DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& 
   tell_notes(spec, opened.notes);
   const DatasetPtr& dataset = opened.test ? opened.test : opened.val ? opened.val : opened.train;
   if (dataset->size() == 0) {
-    fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
+    fail(ErrorCode::kBadData, "{}: no images in it", spec.source);
   }
   const std::vector<int> by_name = positions_of(dataset->class_names(), class_names);
   if (!are_unnamed(class_names) || std::ranges::find(by_name, -1) == by_name.end()) {
@@ -271,7 +271,7 @@ DatasetPtr open_test_data(const DataSpec& spec, const std::vector<std::string>& 
   throw_as_error();
 }
 
-std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlisted) try {
+std::vector<fs::path> list_images(const fs::path& path, const Unlisted& unlisted) try {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) {
@@ -282,7 +282,7 @@ std::vector<fs::path> list_pictures(const fs::path& path, const Unlisted& unlist
   }
   if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
-  for (const std::string& file : pictures_below(path, SIZE_MAX, unlisted))
+  for (const std::string& file : images_below(path, SIZE_MAX, unlisted))
     files.push_back(path / file);
   return files;
 } catch (...) {

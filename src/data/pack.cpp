@@ -1,12 +1,12 @@
 // A data set in one safetensors file. Each part (train, val, test) has these tensors, named with
 // the part in front ("train.labels"):
-//     pictures      u8 [bytes]   one picture after another: rows of pixels, or a JPEG
+//     images      u8 [bytes]   one image after another: rows of pixels, or a JPEG
 //     offsets       i64 [n + 1]  where each begins in them, and their end
 //     sizes         i32 [n, 3]   height, width, channels
 //     labels        i32 [n]
-//     names         u8 [bytes]   where each picture came from
+//     names         u8 [bytes]   where each image came from
 //     name_offsets  i64 [n + 1]
-// Pictures and names stay in the file and are read by position, which, unlike a mapping into
+// Images and names stay in the file and are read by position, which, unlike a mapping into
 // memory, turns a file that is cut short under a running training into an error message.
 #include "resnet/pack.h"
 
@@ -28,7 +28,7 @@
 #include "data/readable.h"
 #include "data/resample.h"
 #include "data/sources.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/safetensors.h"
 
 namespace fs = std::filesystem;
@@ -37,7 +37,7 @@ namespace resnet {
 namespace {
 
 constexpr std::string_view kFormat = "resnet pack";
-constexpr std::string_view kVersion = "1";
+constexpr std::string_view kVersion = "2";  // 1 said pictures for images
 constexpr std::array<std::string_view, 3> kParts = {"train", "val", "test"};
 constexpr std::int64_t kMaxSide = 1 << 24;
 constexpr std::size_t kMaxName = 4096;
@@ -92,8 +92,9 @@ class PackedPart final : public Dataset {
              std::string_view part, PackFormat format, std::vector<std::string> class_names)
       : file_(std::move(file)), format_(format), class_names_(std::move(class_names)) {
     const PartReader reader(*file_, header, part);
-    const SafetensorsEntry& pictures = reader.place("pictures", DType::kU8, {-1});
-    pictures_ = header.data_begin + pictures.begin;
+    const char* name = reader.find("images") == nullptr ? "pictures" : "images";
+    const SafetensorsEntry& images = reader.place(name, DType::kU8, {-1});
+    images_ = header.data_begin + images.begin;
     labels_ = reader.load<std::int32_t>("labels", DType::kI32, {-1});
     const auto n = static_cast<std::int64_t>(labels_.size());
     offsets_ = reader.load<std::int64_t>("offsets", DType::kI64, {n + 1});
@@ -102,7 +103,7 @@ class PackedPart final : public Dataset {
     names_ = header.data_begin + names.begin;
     names_bytes_ = static_cast<std::int64_t>(names.end - names.begin);
     name_offsets_ = header.data_begin + reader.place("name_offsets", DType::kI64, {n + 1}).begin;
-    check(static_cast<std::int64_t>(pictures.end - pictures.begin));
+    check(static_cast<std::int64_t>(images.end - images.begin));
   }
 
   std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
@@ -117,7 +118,7 @@ class PackedPart final : public Dataset {
     const auto [begin, end] = range;
     if (begin < 0 || end < begin || end > names_bytes_ ||
         end - begin > static_cast<std::int64_t>(kMaxName)) {
-      return fmt::format("{} picture {}", file_->name(), i);
+      return fmt::format("{} image {}", file_->name(), i);
     }
     std::string text(static_cast<std::size_t>(end - begin), '\0');
     file_->read(names_ + static_cast<std::uint64_t>(begin),
@@ -130,13 +131,13 @@ class PackedPart final : public Dataset {
     RESNET_CHECK(i >= 0 && i < size());
     const auto index = static_cast<std::size_t>(i);
     const Size& size = sizes_[index];
-    const std::uint64_t begin = pictures_ + static_cast<std::uint64_t>(offsets_[index]);
+    const std::uint64_t begin = images_ + static_cast<std::uint64_t>(offsets_[index]);
     if (format_ == PackFormat::kJpeg) {
       std::vector<std::byte> bytes(static_cast<std::size_t>(offsets_[index + 1] - offsets_[index]));
       file_->read(begin, bytes);
-      out = decode_picture(bytes, fmt::format("{}: {}", file_->name(), name(i)),
-                           size.channels == 1 ? ColorMode::kGrey : ColorMode::kRgb,
-                           decoding_of(options));
+      out = decode_image(bytes, fmt::format("{}: {}", file_->name(), name(i)),
+                         size.channels == 1 ? ColorMode::kGrey : ColorMode::kRgb,
+                         decoding_of(options));
       return;
     }
     Rect part{0, 0, size.width, size.height};
@@ -146,7 +147,7 @@ class PackedPart final : public Dataset {
     if (part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 ||
         part.width > size.width - part.left || part.height > size.height - part.top) {
       fail(ErrorCode::kInvalidArgument,
-           "{} x {} pixels from ({}, {}) on of a picture of {} x {}; expected a part inside it",
+           "{} x {} pixels from ({}, {}) on of an image of {} x {}; expected a part inside it",
            part.width, part.height, part.left, part.top, size.width, size.height);
     }
     if (part.width == size.width) {
@@ -158,9 +159,9 @@ class PackedPart final : public Dataset {
     Image rows(size.width, part.height, size.channels);
     file_->read(begin + static_cast<std::size_t>(part.top) * stride,
                 std::as_writable_bytes(std::span(rows.pixels)));
-    out = part_of_picture(rows, {part.left, 0, part.width, part.height});
+    out = part_of_image(rows, {part.left, 0, part.width, part.height});
   }
-  PictureSize picture_size() const override { return common_size_; }
+  ImageSize image_size() const override { return common_size_; }
   bool grey() const override { return grey_; }
 
  private:
@@ -174,7 +175,7 @@ class PackedPart final : public Dataset {
   void check(std::int64_t bytes) {
     const auto n = static_cast<std::size_t>(size());
     const auto classes = static_cast<std::int32_t>(class_names_.size());
-    if (offsets_[0] != 0 || offsets_[n] != bytes) damaged(*file_, "its pictures have other bounds");
+    if (offsets_[0] != 0 || offsets_[n] != bytes) damaged(*file_, "its images have other bounds");
     grey_ = n > 0;
     if (n > 0) common_size_ = {sizes_[0].width, sizes_[0].height};
     for (std::size_t i = 0; i < n; ++i) {
@@ -184,15 +185,15 @@ class PackedPart final : public Dataset {
                          offsets_[i] >= 0 && offsets_[i + 1] >= offsets_[i] &&
                          (format_ == PackFormat::kJpeg || length == std::int64_t{h} * w * c);
       if (!sound) {
-        damaged(*file_, fmt::format("picture {} of {} x {} pixels and {} channels in {} bytes", i,
-                                    w, h, c, length));
+        damaged(*file_, fmt::format("image {} of {} x {} pixels and {} channels in {} bytes", i, w,
+                                    h, c, length));
       }
       if (labels_[i] < 0 || labels_[i] >= classes) {
-        damaged(*file_, fmt::format("picture {} has the label {}, and there are {} classes", i,
+        damaged(*file_, fmt::format("image {} has the label {}, and there are {} classes", i,
                                     labels_[i], classes));
       }
       grey_ = grey_ && c == 1;
-      if (common_size_ != PictureSize{w, h}) common_size_ = {};
+      if (common_size_ != ImageSize{w, h}) common_size_ = {};
     }
   }
 
@@ -202,11 +203,11 @@ class PackedPart final : public Dataset {
   std::vector<std::int32_t> labels_;
   std::vector<std::int64_t> offsets_;
   std::vector<Size> sizes_;
-  std::uint64_t pictures_ = 0;  // bytes from the start of the file
+  std::uint64_t images_ = 0;  // bytes from the start of the file
   std::uint64_t names_ = 0;
   std::uint64_t name_offsets_ = 0;
   std::int64_t names_bytes_ = 0;
-  PictureSize common_size_;
+  ImageSize common_size_;
   bool grey_ = false;
 };
 
@@ -234,7 +235,7 @@ std::vector<std::string> classes_of(const ByteSource& file, const SafetensorsHea
 
 // ----------------------------------------------------------------------------------------- writing
 
-/// What becomes of one picture.
+/// What becomes of one image.
 struct Item {
   std::vector<std::byte> bytes;
   std::array<std::int32_t, 3> size{};  // height, width, channels
@@ -243,24 +244,24 @@ struct Item {
   bool clipped = false;
 };
 
-Image fitted(const Image& picture, const PackOptions& o) {
+Image fitted(const Image& image, const PackOptions& o) {
   if (o.size > 0) {
     Preprocessing square;
     square.width = square.height = square.resize = o.size;
     square.interpolation = o.interpolation;
-    square.channels = picture.channels;
+    square.channels = image.channels;
     square.upright = o.upright;
-    return preprocess_pixels(picture, square);
+    return preprocess_pixels(image, square);
   }
-  Image image = o.upright ? upright(picture) : picture;
-  if (o.shorter_side == 0 || std::min(image.width, image.height) <= o.shorter_side) return image;
-  const PictureSize size = resized_size(image.width, image.height, o.shorter_side);
-  return resize(image, size.width, size.height, o.interpolation);
+  Image whole = o.upright ? upright(image) : image;
+  if (o.shorter_side == 0 || std::min(whole.width, whole.height) <= o.shorter_side) return whole;
+  const ImageSize size = resized_size(whole.width, whole.height, o.shorter_side);
+  return resize(whole, size.width, size.height, o.interpolation);
 }
 
 Item make_item(const Dataset& dataset, std::int64_t i, const PackOptions& o) {
   Item item;
-  item.skipped = !try_picture(item.reason, [&] {
+  item.skipped = !try_image(item.reason, [&] {
     Image read;
     dataset.read_part(i, {.scale_16bit = o.scale_16bit}, read);
     item.clipped = read.clipped;
@@ -288,7 +289,7 @@ class PackWriter {
       : writer_(out, std::move(metadata)), options_(options), total_(total), out_(out) {}
 
   void write_part(std::string_view part, const Dataset& dataset) {
-    constexpr std::int64_t kBlock = 8;  // pictures that wait for a slower one, of each thread
+    constexpr std::int64_t kBlock = 8;  // images that wait for a slower one, of each thread
     const std::int64_t block = kBlock * std::max(1, options_.threads);
     std::vector<std::int64_t> offsets = {0};
     std::vector<std::int64_t> name_offsets = {0};
@@ -322,22 +323,22 @@ class PackWriter {
       if (options_.progress) options_.progress(done_, total_);
       if (options_.stop != nullptr && *options_.stop) {
         fail(ErrorCode::kInterrupted,
-             "interrupted after {} of {} pictures; {} was not written, run it again from the start",
+             "interrupted after {} of {} images; {} was not written, run it again from the start",
              done_, total_, out_.string());
       }
     }
     const auto n = static_cast<std::int64_t>(labels.size());
     if (n == 0) {
-      fail(ErrorCode::kBadData, "none of the {} {} pictures can be read, e.g. {}: {}",
-           dataset.size(), part, report_.skipped.front().name, report_.skipped.front().reason);
+      fail(ErrorCode::kBadData, "none of the {} {} images can be read, e.g. {}: {}", dataset.size(),
+           part, report_.skipped.front().name, report_.skipped.front().reason);
     }
-    end(part, "pictures", DType::kU8, {offsets.back()});
+    end(part, "images", DType::kU8, {offsets.back()});
     add(part, "offsets", DType::kI64, {n + 1}, std::span(offsets));
     add(part, "sizes", DType::kI32, {n, 3}, std::span(sizes));
     add(part, "labels", DType::kI32, {n}, std::span(labels));
     add(part, "name_offsets", DType::kI64, {n + 1}, std::span(name_offsets));
     add(part, "names", DType::kU8, {name_offsets.back()}, std::span(names));
-    report_.pictures += n;
+    report_.images += n;
   }
 
   PackReport finish() {
@@ -384,8 +385,8 @@ std::string_view name_of(PackFormat format) { return format == PackFormat::kRaw 
 PackFormat parse_pack_format(std::string_view name) {
   if (name == "raw") return PackFormat::kRaw;
   if (name == "jpeg") return PackFormat::kJpeg;
-  fail(ErrorCode::kInvalidArgument,
-       "unknown format of packed pictures \"{}\"; expected raw or jpeg", name);
+  fail(ErrorCode::kInvalidArgument, "unknown format of packed images \"{}\"; expected raw or jpeg",
+       name);
 }
 
 bool is_pack(const fs::path& path) {
@@ -409,25 +410,26 @@ Opened open_pack(std::shared_ptr<const ByteSource> file) {
   const SafetensorsHeader header = read_safetensors_header(*file);
   refuse_foreign(header, file->name());
   if (metadata_of(*file, header, "format") != kFormat) damaged(*file, "it is another kind of file");
-  if (const std::string& version = metadata_of(*file, header, "version"); version != kVersion) {
+  const std::string& version = metadata_of(*file, header, "version");
+  if (version != kVersion && version != "1") {
     fail(ErrorCode::kUnsupported,
          "{}: a pack of version {}; this program reads version {}, use the one that wrote it",
          file->name(), version, kVersion);
   }
-  const std::string& pictures = metadata_of(*file, header, "pictures");
-  if (pictures != "raw" && pictures != "jpeg") {
-    damaged(*file, fmt::format("its pictures are \"{}\"; expected raw or jpeg", pictures));
+  const std::string& images = metadata_of(*file, header, version == "1" ? "pictures" : "images");
+  if (images != "raw" && images != "jpeg") {
+    damaged(*file, fmt::format("its images are \"{}\"; expected raw or jpeg", images));
   }
   const std::vector<std::string> classes = classes_of(*file, header);
   const auto part = [&](std::string_view name) -> DatasetPtr {
     if (PartReader(*file, header, name).find("labels") == nullptr) return nullptr;
-    return std::make_shared<PackedPart>(file, header, name, parse_pack_format(pictures), classes);
+    return std::make_shared<PackedPart>(file, header, name, parse_pack_format(images), classes);
   };
   Opened opened;
   opened.train = part("train");
   opened.val = part("val");
   opened.test = part("test");
-  if (!opened.train && !opened.val && !opened.test) damaged(*file, "it has no pictures");
+  if (!opened.train && !opened.val && !opened.test) damaged(*file, "it has no images");
   opened.title = fs::path(file->name()).filename().string();
   return opened;
 }
@@ -449,7 +451,7 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
   for (const DatasetPtr* part : parts) {
     if (*part) check_class_names(**part);
   }
-  if (total == 0) fail(ErrorCode::kBadData, "{}: no pictures in it", spec.source);
+  if (total == 0) fail(ErrorCode::kBadData, "{}: no images in it", spec.source);
   std::string how = "as they are";
   if (options.size > 0) {
     how = fmt::format("{0} x {0}", options.size);
@@ -459,7 +461,7 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
   PackWriter writer(out,
                     {{"format", std::string(kFormat)},
                      {"version", std::string(kVersion)},
-                     {"pictures", std::string(name_of(options.format))},
+                     {"images", std::string(name_of(options.format))},
                      {"classes", Json(classes).dump()},
                      {"title", printable(opened.title)},
                      {"resize", fmt::format("{}, {}, {}", how, name_of(options.interpolation),
@@ -472,7 +474,7 @@ PackReport pack_data(const DataSpec& spec, const fs::path& out, const PackOption
     counts.push_back(fmt::format("{} {}", (*parts[p])->size(), kParts[p]));
   }
   PackReport report = writer.finish();
-  report.description = fmt::format("{}: {} pictures of {} classes", opened.title,
+  report.description = fmt::format("{}: {} images of {} classes", opened.title,
                                    fmt::join(counts, ", "), classes.size());
   return report;
 } catch (...) {

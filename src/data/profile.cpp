@@ -1,4 +1,4 @@
-// Whether pictures resemble those of training, and whether they were read as they should be.
+// Whether images resemble those of training, and whether they were read as they should be.
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -19,9 +19,9 @@ constexpr double kSizeSlack = 1.5;
 constexpr double kSharpnessSlack = 1.1;
 
 template <class Get>
-std::array<float, 3> percentiles(const std::vector<PictureTraits>& traits, const Get& get) {
+std::array<float, 3> percentiles(const std::vector<ImageTraits>& traits, const Get& get) {
   std::vector<float> values;
-  for (const PictureTraits& t : traits) values.push_back(get(t));
+  for (const ImageTraits& t : traits) values.push_back(get(t));
   std::ranges::sort(values);
   const auto at = [&](double percent) {
     return values[static_cast<std::size_t>(
@@ -37,12 +37,12 @@ double slack_of(const std::array<float, 3>& size) {
 
 }  // namespace
 
-void ClippedPictures::add(const std::string& name) {
+void ClippedImages::add(const std::string& name) {
   ++count;
   if (first.size() < kNamed) first.push_back(name);
 }
 
-std::string to_note(const ClippedPictures& clipped) {
+std::string to_note(const ClippedImages& clipped) {
   if (clipped.count == 0) return {};
   std::vector<std::string> names;
   for (const std::string& name : clipped.first) names.push_back(printable(name));
@@ -53,9 +53,9 @@ std::string to_note(const ClippedPictures& clipped) {
       fmt::join(names, ", "), more > 0 ? fmt::format(" and {} more", more) : "");
 }
 
-PictureProfile profile_of(const std::vector<PictureTraits>& traits) {
-  PictureProfile profile;
-  profile.pictures = static_cast<int>(traits.size());
+ImageProfile profile_of(const std::vector<ImageTraits>& traits) {
+  ImageProfile profile;
+  profile.images = static_cast<int>(traits.size());
   if (traits.empty()) return profile;
   profile.shorter_side =
       percentiles(traits, [](const auto& t) { return static_cast<float>(t.shorter_side); });
@@ -63,8 +63,8 @@ PictureProfile profile_of(const std::vector<PictureTraits>& traits) {
   return profile;
 }
 
-PictureProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& preprocessing,
-                               int threads, ClippedPictures* clipped) try {
+ImageProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& preprocessing,
+                             int threads, ClippedImages* clipped) try {
   const std::int64_t count = std::min(dataset->size(), kSample);
   std::vector<std::int64_t> sample;
   for (std::int64_t i = 0; i < count; ++i) sample.push_back(i * dataset->size() / count);
@@ -82,26 +82,28 @@ PictureProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& p
   throw_as_error();
 }
 
-std::string difference_note(const PictureProfile& training, const PictureProfile& pictures) {
-  if (training.pictures == 0 || pictures.pictures == 0) return {};
+std::string difference_note(const ImageProfile& training, const ImageProfile& images) {
+  if (training.images == 0 || images.images == 0) return {};
   const std::string what =
-      pictures.pictures == 1 ? "this image is" : "these images, by their median, are";
+      images.images == 1 ? "this image is" : "these images, by their median, are";
   const auto& trained = training.shorter_side;
-  const double size = pictures.shorter_side[1];
+  const double size = images.shorter_side[1];
   const double slack = slack_of(trained);
   if (size > slack * trained[2] || size * slack < trained[0]) {
     return fmt::format(
-        "{} {:g} pixels on the shorter side, those of training were {:g}{}: answers may be worse "
+        "{} {:g} pixels on the shorter side, those of training were {:g}{}: predictions may be "
+        "worse "
         "than the test of the model says",
         what, size, trained[1],
         trained[0] == trained[2] ? "" : fmt::format(" ({:g} to {:g})", trained[0], trained[2]));
   }
   const auto& sharp = training.sharpness;
-  const double own = pictures.sharpness[1];
+  const double own = images.sharpness[1];
   const bool blurred = own * kSharpnessSlack<sharp[0], sharper = own> kSharpnessSlack * sharp[2];
   if (!blurred && !sharper) return {};
   return fmt::format(
-      "{} {} than those of training ({:.2f}, they had {:.2f} to {:.2f}): {}; answers may be worse "
+      "{} {} than those of training ({:.2f}, they had {:.2f} to {:.2f}): {}; predictions may be "
+      "worse "
       "than the test of the model says",
       what, blurred ? "much softer" : "much sharper or noisier", own, sharp[0], sharp[2],
       blurred ? "enlarged or out of focus" : "noise, or another scale");

@@ -1,4 +1,4 @@
-// Which exceptions mean "this picture cannot be read" and concern nobody else.
+// Which exceptions mean "this image cannot be read" and concern nobody else.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 
 namespace resnet {
 
-/// Does what `use_picture` does; when the picture is to blame, returns false and says why. Other
+/// Does what `use_image` does; when the image is to blame, returns false and says why. Other
 /// exceptions (no memory, too many open files, a bug of ours) pass through.
-template <class UsePicture>
-bool try_picture(std::string& reason, const UsePicture& use_picture) {
+template <class UseImage>
+bool try_image(std::string& reason, const UseImage& use_image) {
   try {
-    use_picture();
+    use_image();
     return true;
   } catch (const TooManyOpenFiles&) {
     throw;

@@ -61,7 +61,7 @@ void plan_axis(int in_size, int out_size, int begin, int n, Interpolation interp
   }
 }
 
-void copy_region(const PictureView& source, const Rect& region, Image& out) {
+void copy_region(const ImageView& source, const Rect& region, Image& out) {
   const auto bytes = static_cast<std::size_t>(region.width * source.channels);
   for (int y = 0; y < region.height; ++y) {
     std::memcpy(out.row(y), source.at(region.left, region.top + y), bytes);
@@ -69,7 +69,7 @@ void copy_region(const PictureView& source, const Rect& region, Image& out) {
 }
 
 /// Pillow walks in steps of the scale and truncates; adding up repeats its rounding.
-void resample_nearest(const PictureView& source, int width, int height, const Rect& region,
+void resample_nearest(const ImageView& source, int width, int height, const Rect& region,
                       Image& out) {
   const double scale_x = static_cast<double>(source.width) / width;
   const double scale_y = static_cast<double>(source.height) / height;
@@ -90,7 +90,7 @@ void resample_nearest(const PictureView& source, int width, int height, const Re
 }
 
 /// Each row of `source`, which begins with column `offset` of what `x` was planned for.
-void filter_rows(const PictureView& source, const FilterAxis& x, int offset, Image& out) {
+void filter_rows(const ImageView& source, const FilterAxis& x, int offset, Image& out) {
   for (int row = 0; row < source.height; ++row) {
     // Behind any row but the last there is another one to read from.
     filter_row(source.at(-offset, row), source.channels, x.first.data(), x.count.data(),
@@ -99,7 +99,7 @@ void filter_rows(const PictureView& source, const FilterAxis& x, int offset, Ima
 }
 
 /// The same down the columns; `source` begins with row `offset`.
-void filter_columns(const PictureView& source, const FilterAxis& y, int offset, Image& out) {
+void filter_columns(const ImageView& source, const FilterAxis& y, int offset, Image& out) {
   for (int row = 0; row < out.height; ++row) {
     const auto i = static_cast<std::size_t>(row);
     filter_column(source.at(0, y.first[i] - offset), source.step_y,
@@ -109,37 +109,37 @@ void filter_columns(const PictureView& source, const FilterAxis& y, int offset, 
 }
 
 /// Pillow 13's choice, whether or not it is faster here: the order shows in the last bit.
-bool columns_first(const PictureView& source, int width, int height) {
+bool columns_first(const ImageView& source, int width, int height) {
   const std::int64_t fewer_rows = std::int64_t{source.height} - height;
   return fewer_rows > 0 && fewer_rows > 2 * (std::int64_t{source.width} - width);
 }
 
 }  // namespace
 
-PictureView PictureView::crop(int left, int top, int w, int h) const {
-  PictureView view = *this;
+ImageView ImageView::crop(int left, int top, int w, int h) const {
+  ImageView view = *this;
   view.data = at(left, top);
   view.width = w;
   view.height = h;
   return view;
 }
 
-PictureView PictureView::flipped_horizontally() const {
-  PictureView view = *this;
+ImageView ImageView::flipped_horizontally() const {
+  ImageView view = *this;
   view.data = at(width - 1, 0);
   view.step_x = -step_x;
   return view;
 }
 
-PictureView PictureView::flipped_vertically() const {
-  PictureView view = *this;
+ImageView ImageView::flipped_vertically() const {
+  ImageView view = *this;
   view.data = at(0, height - 1);
   view.step_y = -step_y;
   return view;
 }
 
-PictureView PictureView::turned() const {  // new (x, y) shows old (width − 1 − y, x)
-  PictureView view = *this;
+ImageView ImageView::turned() const {  // new (x, y) shows old (width − 1 − y, x)
+  ImageView view = *this;
   view.data = at(width - 1, 0);
   view.width = height;
   view.height = width;
@@ -148,22 +148,22 @@ PictureView PictureView::turned() const {  // new (x, y) shows old (width − 1 
   return view;
 }
 
-void reshape(Image& picture, int width, int height, int channels) {
-  picture.clipped = false;
-  picture.width = width;
-  picture.height = height;
-  picture.channels = channels;
-  picture.orientation = 1;
-  picture.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
-                        static_cast<std::size_t>(channels));
+void reshape(Image& image, int width, int height, int channels) {
+  image.clipped = false;
+  image.width = width;
+  image.height = height;
+  image.channels = channels;
+  image.orientation = 1;
+  image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
+                      static_cast<std::size_t>(channels));
 }
 
-PictureSize resized_size(int width, int height, int shorter) {
+ImageSize resized_size(int width, int height, int shorter) {
   const auto scaled = [&](int longer, int shortest) {
     const double length = static_cast<double>(std::int64_t{shorter} * longer) / shortest;
     if (length > 1 << 24) {
       fail(ErrorCode::kBadData,
-           "a picture of {} x {} pixels is too thin to be resized to a shorter side of {}; remove "
+           "an image of {} x {} pixels is too thin to be resized to a shorter side of {}; remove "
            "it or crop it first",
            width, height, shorter);
     }
@@ -173,7 +173,7 @@ PictureSize resized_size(int width, int height, int shorter) {
   return {scaled(width, height), shorter};
 }
 
-void resample(const PictureView& source, int width, int height, const Rect& region,
+void resample(const ImageView& source, int width, int height, const Rect& region,
               Interpolation interpolation, ResampleScratch& scratch, Image& out) {
   RESNET_CHECK(source.step_x == source.channels && source.width > 0 && source.height > 0);
   RESNET_CHECK(region.left >= 0 && region.top >= 0 && region.left + region.width <= width &&
@@ -201,24 +201,24 @@ void resample(const PictureView& source, int width, int height, const Rect& regi
     const int low = x.first.front();
     reshape(between, x.first.back() + x.count.back() - low, region.height, channels);
     filter_columns(source.crop(low, 0, between.width, source.height), y, 0, between);
-    filter_rows(PictureView(between), x, low, out);
+    filter_rows(ImageView(between), x, low, out);
   } else {
     const int low = y.first.front();
     reshape(between, region.width, y.first.back() + y.count.back() - low, channels);
     filter_rows(source.crop(0, low, source.width, between.height), x, 0, between);
-    filter_columns(PictureView(between), y, low, out);
+    filter_columns(ImageView(between), y, low, out);
   }
 }
 
-Image resize(const Image& picture, int width, int height, Interpolation interpolation) try {
-  if (width < 1 || height < 1 || picture.width < 1 || picture.height < 1) {
+Image resize(const Image& image, int width, int height, Interpolation interpolation) try {
+  if (width < 1 || height < 1 || image.width < 1 || image.height < 1) {
     fail(ErrorCode::kInvalidArgument,
-         "cannot resize a picture of {} x {} to {} x {}: sides must be at least 1 pixel",
-         picture.width, picture.height, width, height);
+         "cannot resize an image of {} x {} to {} x {}: sides must be at least 1 pixel",
+         image.width, image.height, width, height);
   }
   ResampleScratch scratch;
   Image out;
-  resample(PictureView(picture), width, height, {0, 0, width, height}, interpolation, scratch, out);
+  resample(ImageView(image), width, height, {0, 0, width, height}, interpolation, scratch, out);
   return out;
 } catch (...) {
   throw_as_error();

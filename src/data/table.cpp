@@ -1,4 +1,4 @@
-// A table of pictures and labels: CSV or TSV with the columns path, label and, if wanted, split.
+// A table of images and labels: CSV or TSV with the columns path, label and, if wanted, split.
 #include <algorithm>
 #include <array>
 #include <system_error>
@@ -11,7 +11,7 @@
 #include "data/datasets.h"
 #include "data/sources.h"
 #include "formats/csv.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace fs = std::filesystem;
 
@@ -53,13 +53,13 @@ Columns find_columns(const std::vector<std::string>& first) {
   return {};
 }
 
-/// A first line that names columns in other words must not become a picture and a class.
+/// A first line that names columns in other words must not become an image and a class.
 void check_first_row(const CsvRow& row, const fs::path& table) {
   const std::string file = trimmed(row.fields.front());
   std::error_code ignored;
-  if (is_picture_path(file) || fs::exists(table.parent_path() / file, ignored)) return;
+  if (is_image_path(file) || fs::exists(table.parent_path() / file, ignored)) return;
   fail(ErrorCode::kBadData,
-       "{}: line {}: \"{}\" is neither a picture nor a line that names the columns; expected "
+       "{}: line {}: \"{}\" is neither an image nor a line that names the columns; expected "
        "path,label as in cat/1.jpg,cat, or the names: {} for the path, {} for the label and, if "
        "wanted, {} for the split",
        table.string(), row.line, printable(fmt::format("{}", fmt::join(row.fields, ",")), 200),

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "core/guard.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace resnet {
 namespace {
@@ -76,21 +76,21 @@ void check_preprocessing(const Preprocessing& s) {
   }
 }
 
-void convert_channels(const Image& picture, int channels, Image& out) try {
-  const int from = picture.channels;
+void convert_channels(const Image& image, int channels, Image& out) try {
+  const int from = image.channels;
   const auto known = [](int c) { return c == 1 || c == 3 || c == 4; };
-  if (!known(from) || !known(channels) || picture.width < 1 || picture.height < 1) {
+  if (!known(from) || !known(channels) || image.width < 1 || image.height < 1) {
     fail(ErrorCode::kInvalidArgument,
-         "cannot convert a picture of {} x {} pixels and {} channels to {} channels; expected 1, 3 "
+         "cannot convert an image of {} x {} pixels and {} channels to {} channels; expected 1, 3 "
          "or 4",
-         picture.width, picture.height, from, channels);
+         image.width, image.height, from, channels);
   }
-  reshape(out, picture.width, picture.height, channels);
-  const std::uint8_t* p = picture.pixels.data();
-  const std::uint8_t* end = p + picture.pixels.size();
+  reshape(out, image.width, image.height, channels);
+  const std::uint8_t* p = image.pixels.data();
+  const std::uint8_t* end = p + image.pixels.size();
   std::uint8_t* q = out.pixels.data();
   if (from == channels) {
-    std::memcpy(q, p, picture.pixels.size());
+    std::memcpy(q, p, image.pixels.size());
     return;
   }
   for (; p < end; p += from, q += channels) {
@@ -105,23 +105,23 @@ void convert_channels(const Image& picture, int channels, Image& out) try {
   throw_as_error();
 }
 
-Image convert_channels(const Image& picture, int channels) try {
+Image convert_channels(const Image& image, int channels) try {
   Image out;
-  convert_channels(picture, channels, out);
+  convert_channels(image, channels, out);
   return out;
 } catch (...) {
   throw_as_error();
 }
 
-const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch) {
-  const bool turn = settings.upright && picture.orientation > 1;
-  if (turn) scratch = upright(picture);
-  const Image& source = turn ? scratch : picture;
+const Image& prepared(const Image& image, const Preprocessing& settings, Image& scratch) {
+  const bool turn = settings.upright && image.orientation > 1;
+  if (turn) scratch = upright(image);
+  const Image& source = turn ? scratch : image;
   if (source.channels == settings.channels && source.width > 0 && source.height > 0) return source;
   if (turn) {
     scratch = convert_channels(scratch, settings.channels);
   } else {
-    convert_channels(picture, settings.channels, scratch);
+    convert_channels(image, settings.channels, scratch);
   }
   return scratch;
 }
@@ -137,32 +137,32 @@ int reflected(int i, int n) {
 
 }  // namespace
 
-PictureView shifted(const PictureView& picture, int dx, int dy, Image& out) {
-  const int width = picture.width, channels = picture.channels;
-  reshape(out, width, picture.height, channels);
+ImageView shifted(const ImageView& image, int dx, int dy, Image& out) {
+  const int width = image.width, channels = image.channels;
+  reshape(out, width, image.height, channels);
   const auto copy = [&](const std::uint8_t* from, std::uint8_t* to, int pixels) {
     std::memcpy(to, from, static_cast<std::size_t>(pixels * channels));
   };
   // Columns [begin, end) need no mirror, and lie one behind the other unless the view is turned.
-  const bool in_order = picture.step_x == channels;
+  const bool in_order = image.step_x == channels;
   const int begin = in_order ? std::clamp(dx, 0, width) : 0;
   const int end = in_order ? std::clamp(width + dx, begin, width) : 0;
   for (int y = 0; y < out.height; ++y) {
-    const int row = reflected(y - dy, picture.height);
+    const int row = reflected(y - dy, image.height);
     std::uint8_t* to = out.row(y);
     const auto mirror = [&](int x) {
-      copy(picture.at(reflected(x - dx, width), row), to + x * channels, 1);
+      copy(image.at(reflected(x - dx, width), row), to + x * channels, 1);
     };
     for (int x = 0; x < begin; ++x) mirror(x);
-    if (end > begin) copy(picture.at(begin - dx, row), to + begin * channels, end - begin);
+    if (end > begin) copy(image.at(begin - dx, row), to + begin * channels, end - begin);
     for (int x = end; x < width; ++x) mirror(x);
   }
-  return PictureView(out);
+  return ImageView(out);
 }
 
-PictureView fit(const PictureView& source, const Preprocessing& s, const View& view,
-                FitScratch& scratch) {
-  PictureSize size{source.width, source.height};
+ImageView fit(const ImageView& source, const Preprocessing& s, const View& view,
+              FitScratch& scratch) {
+  ImageSize size{source.width, source.height};
   if (s.resize > 0) size = resized_size(source.width, source.height, s.resize);
   CropSpan x = center_span(size.width, s.width);
   CropSpan y = center_span(size.height, s.height);
@@ -176,17 +176,17 @@ PictureView fit(const PictureView& source, const Preprocessing& s, const View& v
     x.begin = size.width - x.begin - x.count;
     x.pad = s.width - x.count - x.pad;
   }
-  const auto faced = [&](const PictureView& part) {
-    const PictureView turned = view.mirrored ? part.flipped_horizontally() : part;
+  const auto faced = [&](const ImageView& part) {
+    const ImageView turned = view.mirrored ? part.flipped_horizontally() : part;
     return view.shift == 0 ? turned : shifted(turned, view.shift, view.shift, scratch.shifted);
   };
-  PictureView kept;
-  if (size == PictureSize{source.width, source.height}) {
+  ImageView kept;
+  if (size == ImageSize{source.width, source.height}) {
     kept = source.crop(x.begin, y.begin, x.count, y.count);
   } else {
     resample(source, size.width, size.height, {x.begin, y.begin, x.count, y.count}, s.interpolation,
              scratch.resample, scratch.part);
-    kept = PictureView(scratch.part);
+    kept = ImageView(scratch.part);
   }
   if (kept.width == s.width && kept.height == s.height) return faced(kept);
 
@@ -196,7 +196,7 @@ PictureView fit(const PictureView& source, const Preprocessing& s, const View& v
     std::memcpy(scratch.padded.row(y.pad + row) + x.pad * source.channels, kept.at(0, row),
                 static_cast<std::size_t>(kept.width * source.channels));
   }
-  return faced(PictureView(scratch.padded));
+  return faced(ImageView(scratch.padded));
 }
 
 Normalizer::Normalizer(const Preprocessing& settings) : table_{} {
@@ -208,7 +208,7 @@ Normalizer::Normalizer(const Preprocessing& settings) : table_{} {
   }
 }
 
-void Normalizer::write(const PictureView& view, float* out, DataLayout layout) const {
+void Normalizer::write(const ImageView& view, float* out, DataLayout layout) const {
   const std::ptrdiff_t plane = std::ptrdiff_t{view.width} * view.height;
   const float* red = table_[0].data();
   const float* green = table_[1].data();
@@ -234,7 +234,7 @@ void Normalizer::write(const PictureView& view, float* out, DataLayout layout) c
 }
 
 float sharpness_of(const float* input, const Preprocessing& s, DataLayout layout) {
-  constexpr int kMostRows = 64;  // of a large picture every so many are enough
+  constexpr int kMostRows = 64;  // of a large image every so many are enough
   const bool interleaved = layout == DataLayout::kNHWC;
   const std::ptrdiff_t step = interleaved ? s.channels : 1, stride = step * s.width;
   const float* plane = input;
@@ -255,12 +255,11 @@ float sharpness_of(const float* input, const Preprocessing& s, DataLayout layout
   return gradient > 0 ? static_cast<float>(laplacian / gradient) : 0;
 }
 
-Image preprocess_pixels(const Image& picture, const Preprocessing& settings, const View& view) try {
+Image preprocess_pixels(const Image& image, const Preprocessing& settings, const View& view) try {
   check_preprocessing(settings);
   Image spare;
   FitScratch scratch;
-  const PictureView seen =
-      fit(PictureView(prepared(picture, settings, spare)), settings, view, scratch);
+  const ImageView seen = fit(ImageView(prepared(image, settings, spare)), settings, view, scratch);
   Image out(seen.width, seen.height, seen.channels);
   std::uint8_t* to = out.pixels.data();
   for (int y = 0; y < seen.height; ++y) {
@@ -273,13 +272,13 @@ Image preprocess_pixels(const Image& picture, const Preprocessing& settings, con
   throw_as_error();
 }
 
-void preprocess(const Image& picture, const Preprocessing& settings, float* out, DataLayout layout,
+void preprocess(const Image& image, const Preprocessing& settings, float* out, DataLayout layout,
                 const View& view) try {
   const Normalizer normalizer(settings);
   Image spare;
   FitScratch scratch;
-  const Image& source = prepared(picture, settings, spare);
-  normalizer.write(fit(PictureView(source), settings, view, scratch), out, layout);
+  const Image& source = prepared(image, settings, spare);
+  normalizer.write(fit(ImageView(source), settings, view, scratch), out, layout);
 } catch (...) {
   throw_as_error();
 }
@@ -296,7 +295,7 @@ std::vector<View> evaluation_views(int crops, bool flip, int shift) {
   } else if (crops == 1) {
     views = {{Corner::kCenter}};
   } else {
-    fail(ErrorCode::kInvalidArgument, "{} crops of a picture; expected 1, 5 or 10", crops);
+    fail(ErrorCode::kInvalidArgument, "{} crops of an image; expected 1, 5 or 10", crops);
   }
   if (crops == 10 || flip) {
     const std::size_t n = views.size();
@@ -311,13 +310,13 @@ std::vector<View> evaluation_views(int crops, bool flip, int shift) {
 
 Preprocessing default_preprocessing(const Dataset& dataset, int image_size) try {
   Preprocessing s;
-  const PictureSize own = dataset.picture_size();
+  const ImageSize own = dataset.image_size();
   const bool as_is = own.width > 0 && own.height > 0 &&
-                     (image_size == 0 || own == PictureSize{image_size, image_size});
+                     (image_size == 0 || own == ImageSize{image_size, image_size});
   if (as_is) {
     s.width = own.width;
     s.height = own.height;
-    s.resize = std::min(own.width, own.height);  // of pictures of another size
+    s.resize = std::min(own.width, own.height);  // of images of another size
   } else {
     const int side = image_size == 0 ? 224 : image_size;
     s.width = s.height = side;

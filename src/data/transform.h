@@ -1,4 +1,4 @@
-// From a decoded picture to floats: the parts of preprocessing that training and evaluation share.
+// From a decoded image to floats: the parts of preprocessing that training and evaluation share.
 #pragma once
 
 #include <array>
@@ -12,8 +12,8 @@ namespace resnet {
 /// Throws `kInvalidArgument` unless every field makes sense.
 void check_preprocessing(const Preprocessing& settings);
 
-/// `out` becomes `picture` with 1, 3 or 4 channels.
-void convert_channels(const Image& picture, int channels, Image& out);
+/// `out` becomes `image` with 1, 3 or 4 channels.
+void convert_channels(const Image& image, int channels, Image& out);
 
 struct FitScratch {
   ResampleScratch resample;
@@ -22,20 +22,20 @@ struct FitScratch {
   Image shifted;
 };
 
-/// The picture turned upright if the settings ask for it, with their number of channels; `scratch`
-/// holds it where it differs from `picture`.
-const Image& prepared(const Image& picture, const Preprocessing& settings, Image& scratch);
+/// The image turned upright if the settings ask for it, with their number of channels; `scratch`
+/// holds it where it differs from `image`.
+const Image& prepared(const Image& image, const Preprocessing& settings, Image& scratch);
 
-/// The picture moved to the right by `dx` pixels and down by `dy`, in `out`; what this uncovers is
+/// The image moved to the right by `dx` pixels and down by `dy`, in `out`; what this uncovers is
 /// mirrored, without repeating the border pixel.
-PictureView shifted(const PictureView& picture, int dx, int dy, Image& out);
+ImageView shifted(const ImageView& image, int dx, int dy, Image& out);
 
 /// Resize of the shorter side and crop. The result looks into `source` where nothing had to be
 /// computed, else into `scratch`.
-PictureView fit(const PictureView& source, const Preprocessing& settings, const View& view,
-                FitScratch& scratch);
+ImageView fit(const ImageView& source, const Preprocessing& settings, const View& view,
+              FitScratch& scratch);
 
-/// `PictureTraits::sharpness` of a network's input; 0 where it has one value, or is below 3 pixels.
+/// `ImageTraits::sharpness` of a network's input; 0 where it has one value, or is below 3 pixels.
 float sharpness_of(const float* input, const Preprocessing& settings, DataLayout layout);
 
 /// Bytes to normalised floats, ((v / 255) − mean) / std in float as torchvision computes it: a
@@ -44,7 +44,7 @@ class Normalizer {
  public:
   explicit Normalizer(const Preprocessing& settings);
   /// The view must have the input's size and channels.
-  void write(const PictureView& picture, float* out, DataLayout layout) const;
+  void write(const ImageView& image, float* out, DataLayout layout) const;
 
  private:
   std::array<std::array<float, 256>, 3> table_;

@@ -1,6 +1,6 @@
 // WebDataset shards (https://github.com/webdataset/webdataset): plain tars in which the files of a
 // sample stand together and share a stem: x.jpg, x.cls. Each shard is gone over once, from header
-// to header, to learn where every picture lies and what its label is; pictures are then read by
+// to header, to learn where every image lies and what its label is; images are then read by
 // position, in any order, from any thread. Nothing but that index is held in memory.
 #include <sys/resource.h>
 
@@ -26,7 +26,7 @@
 #include "data/datasets.h"
 #include "data/folder.h"
 #include "data/sources.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/tar.h"
 
 namespace fs = std::filesystem;
@@ -34,7 +34,7 @@ namespace fs = std::filesystem;
 namespace resnet {
 namespace {
 
-constexpr std::uint64_t kMaxPicture = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxImage = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxLabel = 1 << 20;  // a .json may hold much beside the label
 constexpr std::size_t kMaxShards = 100'000;
 
@@ -193,8 +193,8 @@ struct PassedOver {
 
 /// What is known of the samples of one part before labels have numbers.
 struct Index {
-  PassedOver pictures;  // further ones of a sample
-  PassedOver labels;    // without a picture
+  PassedOver images;  // further ones of a sample
+  PassedOver labels;  // without an image
   std::vector<fs::path> shards;
   std::vector<std::int64_t> starts;  // first sample of each shard
   std::vector<Sample> samples;       // their labels are positions in `labels`
@@ -277,7 +277,7 @@ struct Member {
 /// A sample while its files pass by.
 struct Gathered {
   std::string stem;
-  std::vector<Member> pictures;
+  std::vector<Member> images;
   std::vector<Member> labels;
 };
 
@@ -286,14 +286,14 @@ struct Gathered {
   fail(ErrorCode::kBadData,
        "{}: {} and {} are of one sample, {}, which has {} images: in WebDataset the stem of a name "
        "ends at its first dot; pack the images under names without other dots",
-       tar, a.file.name, b.file.name, g.stem, g.pictures.size());
+       tar, a.file.name, b.file.name, g.stem, g.images.size());
 }
 
-/// The picture that stands for the sample: the one called "x.jpg" before "x.seg.jpg", the first of
+/// The image that stands for the sample: the one called "x.jpg" before "x.seg.jpg", the first of
 /// several.
-const Member& picture_of(const Gathered& g, const std::string& tar) {
+const Member& image_of(const Gathered& g, const std::string& tar) {
   std::set<std::string_view> names;
-  for (const auto* members : {&g.pictures, &g.labels}) {
+  for (const auto* members : {&g.images, &g.labels}) {
     for (const Member& m : *members) {
       if (names.insert(m.file.name).second) continue;
       fail(ErrorCode::kBadData,
@@ -303,9 +303,9 @@ const Member& picture_of(const Gathered& g, const std::string& tar) {
     }
   }
   const auto plain =
-      std::ranges::find_if(g.pictures, [](const Member& m) { return m.middle.empty(); });
-  const Member& chosen = plain != g.pictures.end() ? *plain : g.pictures.front();
-  for (const Member& m : g.pictures) {
+      std::ranges::find_if(g.images, [](const Member& m) { return m.middle.empty(); });
+  const Member& chosen = plain != g.images.end() ? *plain : g.images.front();
+  for (const Member& m : g.images) {
     if (&m == &chosen || m.middle.empty()) continue;
     // With a label of its own, or where no name is better than another, it is no mask.
     const bool labelled = std::ranges::find(g.labels, m.middle, &Member::middle) != g.labels.end();
@@ -314,37 +314,37 @@ const Member& picture_of(const Gathered& g, const std::string& tar) {
   return chosen;
 }
 
-/// Null without one. A label belongs to the picture of the same middle, and one without a middle to
+/// Null without one. A label belongs to the image of the same middle, and one without a middle to
 /// any.
-const Member* label_of(const Gathered& g, const Member& picture) {
+const Member* label_of(const Gathered& g, const Member& image) {
   const Member* best = nullptr;
-  const auto order = [&](const Member& m) { return std::pair(m.middle == picture.middle, m.rank); };
+  const auto order = [&](const Member& m) { return std::pair(m.middle == image.middle, m.rank); };
   for (const Member& m : g.labels) {
-    if (!m.middle.empty() && m.middle != picture.middle) continue;
+    if (!m.middle.empty() && m.middle != image.middle) continue;
     if (best == nullptr || order(m) > order(*best)) best = &m;
   }
   return best;
 }
 
 void add_sample(const Gathered& g, const ByteSource& tar, Index& index, Labels& labels) {
-  if (g.pictures.empty()) {  // a README, or what belongs to no picture
+  if (g.images.empty()) {  // a README, or what belongs to no image
     const auto cls = std::ranges::find_if(g.labels, [](const Member& m) { return m.rank > kTxt; });
     if (cls != g.labels.end()) index.labels.add(fmt::format("{}/{}", tar.name(), cls->file.name));
     return;
   }
-  const Member& picture = picture_of(g, tar.name());
-  const Member* label = label_of(g, picture);
-  const std::string name = fmt::format("{}/{}", tar.name(), picture.file.name);
+  const Member& image = image_of(g, tar.name());
+  const Member* label = label_of(g, image);
+  const std::string name = fmt::format("{}/{}", tar.name(), image.file.name);
   if (label == nullptr) {
     fail(ErrorCode::kBadData, "{}: no label; expected {}.cls, .json or .txt beside it in the tar",
          name, g.stem);
   }
-  if (picture.file.size > kMaxPicture || label->file.size > kMaxLabel) {
-    fail(ErrorCode::kBadData, "{}: a picture of {} bytes with a label of {}; expected less", name,
-         picture.file.size, label->file.size);
+  if (image.file.size > kMaxImage || label->file.size > kMaxLabel) {
+    fail(ErrorCode::kBadData, "{}: an image of {} bytes with a label of {}; expected less", name,
+         image.file.size, label->file.size);
   }
-  for (const Member& m : g.pictures) {
-    if (&m != &picture) index.pictures.add(fmt::format("{}/{}", tar.name(), m.file.name));
+  for (const Member& m : g.images) {
+    if (&m != &image) index.images.add(fmt::format("{}/{}", tar.name(), m.file.name));
   }
   std::string bytes(static_cast<std::size_t>(label->file.size), '\0');
   tar.read(label->file.offset, std::as_writable_bytes(std::span(bytes)));
@@ -359,9 +359,9 @@ void add_sample(const Gathered& g, const ByteSource& tar, Index& index, Labels& 
          label->file.name,
          is_utf8(text) ? "has control characters; remove them" : "is not UTF-8; save it as UTF-8");
   }
-  index.samples.push_back({picture.file.offset, static_cast<std::uint32_t>(picture.file.size),
+  index.samples.push_back({image.file.offset, static_cast<std::uint32_t>(image.file.size),
                            static_cast<std::uint32_t>(index.shards.size()),
-                           labels.position(text, label->rank == kTxt), picture.file.name});
+                           labels.position(text, label->rank == kTxt), image.file.name});
 }
 
 void index_shard(const fs::path& path, Index& index, Labels& labels) {
@@ -389,8 +389,8 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
     if (label != kLabelKinds.end()) {
       member.rank = static_cast<Rank>(label - kLabelKinds.begin());
       gathered.labels.push_back(std::move(member));
-    } else if (is_picture_path("x" + kind)) {
-      gathered.pictures.push_back(std::move(member));
+    } else if (is_image_path("x" + kind)) {
+      gathered.images.push_back(std::move(member));
     }
   });
   add_sample(gathered, tar, index, labels);
@@ -399,11 +399,11 @@ void index_shard(const fs::path& path, Index& index, Labels& labels) {
 
 /// Says what was passed over, by name and count.
 void notes_of(const Index& index, std::vector<std::string>& notes) {
-  if (index.pictures.count > 0) {
+  if (index.images.count > 0) {
     notes.push_back(fmt::format(
         "{} further images of samples that have one are left out, the first: {}; a sample is one "
         "image, x.jpg before x.seg.png",
-        index.pictures.count, index.pictures.first));
+        index.images.count, index.images.first));
   }
   if (index.labels.count > 0) {
     notes.push_back(fmt::format(
@@ -429,7 +429,7 @@ class WebDataset final : public Dataset {
     const Sample& sample = at(i);
     std::vector<std::byte> bytes(sample.size);
     shards_.open(sample.shard)->read(sample.offset, bytes);
-    out = decode_picture(bytes, name(i), ColorMode::kRgb, decoding_of(options));
+    out = decode_image(bytes, name(i), ColorMode::kRgb, decoding_of(options));
   }
   std::vector<std::int64_t> shard_starts() const override { return index_.starts; }
 
@@ -468,15 +468,15 @@ Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder or
     return std::any_of(shards.begin(), shards.end(),
                        [&](const Shard& s) { return s.part == part; });
   };
-  // To be trained on: all but the test part, if there is another to judge by.
-  const Part judged = purpose == Purpose::kTrain ? (any(Part::kVal) ? Part::kVal : Part::kTest)
-                                                 : (any(Part::kTest) ? Part::kTest : Part::kVal);
+  // To be trained on: all but the test part, if there is another to evaluate on.
+  const Part evaluated = purpose == Purpose::kTrain ? (any(Part::kVal) ? Part::kVal : Part::kTest)
+                                                    : (any(Part::kTest) ? Part::kTest : Part::kVal);
   std::map<Part, Index> parts;
   Labels labels;
   for (const Shard& shard : shards) {
     const Part part = shard.part == Part::kNone ? Part::kTrain : shard.part;
-    const bool wanted =
-        part == judged || (part == Part::kTrain && (purpose == Purpose::kTrain || !any(judged)));
+    const bool wanted = part == evaluated ||
+                        (part == Part::kTrain && (purpose == Purpose::kTrain || !any(evaluated)));
     if (wanted) index_shard(shard.path, parts[part], labels);
   }
 
@@ -519,7 +519,7 @@ Opened open_webdataset(const std::string& source, Purpose purpose, ClassOrder or
     }
     if (it->second.samples.empty()) {
       fail(ErrorCode::kBadData,
-           "{}: no pictures in its {} shards; expected files such as 0001.jpg and 0001.cls", source,
+           "{}: no images in its {} shards; expected files such as 0001.jpg and 0001.cls", source,
            it->second.shards.size());
     }
     notes_of(it->second, opened.notes);

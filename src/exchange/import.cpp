@@ -52,7 +52,7 @@ Preprocessing choose_preprocessing(const ModelConfig& config, const ImportOption
     }
     if (timm->test_image_size && timm->test_image_size != timm->image_size) {
       report.notes.push_back(fmt::format(
-          "config.json also names pictures of {} for tests; --image-size {} --resize {} uses them",
+          "config.json also names images of {} for tests; --image-size {} --resize {} uses them",
           *timm->test_image_size, *timm->test_image_size, *timm->test_image_size));
     }
   }
@@ -68,7 +68,7 @@ Preprocessing choose_preprocessing(const ModelConfig& config, const ImportOption
   p.mean = options.mean.value_or(p.mean);
   p.std = options.std.value_or(p.std);
   report.notes.push_back(fmt::format(
-      "pictures are resized to {} ({}), cropped to {} x {}, mean {}, std {}: {}", p.resize,
+      "images are resized to {} ({}), cropped to {} x {}, mean {}, std {}: {}", p.resize,
       name_of(p.interpolation), p.width, p.height, to_text(p.mean), to_text(p.std),
       timm                          ? "from config.json and the options"
       : options.mean && options.std ? "from the options"
@@ -97,8 +97,8 @@ std::vector<std::string> choose_class_names(const ModelConfig& config, const Imp
 
 // A network with one output z says yes with the probability sigmoid(z), which is softmax(0, z): its
 // last layer becomes one of two outputs whose first is always 0.
-void answer_by_two_classes(ModelConfig& config, std::map<std::string, Tensor>& weights,
-                           MatchReport& report) {
+void predict_two_classes(ModelConfig& config, std::map<std::string, Tensor>& weights,
+                         MatchReport& report) {
   const std::string head = config.head_hidden > 0 ? "fc.3" : "fc";
   for (const char* leaf : {".weight", ".bias"}) {
     Tensor& t = weights.at(head + leaf);
@@ -162,7 +162,7 @@ std::optional<ImportedModel> import_exported(WeightsFile& content,
   return result;
 }
 
-// A model file of ours says everything; the options may still change how pictures are prepared.
+// A model file of ours says everything; the options may still change how images are prepared.
 ImportedModel import_our_own(WeightsFile content, const std::filesystem::path& path,
                              const ImportOptions& options) {
   ImportedModel result{to_model({std::move(content.tensors), std::move(content.metadata)}, path),
@@ -194,7 +194,7 @@ void change_by_options(ImportedModel& imported, const std::filesystem::path& pat
   p.mean = options.mean.value_or(p.mean);
   p.std = options.std.value_or(p.std);
   if (m.config.classes == 1 && m.quantization.empty()) {  // integers are not made anew
-    answer_by_two_classes(m.config, m.weights, imported.report);
+    predict_two_classes(m.config, m.weights, imported.report);
     m.class_names = {"not " + m.class_names.front(), m.class_names.front()};
   }
   if (!options.class_names.empty()) {
@@ -206,13 +206,13 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
                         const std::filesystem::path& path, const ImportOptions& options,
                         const std::optional<TimmConfig>& timm, MatchReport& report) {
   if (config.channels != 1 && config.channels != 3) {
-    fail(ErrorCode::kUnsupported, "{}: made for pictures of {} channels; here they have 1 or 3",
+    fail(ErrorCode::kUnsupported, "{}: made for images of {} channels; here they have 1 or 3",
          path.string(), config.channels);
   }
   ModelFile model;
   const bool blank = options.allow_missing_head && config.classes == 1 &&
                      std::ranges::any_of(report.missing, is_head);
-  if (config.classes == 1 && !blank) answer_by_two_classes(config, weights, report);
+  if (config.classes == 1 && !blank) predict_two_classes(config, weights, report);
   model.preprocessing = choose_preprocessing(config, options, timm, report);
   config.image_size = model.preprocessing.height;
   model.class_names = choose_class_names(config, options, timm, path, report);
@@ -266,7 +266,7 @@ ImportedModel import_model(const std::filesystem::path& given, const ImportOptio
   if (broken.empty()) return result;
   if (!options.allow_broken) {
     fail(ErrorCode::kBadData,
-         "{}: {}; such a network gives no answers: take another checkpoint, or --force imports it "
+         "{}: {}; such a network predicts nothing: take another checkpoint, or --force imports it "
          "as it is",
          path.string(), broken);
   }

@@ -17,7 +17,7 @@ ModelFile finish_import(ModelConfig config, std::map<std::string, Tensor> weight
                         const std::filesystem::path& path, const ImportOptions& options,
                         const std::optional<TimmConfig>& timm, MatchReport& report);
 
-/// What options may change of a model that describes itself: how pictures are prepared, and the
+/// What options may change of a model that describes itself: how images are prepared, and the
 /// names of classes. Throws when they name another architecture.
 void change_by_options(ImportedModel& imported, const std::filesystem::path& path,
                        const ImportOptions& options);

@@ -46,7 +46,7 @@ bool is_of_training(std::string_view word) {
              "lr_schedulers", "scheduler", "scaler", "amp", "amp_scaler", "callbacks", "loops"});
 }
 // A loss and measures of training that a LightningModule keeps beside its network. They may have
-// parameters, and no answer depends on them.
+// parameters, and no prediction depends on them.
 bool is_of_loss(std::string_view word) {
   if (is_one_of(word, {"criterion", "loss", "losses", "metric", "metrics"})) return true;
   for (const std::string_view end : {"_loss", "_criterion", "_metric", "_metrics", "_accuracy"}) {

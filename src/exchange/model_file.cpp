@@ -23,7 +23,7 @@ namespace {
 
 // Version 2 has two members more; a file that does not need them is of version 1, so that older
 // programs read it.
-// Version 3 is of networks on integers and has those, too.
+// Version 3 is of int8 networks and has those, too.
 constexpr std::string_view kVersion = "1", kSplicedVersion = "2", kQuantizedVersion = "3";
 // Tensors of scales stand beside those of the network: of a layer's weights [filters], and of an
 // activation [1] under the name of what makes it.
@@ -84,11 +84,11 @@ void check_description(const ModelFile& m, const Complaint& bad) {
     bad.raise("mean and std of the preprocessing must be finite numbers");
   }
   if (p.height > kMaxSide || p.width > kMaxSide || c.image_size < 1 || c.image_size > kMaxSide) {
-    bad.raise("pictures of {} x {} and an image size of {} were expected to have sides of 1 to {}",
+    bad.raise("images of {} x {} and an image size of {} were expected to have sides of 1 to {}",
               p.width, p.height, c.image_size, kMaxSide);
   }
   if (c.channels < 1 || c.channels > kMaxChannels || c.channels != p.channels) {
-    bad.raise("the network takes pictures of {} channels, the preprocessing makes {}", c.channels,
+    bad.raise("the network takes images of {} channels, the preprocessing makes {}", c.channels,
               p.channels);
   }
   if (c.classes < 1 || m.class_names.size() != static_cast<std::size_t>(c.classes)) {
@@ -118,7 +118,7 @@ Quantization scales_among(const std::map<std::string, TensorType>& tensors, cons
       q.activations[stem] = 1.0F;
     }
   }
-  if (q.empty()) bad.raise("a network on integers has no tensor of scales");
+  if (q.empty()) bad.raise("an int8 network has no tensor of scales");
   return q;
 }
 
@@ -214,8 +214,8 @@ std::map<std::string, std::string> to_metadata(const ModelFile& m, const Complai
   if (p.scale_16bit != Scale16Bit::kClip) {
     preprocessing.add("scale_16bit", name_of(p.scale_16bit));
   }
-  if (const PictureProfile& t = m.training_pictures; t.pictures > 0) {
-    texts[kTrainingImages] = Json::object({{"images", t.pictures},
+  if (const ImageProfile& t = m.training_images; t.images > 0) {
+    texts[kTrainingImages] = Json::object({{"images", t.images},
                                            {"sharpness", to_json(t.sharpness)},
                                            {"shorter_side", to_json(t.shorter_side)}});
   }
@@ -414,9 +414,9 @@ ModelFile from_metadata(const std::map<std::string, std::string>& metadata,
   if (metadata.contains(kTrainingImages)) {
     constexpr int kMostImages = 1 << 30;
     Fields images(metadata, kTrainingImages, bad);
-    m.training_pictures.pictures = static_cast<int>(images.integer("images", 1, kMostImages));
-    m.training_pictures.shorter_side = images.triple("shorter_side");
-    m.training_pictures.sharpness = images.triple("sharpness");
+    m.training_images.images = static_cast<int>(images.integer("images", 1, kMostImages));
+    m.training_images.shorter_side = images.triple("shorter_side");
+    m.training_images.sharpness = images.triple("sharpness");
     images.finish();
   }
 
@@ -479,8 +479,7 @@ Graph inference_graph(const ModelFile& model, std::int64_t batch, std::int64_t i
 
 void refuse_quantized(const ModelFile& model, std::string_view what) {
   if (model.quantization.empty()) return;
-  fail(ErrorCode::kUnsupported,
-       "{} on 8-bit integers cannot be {}; use the model that it was quantised from",
+  fail(ErrorCode::kUnsupported, "{} in int8 cannot be {}; use the model that it was quantised from",
        model.config.architecture, what);
 }
 
@@ -630,7 +629,7 @@ std::string broken_weights(const ModelFile& model) try {
 void check_weights(const ModelFile& model, const std::filesystem::path& path) try {
   const std::string broken = broken_weights(model);
   if (broken.empty()) return;
-  fail(ErrorCode::kBadData, "{}: {}, so that its answers mean nothing; train or fetch it again",
+  fail(ErrorCode::kBadData, "{}: {}, so that its predictions mean nothing; train or fetch it again",
        path.string(), broken);
 } catch (...) {
   throw_as_error();

@@ -22,7 +22,7 @@ std::map<std::string, std::string> to_metadata(const ModelFile& model,
 
 /// Whether metadata describe a model: they have the key of the format's version.
 bool describes_model(const std::map<std::string, std::string>& metadata);
-/// Whether it is one on integers, which has the version for those.
+/// Whether it is an int8 one, which has a version of its own.
 bool describes_quantized(const std::map<std::string, std::string>& metadata);
 
 /// The metadata of a model file under a key of their own in place of the format's version, for

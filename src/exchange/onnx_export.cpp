@@ -64,7 +64,7 @@ class Exporter {
   // The batch norm that alone reads this convolution.
   Value norm_to_fold(Value conv) const {
     const auto reader = reader_.find(conv);
-    // On integers nothing is left to fold: what could be was when the model was quantised.
+    // In int8 nothing is left to fold: what could be was when the model was quantised.
     const bool folds = options_.fold_batch_norm && model_.quantization.empty() &&
                        graph_.node(conv).op == Op::kConv2d &&
                        needed_[static_cast<std::size_t>(conv.node)] == 1 &&
@@ -185,7 +185,7 @@ class Exporter {
     return step(layer, "DequantizeLinear", {q, scale, zero});
   }
 
-  // Data, weights and bias [, residual] of a layer on integers, as real numbers.
+  // Data, weights and bias [, residual] of an int8 layer, as real numbers.
   std::vector<std::string> quantized_inputs(const Node& node) {
     const auto& a = attributes<QuantizedAttributes>(node);
     const Value x = node.inputs[0];

@@ -305,7 +305,7 @@ class Assignment {
   OnnxMatch& match_;
 };
 
-// As TensorFlow's "same" does with a stride where the size of the picture is even.
+// As TensorFlow's "same" does with a stride where the size of the image is even.
 bool pads_more_at_the_end(const Net& net) {
   return std::ranges::any_of(net.layers, [](const Layer& layer) {
     const std::size_t pads = layer.op == "conv" ? 2 : 4;  // where they are among the attributes
@@ -365,9 +365,8 @@ class Matcher {
   OnnxMatch run(const ModelConfig& known) {
     const Layer& image = theirs_.layers.front();
     if (image.h != image.w) {
-      fail(ErrorCode::kUnsupported,
-           "{}: its pictures have {} rows and {} columns, expected a square", file_, image.h,
-           image.w);
+      fail(ErrorCode::kUnsupported, "{}: its images have {} rows and {} columns, expected a square",
+           file_, image.h, image.w);
     }
     ModelConfig config = known;
     config.classes = theirs_.at(theirs_.logits).c;
@@ -458,7 +457,7 @@ class Matcher {
   std::string difference_;  // of the first configuration that was tried
 };
 
-// -------------------------------------------------------------------- our networks on integers
+// -------------------------------------------------------------------- our int8 networks
 
 bool same_tensor(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
@@ -504,7 +503,7 @@ std::string difference(const OnnxModel& file, const OnnxModel& exported) {
   return {};
 }
 
-// A network on integers that we exported: the constants of its graph are the tensors of its model
+// An int8 network that we exported: the constants of its graph are the tensors of its model
 // file. That the graph is the one we write for them is what says that it computes the same.
 ImportedModel import_quantized(const OnnxModel& onnx, const std::filesystem::path& path) {
   ImportedModel result{{}, {.format = "ONNX", .by_graph = true}};
@@ -525,7 +524,7 @@ ImportedModel import_quantized(const OnnxModel& onnx, const std::filesystem::pat
       difference(onnx, to_onnx(result.model, {.probabilities = probabilities}, path));
   if (!what.empty()) {
     fail(ErrorCode::kUnsupported,
-         "{}: a network on 8-bit integers that is not as it was exported: {}; use the model file "
+         "{}: an int8 network that is not as it was exported: {}; use the model file "
          "that it was exported from",
          path.string(), what);
   }

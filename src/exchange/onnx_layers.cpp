@@ -74,7 +74,7 @@ std::int64_t OnnxReader::slide(const OnnxNode& node, std::int64_t size, std::int
   return window_output(size, pad, kernel, stride, dilation);
 }
 
-// Zeros around the picture: top, left, bottom, right. `zeros` are those that it already has.
+// Zeros around the image: top, left, bottom, right. `zeros` are those that it already has.
 Ints OnnxReader::padding(const OnnxNode& node, const Layer& x, const Ints& zeros,
                          const Ints& kernel, const Ints& strides, const Ints& dilations) const {
   const std::string mode = attribute(node, "auto_pad", std::string("NOTSET"));
@@ -90,7 +90,7 @@ Ints OnnxReader::padding(const OnnxNode& node, const Layer& x, const Ints& zeros
         std::int64_t size = i == 0 ? x.h : x.w;
         if (size == 0) {
           unsupported(node,
-                      "padding that depends on the size of the picture (auto_pad), which is "
+                      "padding that depends on the size of the image (auto_pad), which is "
                       "not known");
         }
         size += pads[i] + pads[i + 2];
@@ -114,7 +114,7 @@ bool OnnxReader::add_conv(const OnnxNode& node) {
   const std::int64_t groups = attribute(node, "group", std::int64_t{1});
   if (s.size() != 4 || weight.empty() || !is_floating(weight.dtype()) || groups < 1 ||
       groups > kMostExtent || std::ranges::max(s) > kMostExtent) {
-    unsupported(node, "its weights are not those of a convolution over pictures");
+    unsupported(node, "its weights are not those of a convolution over images");
   }
   Layer& x = net_.at(from.layer);
   if (x.op == "input" && x.c == 0) x.c = s[1];
@@ -360,7 +360,7 @@ bool OnnxReader::add_slice(const OnnxNode& node) {
   return strides == Ints{1, 1} ? pass(node) : subsample(node, strides);
 }
 
-// Zero channels before and after; or zeros around the picture, which the next layer takes.
+// Zero channels before and after; or zeros around the image, which the next layer takes.
 bool OnnxReader::add_pad(const OnnxNode& node) {
   Data from = data(node, 0);
   const std::optional<Ints> pads = list(node, 1, "pads");

@@ -30,7 +30,7 @@ Net OnnxReader::run() {
     if (node.op == "QuantizeLinear" || node.op == "DequantizeLinear" ||
         node.op.starts_with("QLinear") || node.op.ends_with("Integer")) {
       fail(ErrorCode::kUnsupported,
-           "{}: {}: a network on integers that was not made here; export it with real numbers "
+           "{}: {}: an int8 network that was not made here; export it with real numbers "
            "and make it one with `resnet quantize`",
            file_, describe(node));
     }
@@ -68,7 +68,7 @@ void OnnxReader::add_input() {
     if (constants_.contains(input.name)) continue;
     if (image != nullptr || input.shape.size() != 4 || !is_floating(input.dtype)) {
       fail(ErrorCode::kUnsupported,
-           "{}: expected one input of pictures [batch, channels, height, width], found '{}' with "
+           "{}: expected one input of images [batch, channels, height, width], found '{}' with "
            "{} dimensions; export the network alone",
            file_, shown(input.name), input.shape.size());
     }
@@ -77,7 +77,7 @@ void OnnxReader::add_input() {
   if (image == nullptr) {
     fail(ErrorCode::kBadData, "{}: the graph has no input; export the network again", file_);
   }
-  const Order order = order_of_pictures(image->name);
+  const Order order = order_of_images(image->name);
   const auto size = [&](std::int64_t which) {
     const auto i = static_cast<std::size_t>(std::ranges::find(order, which) - order.begin());
     const std::int64_t d = image->shape[i].size;
@@ -92,14 +92,14 @@ void OnnxReader::add_input() {
   data_[image->name] = {.layer = layer, .shared = readers_[image->name] > 1, .order = order};
 }
 
-// Keras' pictures are turned to [n, c, h, w] before the first convolution.
-OnnxReader::Order OnnxReader::order_of_pictures(const std::string& input) const {
-  std::set<std::string_view> pictures{input};
+// Keras' images are turned to [n, c, h, w] before the first convolution.
+OnnxReader::Order OnnxReader::order_of_images(const std::string& input) const {
+  std::set<std::string_view> images{input};
   for (const OnnxNode& node : model_.nodes) {
-    if (node.inputs.empty() || !pictures.contains(node.inputs[0])) continue;
+    if (node.inputs.empty() || !images.contains(node.inputs[0])) continue;
     if (node.op == "Conv") break;
     if (node.op == "Transpose" && attribute(node, "perm", Ints{}) == Ints{0, 3, 1, 2}) return kNhwc;
-    pictures.insert(node.outputs.begin(), node.outputs.end());
+    images.insert(node.outputs.begin(), node.outputs.end());
   }
   return kNchw;
 }
@@ -147,7 +147,7 @@ const OnnxReader::Data& OnnxReader::data(const OnnxNode& node, std::size_t i) co
 const OnnxReader::Data& OnnxReader::unpadded(const Data& x) const {
   if (x.pad != nullptr) {
     unsupported(*x.pad,
-                "zeros around a picture, which are read right before a convolution and between a "
+                "zeros around an image, which are read right before a convolution and between a "
                 "ReLU and a max pool");
   }
   return x;

@@ -26,9 +26,9 @@ class OnnxReader {
   const Tensor& constant(const std::string& name) const { return constants_.at(name); }
 
  private:
-  /// Which of n, c, h, w (0 to 3) each axis of a value is. Keras has pictures as [n, h, w, c].
+  /// Which of n, c, h, w (0 to 3) each axis of a value is. Keras has images as [n, h, w, c].
   using Order = std::array<std::int64_t, 4>;
-  /// Of windows, channels and sides of pictures: no product of a few overflows below it.
+  /// Of windows, channels and sides of images: no product of a few overflows below it.
   static constexpr std::int64_t kMostExtent = 1 << 20;
   static constexpr Order kNchw{0, 1, 2, 3};
   static constexpr Order kNhwc{0, 2, 3, 1};
@@ -38,7 +38,7 @@ class OnnxReader {
     int layer = -1;
     bool shared = false;  // something else reads the same values
     Order order = kNchw;
-    Ints zeros = {};                // around the picture: top, left, bottom, right; or none
+    Ints zeros = {};                // around the image: top, left, bottom, right; or none
     const OnnxNode* pad = nullptr;  // that adds these zeros
   };
 
@@ -46,7 +46,7 @@ class OnnxReader {
   [[noreturn]] void bad(const OnnxNode& node, std::string_view what) const;
 
   void add_input();
-  Order order_of_pictures(const std::string& input) const;
+  Order order_of_images(const std::string& input) const;
   int find_logits() const;
 
   const Data& data_of(const std::string& name, const OnnxNode* reader) const;

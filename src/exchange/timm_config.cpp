@@ -44,7 +44,7 @@ class Members {
     }
     return json->as<double>();
   }
-  // Side of the square pictures in "[3, 224, 224]".
+  // Side of the square images in "[3, 224, 224]".
   std::optional<int> side(const char* name) const {
     const Json* json = find(name);
     if (json == nullptr) return std::nullopt;
@@ -191,7 +191,8 @@ std::string known_architecture(const TimmConfig& config, const std::filesystem::
   const auto other = [&](const std::string& what) {
     fail(ErrorCode::kUnsupported,
          "{}: the config.json beside it says that {}, a network that is not among those here; one "
-         "with the same shapes may give other answers: if it is one of ours, name it with --arch",
+         "with the same shapes may give other predictions: if it is one of ours, name it with "
+         "--arch",
          file, what);
   };
   // Names of timm's from before it had tags.

@@ -1,11 +1,11 @@
-// The one EXIF tag that changes what a picture shows.
+// The one EXIF tag that changes what an image shows.
 #include <algorithm>
 #include <utility>
 
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 
 namespace resnet {
-namespace picture {
+namespace image {
 
 int exif_orientation(Bytes tiff) {
   constexpr std::uint32_t kOrientationTag = 0x0112;
@@ -36,7 +36,7 @@ int exif_orientation(Bytes tiff) {
 
 namespace {
 
-/// What makes a picture upright: mirroring it as it is stored, then swapping rows and columns.
+/// What makes an image upright: mirroring it as it is stored, then swapping rows and columns.
 struct Turn {
   bool mirror_x = false;
   bool mirror_y = false;
@@ -49,14 +49,14 @@ Turn turn_of(int o) {
 }
 
 }  // namespace
-}  // namespace picture
+}  // namespace image
 
 Image upright(Image image) {
   const int orientation = std::exchange(image.orientation, 1);
   if (orientation <= 1 || orientation > 8) return image;
   const int w = image.width;
   const int h = image.height;
-  const auto [mirror_x, mirror_y, swaps] = picture::turn_of(orientation);
+  const auto [mirror_x, mirror_y, swaps] = image::turn_of(orientation);
   Image out(swaps ? h : w, swaps ? w : h, image.channels);
   const auto channels = static_cast<std::size_t>(image.channels);
   for (int y = 0; y < out.height; ++y) {
@@ -73,7 +73,7 @@ Image upright(Image image) {
 }
 
 Rect stored_part(const Rect& part, int width, int height, int orientation) {
-  const picture::Turn turn = picture::turn_of(orientation);
+  const image::Turn turn = image::turn_of(orientation);
   Rect stored = part;
   if (turn.swaps) stored = {part.top, part.left, part.height, part.width};
   if (turn.mirror_x) stored.left = width - stored.left - stored.width;

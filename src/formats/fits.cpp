@@ -2,7 +2,7 @@
 // 2010), by cfitsio. Files are opened under a name of ours: cfitsio reads names as
 // commands (filters, pipes, addresses), and none from outside may reach it.
 //
-// Sky images are linear and span many powers of ten. They become 8-bit pictures by an asinh stretch
+// Sky images are linear and span many powers of ten. They become 8-bit images by an asinh stretch
 // (Lupton, Gunn & Szalay, AJ 1999), as astropy's AsinhStretch(0.1) after PercentileInterval(99.5):
 //
 //     y = clip((x − low) / (high − low), 0, 1)     low, high: percentiles 0.25 and 99.75 of x
@@ -28,10 +28,10 @@
 
 #include "core/check.h"
 #include "formats/archive.h"
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 #include "formats/stretch.h"
 
-namespace resnet::picture {
+namespace resnet::image {
 namespace {
 
 [[noreturn]] void damaged(const std::string& name, int status) {
@@ -133,7 +133,7 @@ void check_units(Bytes bytes, const std::string& name) {
 
 /// Moves to the first image and says what it is, having compared it with the file's size.
 Layout find_image(fitsfile* file, std::uint64_t file_bytes, const std::string& name,
-                  const PictureOptions& options) {
+                  const ImageOptions& options) {
   constexpr int kMaxUnits = 100;
   for (int unit = 1; unit <= kMaxUnits; ++unit) {
     int status = 0;
@@ -155,11 +155,10 @@ Layout find_image(fitsfile* file, std::uint64_t file_bytes, const std::string& n
     if (size.size() < 2 || size.size() > 3 || (size.size() == 3 && size[2] != 3)) {
       std::string text;
       for (const LONGLONG n : size) text += fmt::format("{}{}", text.empty() ? "" : " x ", n);
-      fail(
-          ErrorCode::kUnsupported,
-          "{}: a FITS image of {}; expected width x height, or width x height x 3 for a picture in "
-          "colour",
-          name, text);
+      fail(ErrorCode::kUnsupported,
+           "{}: a FITS image of {}; expected width x height, or width x height x 3 for an image in "
+           "colour",
+           name, text);
     }
     constexpr LONGLONG kMaxSide = std::numeric_limits<std::int32_t>::max();
     if (size[0] < 1 || size[1] < 1 || size[0] > kMaxSide || size[1] > kMaxSide) {
@@ -186,7 +185,7 @@ Layout find_image(fitsfile* file, std::uint64_t file_bytes, const std::string& n
   fail(ErrorCode::kBadData, "{}: the FITS file holds no image; expected one", name);
 }
 
-/// Planes, rows from the bottom, to a picture.
+/// Planes, rows from the bottom, to an image.
 Image stretch(const std::vector<double>& planes, const Layout& layout) {
   const std::size_t n = layout.pixels();
   const auto intensity = [&](std::size_t i) {
@@ -226,7 +225,7 @@ Image stretch(const std::vector<double>& planes, const Layout& layout) {
 
 }  // namespace
 
-Image decode_fits(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_fits(Bytes bytes, const std::string& name, const ImageOptions& options) {
   check_units(bytes, name);
   const auto lock = enter_library();
   const FitsFile file(bytes, name);
@@ -241,7 +240,7 @@ Image decode_fits(Bytes bytes, const std::string& name, const PictureOptions& op
   return stretch(planes, layout);
 }
 
-Image decode_fits_gzip(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_fits_gzip(Bytes bytes, const std::string& name, const ImageOptions& options) {
   constexpr std::uint64_t kMaxUnpacked = std::uint64_t{1} << 31;
   const std::vector<std::byte> unpacked = gunzip(bytes, name, kMaxUnpacked);
   if (!is_fits(unpacked)) {
@@ -256,4 +255,4 @@ bool is_fits(Bytes bytes) {
          std::equal(kStart.begin(), kStart.end(), reinterpret_cast<const char*>(bytes.data()));
 }
 
-}  // namespace resnet::picture
+}  // namespace resnet::image

@@ -229,7 +229,7 @@ Hdf5Rows::Hdf5Rows(const Hdf5File& file, const std::string& name)
   if (H5Tget_class(type.get()) != H5T_INTEGER || H5Tget_size(type.get()) != 1 ||
       H5Tget_sign(type.get()) != H5T_SGN_NONE) {
     fail(ErrorCode::kUnsupported,
-         "{}: expected pictures of unsigned bytes (u8), found another kind of element; write them "
+         "{}: expected images of unsigned bytes (u8), found another kind of element; write them "
          "again as uint8",
          name_);
   }

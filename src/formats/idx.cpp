@@ -87,7 +87,7 @@ IdxSplit read_split(const std::filesystem::path& folder, std::string_view split)
   out.images = read_idx_images(need(kImages));
   out.labels = read_idx_labels(need(kLabels));
   if (static_cast<std::size_t>(out.images.dim(0)) != out.labels.size()) {
-    fail(ErrorCode::kBadData, "{}: the {} files hold {} pictures and {} labels; fetch them again",
+    fail(ErrorCode::kBadData, "{}: the {} files hold {} images and {} labels; fetch them again",
          folder.string(), split, out.images.dim(0), out.labels.size());
   }
   return out;
@@ -96,7 +96,7 @@ IdxSplit read_split(const std::filesystem::path& folder, std::string_view split)
 }  // namespace
 
 Tensor parse_idx_images(std::span<const std::byte> bytes, const std::string& name) {
-  Idx8 idx = parse(bytes, name, 3, "pictures");
+  Idx8 idx = parse(bytes, name, 3, "images");
   Tensor out(DType::kU8, std::move(idx.shape));  // [n, height, width]
   std::copy(idx.data.begin(), idx.data.end(), out.raw());
   return out;

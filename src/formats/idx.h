@@ -35,7 +35,7 @@ struct Idx {
 /// plain or .gz. Throws `kNotFound` (naming what is missing) or `kBadData` (also when counts
 /// differ).
 Idx read_idx_folder(const std::filesystem::path& folder);
-/// Whether the folder holds MNIST's training pictures.
+/// Whether the folder holds MNIST's training images.
 bool is_idx_folder(const std::filesystem::path& folder);
 
 }  // namespace resnet

@@ -16,15 +16,15 @@
 #include <vector>
 
 #include "core/check.h"
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 
-namespace resnet::picture {
+namespace resnet::image {
 namespace {
 
 // A Huffman-coded block of 64 pixels takes at least one bit (its DC in a progressive file). The
 // best case is three components sampled 4x1, 1x4 and 1x1: nine blocks, nine bits, for 1024 pixels.
 constexpr std::uint64_t kMaxPixelsPerByte = 1024;
-// Each scan of a progressive file may cost a pass over the whole picture for a few bytes.
+// Each scan of a progressive file may cost a pass over the whole image for a few bytes.
 constexpr int kMaxScans = 256;
 
 struct ErrorManager : jpeg_error_mgr {
@@ -204,7 +204,7 @@ class Encoder {
     info_.input_components = image.channels;
     info_.in_color_space = image.channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
     jpeg_set_defaults(&info_);
-    info_.optimize_coding = TRUE;  // the same picture in fewer bytes
+    info_.optimize_coding = TRUE;  // the same image in fewer bytes
     jpeg_set_quality(&info_, quality, TRUE);
     jpeg_start_compress(&info_, TRUE);
     while (info_.next_scanline < info_.image_height) {
@@ -236,7 +236,7 @@ int orientation_of(const jpeg_decompress_struct& info) {
 
 }  // namespace
 
-Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_jpeg(Bytes bytes, const std::string& name, const ImageOptions& options) {
   Decoder decoder;
   const auto damaged = [&] {
     fail(ErrorCode::kBadData, "{}: the JPEG is damaged or cut short ({}); replace or remove it",
@@ -266,7 +266,7 @@ Image decode_jpeg(Bytes bytes, const std::string& name, const PictureOptions& op
   return image;
 }
 
-}  // namespace resnet::picture
+}  // namespace resnet::image
 
 namespace resnet {
 
@@ -285,7 +285,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
   if (quality < 1 || quality > 100) {
     fail(ErrorCode::kInvalidArgument, "a JPEG of quality {}; expected 1 to 100", quality);
   }
-  picture::Encoder encoder;
+  image::Encoder encoder;
   if (!encoder.write(image, quality)) {
     fail(ErrorCode::kInternal, "cannot write a JPEG: {}", encoder.message());
   }

@@ -14,7 +14,7 @@ namespace resnet {
 
 std::map<std::string, Tensor> read_npz(const std::filesystem::path& path,
                                        const std::function<bool(const std::string&)>& wanted) {
-  // Pictures shrink to a third at best; a thousandth, which deflate can do, is a bomb.
+  // Images shrink to a third at best; a thousandth, which deflate can do, is a bomb.
   constexpr std::uint64_t kMaxRatio = 64;
   constexpr std::uint64_t kAlwaysFine = std::uint64_t{1} << 28;
   std::error_code missing;  // reported by read_archive

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "core/check.h"
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 #include "formats/stretch.h"
 
 namespace resnet {
-namespace picture {
+namespace image {
 namespace {
 
 // Deflate's best ratio is 1032 : 1, and a byte holds up to eight pixels.
@@ -110,7 +110,7 @@ class Decoder {
 };
 
 /// libpng allocates as much as an EXIF chunk declares before it reads it: look at the lengths
-/// first. The chunks are length, kind, data, checksum; what follows IEND is no part of the picture.
+/// first. The chunks are length, kind, data, checksum; what follows IEND is no part of the image.
 void check_chunks(Bytes bytes, const std::string& name) {
   constexpr std::size_t kSignature = 8;
   constexpr std::size_t kAround = 12;
@@ -137,7 +137,7 @@ void check_chunks(Bytes bytes, const std::string& name) {
 
 }  // namespace
 
-Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_png(Bytes bytes, const std::string& name, const ImageOptions& options) {
   check_chunks(bytes, name);
   Decoder decoder(bytes);
   const auto damaged = [&] {
@@ -168,16 +168,16 @@ Image decode_png(Bytes bytes, const std::string& name, const PictureOptions& opt
   return image;
 }
 
-}  // namespace picture
+}  // namespace image
 
 namespace {
 
-using picture::ErrorText;
-using picture::kNoMemory;
+using image::ErrorText;
+using image::kNoMemory;
 
 bool write_png(const Image& image, std::vector<std::byte>& out, ErrorText& error) {
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, picture::on_error,
-                                            picture::on_warning);
+  png_structp png =
+      png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, image::on_error, image::on_warning);
   png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
   if (info == nullptr) {
     png_destroy_write_struct(&png, nullptr);

@@ -26,7 +26,7 @@ Scale16Bit parse_scale_16bit(std::string_view name) {
   return static_cast<Scale16Bit>(found - kNames.begin());
 }
 
-namespace picture {
+namespace image {
 namespace {
 
 constexpr double kLowPercentile = 0.25;
@@ -106,5 +106,5 @@ bool narrow(std::span<const std::uint16_t> wide, Scale16Bit scale, std::span<std
   return false;
 }
 
-}  // namespace picture
+}  // namespace image
 }  // namespace resnet

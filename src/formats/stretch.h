@@ -7,7 +7,7 @@
 
 #include "resnet/image.h"
 
-namespace resnet::picture {
+namespace resnet::image {
 
 struct Levels {
   double low = 0;   ///< Becomes 0.
@@ -28,4 +28,4 @@ std::uint8_t to_byte(double y);
 /// True if `kClip` made values above 255 white.
 bool narrow(std::span<const std::uint16_t> wide, Scale16Bit scale, std::span<std::uint8_t> out);
 
-}  // namespace resnet::picture
+}  // namespace resnet::image

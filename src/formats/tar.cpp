@@ -120,8 +120,8 @@ void refuse_compressed(std::string_view start, const std::string& name) {
         std::pair{"\xfd\x37zXZ"sv, "xz"sv}, std::pair{"\x28\xb5\x2f\xfd"sv, "zstd"sv}}) {
     if (start.starts_with(magic)) {
       fail(ErrorCode::kUnsupported,
-           "{}: a tar compressed with {}, in which no picture can be found without unpacking all "
-           "before it; unpack it to a plain .tar (pictures are compressed already)",
+           "{}: a tar compressed with {}, in which no image can be found without unpacking all "
+           "before it; unpack it to a plain .tar (images are compressed already)",
            name, kind);
     }
   }

@@ -5,11 +5,11 @@
 #include <memory>
 
 #include "core/check.h"
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 
-namespace resnet::picture {
+namespace resnet::image {
 
-Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_webp(Bytes bytes, const std::string& name, const ImageOptions& options) {
   const auto damaged = [&](const char* what) {
     fail(ErrorCode::kBadData, "{}: the WebP is damaged or cut short ({}); replace or remove it",
          name, what);
@@ -20,7 +20,7 @@ Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& op
   if (demuxer == nullptr) damaged("incomplete container");
   const std::uint64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   const std::uint64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
-  // A lossless picture of one colour takes no bits per pixel at all.
+  // A lossless image of one colour takes no bits per pixel at all.
   check_size(width, height, bytes.size(), max_pixels_per_byte(width * height), name, options);
 
   WebPIterator frame;
@@ -57,4 +57,4 @@ Image decode_webp(Bytes bytes, const std::string& name, const PictureOptions& op
   return image;
 }
 
-}  // namespace resnet::picture
+}  // namespace resnet::image

@@ -92,7 +92,7 @@ Shape conv_output(const RuleInput& r, const Shape& x, const Shape& w, const Conv
   const bool fits = x[2] + a.pad_top + a.pad_bottom >= a.dilation_h * (w[2] - 1) + 1 &&
                     x[3] + a.pad_left + a.pad_right >= a.dilation_w * (w[3] - 1) + 1;
   expect(r, fits,
-         fmt::format("the picture {} is smaller than the kernel {}; use a larger image "
+         fmt::format("the image {} is smaller than the kernel {}; use a larger image "
                      "size or a network with fewer strides",
                      to_string(x), to_string(w)));
   return y;
@@ -144,7 +144,7 @@ Types batch_norm(const RuleInput& r) {
   expect_channels(r, 1, 3, c);
   if (a.residual) expect_type(r, 3, r.shape(0));
   expect(r, r.shape(0)[0] * r.shape(0)[2] * r.shape(0)[3] > 1,
-         "batch statistics need more than one value per channel; use a larger batch or picture");
+         "batch statistics need more than one value per channel; use a larger batch or image");
   return {r.inputs[0], {DType::kF32, {c}}, {DType::kF32, {c}}};
 }
 
@@ -187,7 +187,7 @@ Shape pool_output(const RuleInput& r, const Shape& x, const PoolAttributes& a) {
   expect(r,
          x[2] + a.pad_top + a.pad_bottom >= a.kernel_h &&
              x[3] + a.pad_left + a.pad_right >= a.kernel_w,
-         fmt::format("the picture {} is smaller than the window; use a larger image size",
+         fmt::format("the image {} is smaller than the window; use a larger image size",
                      to_string(x)));
   return {x[0], x[1], window_output(x[2], a.pad_top + a.pad_bottom, a.kernel_h, a.stride_h),
           window_output(x[3], a.pad_left + a.pad_right, a.kernel_w, a.stride_w)};

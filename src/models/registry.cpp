@@ -43,7 +43,7 @@ void check_config(const Graph& graph, const ModelConfig& c, Value image) {
          c.classes);
   }
   if (shape.size() != 4 || shape[1] != c.channels) {
-    fail(ErrorCode::kInvalidArgument, "{}: needs pictures [n, {}, h, w], got {}", c.architecture,
+    fail(ErrorCode::kInvalidArgument, "{}: needs images [n, {}, h, w], got {}", c.architecture,
          c.channels, to_string(shape));
   }
   if (!(c.dropout >= 0 && c.dropout < 1)) {

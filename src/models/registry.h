@@ -14,7 +14,7 @@ namespace resnet {
 struct Family {
   /// Names for lists and for suggestions; a family of endlessly many gives its well-known ones.
   std::vector<std::string> names;
-  /// Side of the pictures that the network of this name was designed for; 0: not of this family.
+  /// Side of the images that the network of this name was designed for; 0: not of this family.
   std::int64_t (*image_size)(std::string_view name);
   /// Adds the network up to its last feature maps [n, c, h, w] and returns them; average pool and
   /// head are the same for all. The architecture is of this family; the numbers have been checked.

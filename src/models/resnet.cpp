@@ -1,6 +1,6 @@
 // ResNet for ImageNet (He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR
 // 2016). Bottlenecks have their stride on the 3x3 convolution as torchvision's do ("v1.5");
-// ModelConfig::stride_on_first_1x1 is the paper's way. Pictures of any size work; the architecture
+// ModelConfig::stride_on_first_1x1 is the paper's way. Images of any size work; the architecture
 // does not change with it.
 //
 // A "d" behind the name is ResNet-D (He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image

@@ -1,4 +1,4 @@
-// The ResNets for 32x32 pictures, v1 (He et al. 2016a, section 4.2) and v2 (2016b): a 3x3 stem and
+// The ResNets for 32x32 images, v1 (He et al. 2016a, section 4.2) and v2 (2016b): a 3x3 stem and
 // three stages of 16, 32 and 64 filters with n blocks each, so 6n+2 layers with basic blocks and
 // 9n+2 with bottlenecks. include/resnet/models.h says which name means which.
 #include "models/registry.h"

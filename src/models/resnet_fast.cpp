@@ -1,4 +1,4 @@
-// resnet8-fast: a small residual network for 32x32 pictures that learns in few epochs. Its parts
+// resnet8-fast: a small residual network for 32x32 images that learns in few epochs. Its parts
 // are those of the fastest trainings on CIFAR-10: a frozen first layer that whitens 2x2 patches
 // (Page 2019, "How to train your ResNet"), convolutions that begin as the identity, a pool inside
 // each stage and at the end, small logits (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a
@@ -22,7 +22,7 @@ Value conv_norm(Graph& graph, const std::string& stage, const char* number, Valu
 }
 
 Value build(Graph& graph, const ModelConfig& config, Value image) {
-  const Shape& picture = graph.shape(image);  // [n, c, h, w]
+  const Shape& size = graph.shape(image);  // [n, c, h, w]
   // Both signs of every direction in which patches vary, since ReLU cuts one of them off.
   const std::int64_t directions = config.channels * 2 * 2;
   graph.set_scope("stem");
@@ -41,7 +41,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
     x = graph.relu(graph.add(conv_norm(graph, name, "2", x, filters, false), x));
   }
   graph.set_scope("");
-  const std::int64_t left = ((picture[2] - 1) / 2 / 2 / 2);
+  const std::int64_t left = ((size[2] - 1) / 2 / 2 / 2);
   x = graph.max_pool(x, {.kernel = left, .stride = left});
   return graph.scale(x, 1.0 / 9);
 }

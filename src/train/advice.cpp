@@ -10,36 +10,35 @@
 namespace resnet {
 namespace {
 
-// docs/DEFAULTS.md: 5000 pictures and 8 epochs were measured.
-constexpr std::int64_t kFewPictures = 10'000;
+// docs/DEFAULTS.md: 5000 images and 8 epochs were measured.
+constexpr std::int64_t kFewImages = 10'000;
 constexpr int kShortRun = 10;
 
 }  // namespace
 
 AugmentationChoice choose_augmentation(const TrainOptions& o, const Dataset& train) {
   if (is_galaxies(o.data.source)) return {augmentation_preset("galaxy"), {}};
-  const bool small = o.model.image_size <= kSmallPicture;
+  const bool small = o.model.image_size <= kSmallImage;
   // Trained weights were not measured.
-  if (train.size() > kFewPictures || !o.transfer.weights.empty()) {
+  if (train.size() > kFewImages || !o.transfer.weights.empty()) {
     return {augmentation_preset(small ? "cifar" : "imagenet"), {}};
   }
   constexpr const char* kOthers = "galaxy for objects without an up and down (docs/DEFAULTS.md)";
   if (small && o.epochs <= kShortRun) {
-    return {
-        augmentation_preset("none"),
-        fmt::format("augmentation none, as few small pictures in few epochs are learned best as "
-                    "they are; in a longer run try --augment cifar, or {}",
-                    kOthers)};
+    return {augmentation_preset("none"),
+            fmt::format("augmentation none, as few small images in few epochs are learned best as "
+                        "they are; in a longer run try --augment cifar, or {}",
+                        kOthers)};
   }
   return {augmentation_preset("cifar"),
-          fmt::format("augmentation cifar (small shifts, mirrored), as the pictures are few; try "
+          fmt::format("augmentation cifar (small shifts, mirrored), as the images are few; try "
                       "also --augment none, imagenet (random crops), or {}",
                       kOthers)};
 }
 
 std::string suggest_weights(const TrainOptions& o, const Dataset& train,
                             const std::string& given_architecture) {
-  if (!o.transfer.weights.empty() || train.size() > kFewPictures || is_galaxies(o.data.source)) {
+  if (!o.transfer.weights.empty() || train.size() > kFewImages || is_galaxies(o.data.source)) {
     return {};
   }
   std::filesystem::path folder;
@@ -60,7 +59,7 @@ std::string suggest_weights(const TrainOptions& o, const Dataset& train,
   }
   if (best == nullptr) return {};
   return fmt::format(
-      "few pictures learn more from trained weights, and some are in the cache: try --weights {} "
+      "few images learn more from trained weights, and some are in the cache: try --weights {} "
       "(docs/TRANSFER.md)",
       best->name);
 }

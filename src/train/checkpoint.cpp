@@ -80,9 +80,10 @@ Checkpoint from_metadata(const std::map<std::string, std::string>& metadata,
     if (!name.is_string()) damaged("its classes are no names");
     c.class_names.push_back(name.text());
   }
-  const Json pictures = parsed("train_pictures");
-  if (!pictures.is_integer()) damaged("no number of training images");
-  c.train_pictures = pictures.as<std::int64_t>();
+  // Older runs said pictures.
+  const Json images = parsed(metadata.contains("train_images") ? "train_images" : "train_pictures");
+  if (!images.is_integer()) damaged("no number of training images");
+  c.train_images = images.as<std::int64_t>();
   const RunState& s = c.state;
   if (s.epoch < 0 || s.batch < 0 || s.step < 0 || s.right < 0 || s.seen < 0 || s.best_epoch < 0 ||
       s.best_epoch > s.epoch) {
@@ -110,7 +111,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& c,
                      {"options", to_json(c.options)},
                      {"state", state.dump()},
                      {"classes", Json(c.class_names).dump()},
-                     {"train_pictures", std::to_string(c.train_pictures)}});
+                     {"train_images", std::to_string(c.train_images)}});
 }
 
 Checkpoint read_checkpoint(const std::filesystem::path& path) {

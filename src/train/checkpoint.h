@@ -16,7 +16,7 @@ struct RunState {
   int epoch = 0;           ///< Finished ones.
   std::int64_t batch = 0;  ///< Batches done in the running epoch.
   std::int64_t step = 0;   ///< Updates done since the beginning.
-  double loss_sum = 0;     ///< Over the pictures of the running epoch.
+  double loss_sum = 0;     ///< Over the images of the running epoch.
   std::int64_t right = 0;
   std::int64_t seen = 0;
   int best_epoch = 0;  ///< 0: none yet.
@@ -31,7 +31,7 @@ struct Checkpoint {
   TrainOptions options;  ///< Resolved.
   RunState state;
   std::vector<std::string> class_names;
-  std::int64_t train_pictures = 0;
+  std::int64_t train_images = 0;
 };
 
 /// Writes atomically: the file is the old or the complete new one. Throws kIo.

@@ -34,7 +34,7 @@ Graph graph_of(const ModelFile& model, std::int64_t batch, const EmbedOptions& o
 
 Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOptions& options,
                  bool labelled) {
-  if (data == nullptr || data->size() == 0) fail(ErrorCode::kBadData, "there are no pictures");
+  if (data == nullptr || data->size() == 0) fail(ErrorCode::kBadData, "there are no images");
   const EvalOptions& o = options.eval;
   const auto batch = static_cast<int>(std::clamp<std::int64_t>(o.batch_size, 1, data->size()));
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
@@ -47,39 +47,39 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   std::vector<float> rows;
   Shape shape;
   std::int64_t done = 0;
-  Batch pictures;
+  Batch images;
   loader.start_epoch(0);
-  while (loader.next(pictures)) {
-    program.set_input("image", pictures.images);
+  while (loader.next(images)) {
+    program.set_input("image", images.images);
     program.run();
     const Tensor features = program.output("features").cast(DType::kF32);
     shape = features.shape();
     const std::span<const float> values = features.as<float>();
     const std::size_t width = values.size() / static_cast<std::size_t>(batch);
-    for (std::size_t row = 0; row < static_cast<std::size_t>(pictures.count); ++row) {
-      if (pictures.labels[row] < 0) continue;  // unreadable
+    for (std::size_t row = 0; row < static_cast<std::size_t>(images.count); ++row) {
+      if (images.labels[row] < 0) continue;  // unreadable
       const auto own = values.subspan(row * width, width);
       if (!std::ranges::all_of(own, [](float x) { return std::isfinite(x); })) {
         fail(ErrorCode::kBadData,
              "{}: its features are not finite: NaN or infinity first appears in '{}'; take "
              "another model",
-             data->name(pictures.indices[row]), program.find_non_finite().value_or("features"));
+             data->name(images.indices[row]), program.find_non_finite().value_or("features"));
       }
       rows.insert(rows.end(), own.begin(), own.end());
-      result.names.push_back(data->name(pictures.indices[row]));
-      if (labelled) result.labels.push_back(pictures.labels[row]);
+      result.names.push_back(data->name(images.indices[row]));
+      if (labelled) result.labels.push_back(images.labels[row]);
     }
-    done += pictures.count;
+    done += images.count;
     if (o.progress) o.progress(done, data->size());
     if (o.stop != nullptr && o.stop->load()) {
-      fail(ErrorCode::kInterrupted, "interrupted after {} of {} pictures", done, data->size());
+      fail(ErrorCode::kInterrupted, "interrupted after {} of {} images", done, data->size());
     }
   }
-  result.skipped = loader.bad_pictures();
+  result.skipped = loader.bad_images();
   bool noted = false;
   note_oddities(model, o, loader, noted);
   if (result.names.empty()) {
-    fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
+    fail(ErrorCode::kBadData, "not one of the {} images could be read; the first: {}: {}",
          data->size(), result.skipped.front().name, result.skipped.front().reason);
   }
   shape[0] = static_cast<std::int64_t>(result.names.size());
@@ -93,7 +93,7 @@ Embeddings embed(const ModelFile& model, const std::vector<std::filesystem::path
                  const EmbedOptions& options) try {
   EmbedOptions each = options;
   each.eval.max_bad_fraction = 1;  // they are listed
-  return embed(model, picture_files(paths), each, false);
+  return embed(model, image_files(paths), each, false);
 } catch (...) {
   throw_as_error();
 }

@@ -67,9 +67,9 @@ Tensor Evaluator::logits(const Tensor& images) {
   return program_.output("logits");
 }
 
-std::string answer_not_finite(const std::string& layer) {
+std::string prediction_not_finite(const std::string& layer) {
   return fmt::format(
-      "the network's answer is not finite: NaN or infinity first appears in '{}'; take another "
+      "the network's prediction is not finite: NaN or infinity first appears in '{}'; take another "
       "model, or --dtype f32 if it was bf16",
       layer);
 }
@@ -92,7 +92,7 @@ std::vector<double> softmax(const Tensor& logits, std::size_t row) {
 
 namespace {
 
-// Adds the probabilities of the views of each picture to `sums` [pictures, classes].
+// Adds the probabilities of the views of each image to `sums` [images, classes].
 void add_views(const Tensor& logits, std::size_t views, std::vector<double>& sums) {
   const auto rows = static_cast<std::size_t>(logits.dim(0));
   sums.resize(rows / views * static_cast<std::size_t>(logits.dim(1)));
@@ -124,18 +124,18 @@ std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>
   loader.start_epoch(0);
   while (loader.next(batch)) {
     const Tensor& images = features != nullptr ? features->rows(batch) : batch.images;
-    Tensor answers = logits(images);
+    Tensor predictions = logits(images);
     if (views > 1) {
       std::vector<double> sums;
-      add_views(answers, views, sums);
-      answers = log_mean(sums, classes_, views);
+      add_views(predictions, views, sums);
+      predictions = log_mean(sums, classes_, views);
     }
-    metrics.add(answers, batch.labels);
+    metrics.add(predictions, batch.labels);
     if (progress) progress(metrics.images(), metrics.top1());
     if (stop != nullptr && stop->load()) return std::nullopt;
   }
   EvalResult result = result_of(metrics, loader.dataset().class_names(), start);
-  result.skipped = loader.bad_pictures();
+  result.skipped = loader.bad_images();
   return result;
 }
 
@@ -174,8 +174,8 @@ ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
   }
 }
 
-std::int64_t ModelPrograms::batch_for(std::int64_t pictures) {
-  const std::int64_t n = std::clamp<std::int64_t>(pictures, 1, most_);
+std::int64_t ModelPrograms::batch_for(std::int64_t images) {
+  const std::int64_t n = std::clamp<std::int64_t>(images, 1, most_);
   const auto found = sizes_.lower_bound(n);
   if (found != sizes_.end() && *found < 2 * n) return *found;
   const auto power = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n)));
@@ -222,7 +222,7 @@ ViewEvaluator::ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const Eva
 
 namespace {
 
-// Whether each picture, of one row or more, has finite logits only.
+// Whether each image, of one row or more, has finite logits only.
 std::vector<bool> finite_rows(const Tensor& logits, std::size_t views) {
   const auto of = [&](auto values) {
     const std::size_t width = views * static_cast<std::size_t>(logits.dim(1));
@@ -245,7 +245,7 @@ bool ViewEvaluator::next() {
     Batch& batch = scale->batch;
     if (!scale->loader.next(batch)) return false;
     if (scale == scales_.front()) labels_ = batch.labels;
-    // A picture may be too thin for the largest scale only.
+    // An image may be too thin for the largest scale only.
     for (std::size_t i = 0; i < labels_.size(); ++i)
       labels_[i] = std::min(labels_[i], batch.labels[i]);
     logits_ = scale->evaluator.logits(batch.images);
@@ -257,7 +257,7 @@ bool ViewEvaluator::next() {
         logits_ = logits_.clone();  // the replay writes there
         layer = scale->evaluator.layer_not_finite();
       }
-      not_finite_[batch.indices[i]] = answer_not_finite(layer);
+      not_finite_[batch.indices[i]] = prediction_not_finite(layer);
       labels_[i] = -1;
     }
     if (!averages) return true;
@@ -271,12 +271,12 @@ const std::vector<std::int64_t>& ViewEvaluator::indices() const {
   return scales_.front()->batch.indices;
 }
 
-std::vector<BadPicture> ViewEvaluator::bad_pictures() const {
-  std::map<std::int64_t, BadPicture> bad;
+std::vector<BadImage> ViewEvaluator::bad_images() const {
+  std::map<std::int64_t, BadImage> bad;
   for (const auto& scale : scales_) {
-    for (BadPicture& b : scale->loader.bad_pictures()) bad.try_emplace(b.index, std::move(b));
+    for (BadImage& b : scale->loader.bad_images()) bad.try_emplace(b.index, std::move(b));
   }
-  std::vector<BadPicture> list;
+  std::vector<BadImage> list;
   for (auto& [index, b] : bad) list.push_back(std::move(b));
   return list;
 }
@@ -300,20 +300,20 @@ void note_oddities(const ModelFile& model, const EvalOptions& options, const Loa
   };
   tell(to_note(loader.clipped()));
   if (difference_noted || !options.scales.empty()) return;  // other sides of the input: no profile
-  difference_noted = tell(difference_note(model.training_pictures, profile_of(loader.traits())));
+  difference_noted = tell(difference_note(model.training_images, profile_of(loader.traits())));
 }
 
 namespace {
 
-void report_answers(const ViewEvaluator& evaluator,
-                    const std::function<void(const Answer&)>& each) {
+void report_predictions(const ViewEvaluator& evaluator,
+                        const std::function<void(const LabelledPrediction&)>& each) {
   for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
     if (evaluator.labels()[row] < 0) continue;
     const std::vector<double> p = softmax(evaluator.logits(), row);
     const auto best = std::ranges::max_element(p);  // the first of equals
     each({.index = evaluator.indices()[row],
           .label = evaluator.labels()[row],
-          .answer = static_cast<int>(best - p.begin()),
+          .prediction = static_cast<int>(best - p.begin()),
           .probability = *best});
   }
 }
@@ -323,7 +323,7 @@ void report_answers(const ViewEvaluator& evaluator,
 EvalResult Predictor::evaluate(const DatasetPtr& data) try {
   auto& [model, options, programs, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) {
-    fail(ErrorCode::kBadData, "there are no pictures to evaluate on");
+    fail(ErrorCode::kBadData, "there are no images to evaluate on");
   }
   if (data->class_names() != model.class_names) {
     fail(
@@ -341,17 +341,17 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) try {
       fail(ErrorCode::kBadData, "{}: {}", data->name(index), reason);
     }
     metrics.add(evaluator.logits(), evaluator.labels());
-    if (options.each) report_answers(evaluator, options.each);
+    if (options.each) report_predictions(evaluator, options.each);
     if (options.progress) options.progress(metrics.images(), data->size());
     if (options.stop != nullptr && options.stop->load()) {
       fail(ErrorCode::kInterrupted, "the evaluation was interrupted");
     }
   }
   EvalResult result = result_of(metrics, data->class_names(), start);
-  result.skipped = evaluator.bad_pictures();
+  result.skipped = evaluator.bad_images();
   note_oddities(model, options, evaluator.loader(), difference_noted);
   if (result.images == 0) {
-    fail(ErrorCode::kBadData, "not one of the {} pictures could be read; the first: {}: {}",
+    fail(ErrorCode::kBadData, "not one of the {} images could be read; the first: {}: {}",
          data->size(), result.skipped.front().name, result.skipped.front().reason);
   }
   return result;
@@ -376,17 +376,17 @@ EvalResult evaluate(const ModelFile& model, const DataSpec& data, const EvalOpti
 
 std::string to_json(const EvalResult& result) try {
   Json skipped = Json::array(), class_list = Json::array(), confusion = Json::array();
-  for (const BadPicture& bad : result.skipped) {
+  for (const BadImage& bad : result.skipped) {
     skipped.items().push_back(
         Json::object({{"name", json_text(bad.name)}, {"reason", json_text(bad.reason)}}));
   }
   const std::size_t classes = result.class_names.size();
   for (std::size_t c = 0; c < classes; ++c) {
-    std::int64_t pictures = 0, answers = 0;
+    std::int64_t images = 0, predictions = 0;
     Json row = Json::array();
     for (std::size_t k = 0; k < classes; ++k) {
-      pictures += result.confusion[c * classes + k];
-      answers += result.confusion[k * classes + c];
+      images += result.confusion[c * classes + k];
+      predictions += result.confusion[k * classes + c];
       row.items().push_back(result.confusion[c * classes + k]);
     }
     const auto right = static_cast<double>(result.confusion[c * classes + c]);
@@ -394,9 +394,9 @@ std::string to_json(const EvalResult& result) try {
       return of == 0 ? Json() : Json(right / static_cast<double>(of));
     };
     class_list.items().push_back(Json::object({{"name", json_text(result.class_names[c])},
-                                               {"images", pictures},
-                                               {"recall", share(pictures)},
-                                               {"precision", share(answers)}}));
+                                               {"images", images},
+                                               {"recall", share(images)},
+                                               {"precision", share(predictions)}}));
     confusion.items().push_back(std::move(row));
   }
   return Json::object({{"top1", result.top1},

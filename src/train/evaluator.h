@@ -1,4 +1,4 @@
-// A network compiled for answers, fed by a loader.
+// A network compiled for predictions, fed by a loader.
 #pragma once
 
 #include <functional>
@@ -15,8 +15,8 @@ namespace resnet {
 
 class FeatureCache;
 
-/// What is said of an image whose answer holds NaN or infinity.
-std::string answer_not_finite(const std::string& layer);
+/// What is said of an image whose prediction holds NaN or infinity.
+std::string prediction_not_finite(const std::string& layer);
 
 class Evaluator {
  public:
@@ -31,15 +31,15 @@ class Evaluator {
   /// [batch, classes], valid until the next call. `images` as the loader makes them.
   Tensor logits(const Tensor& images);
 
-  /// All of a loader's pictures, once. Returns no value when `stop` was set.
-  /// `progress` is called after each batch with the pictures done so far and their top-1. With
+  /// All of a loader's images, once. Returns no value when `stop` was set.
+  /// `progress` is called after each batch with the images done so far and their top-1. With
   /// `features`, the graph reads those in place of the images.
-  /// Of a loader with several views of a picture the answers are averaged.
+  /// Of a loader with several views of an image the predictions are averaged.
   std::optional<EvalResult> run(Loader& loader, const std::atomic<bool>* stop,
                                 const std::function<void(std::int64_t, double)>& progress,
                                 FeatureCache* features = nullptr);
 
-  /// The first layer that made a NaN or an infinity of the last images; they are answered again.
+  /// The first layer that made a NaN or an infinity of the last images; they are evaluated again.
   std::string layer_not_finite();
 
   const ProgramStats& stats() const { return program_.stats(); }
@@ -49,7 +49,7 @@ class Evaluator {
   Program program_;
 };
 
-/// The programs that a model's answers need, compiled when they are first wanted and kept.
+/// The programs that a model's predictions need, compiled when they are first wanted and kept.
 class ModelPrograms {
  public:
   /// Throws kInvalidArgument on scales that make no sense.
@@ -64,10 +64,10 @@ class ModelPrograms {
   const Preprocessing& preprocessing(std::size_t scale) const {
     return scales_[scale].preprocessing;
   }
-  /// How many pictures a program shall take at a time when that many are to be answered: the first
+  /// How many images a program shall take at a time when that many are to be evaluated: the first
   /// time exactly these, later such numbers that a few programs serve all and none works in vain
-  /// for as many rows as it has pictures. At most the batch size.
-  std::int64_t batch_for(std::int64_t pictures);
+  /// for as many rows as it has images. At most the batch size.
+  std::int64_t batch_for(std::int64_t images);
   /// With an input of that many rows.
   Evaluator& evaluator(std::size_t scale, std::int64_t rows);
 
@@ -76,7 +76,7 @@ class ModelPrograms {
   Quantization quantization_;
   std::shared_ptr<Variables> variables_;
   std::vector<Scale> scales_;
-  std::int64_t most_;  // pictures at a time
+  std::int64_t most_;  // images at a time
   std::set<std::int64_t> sizes_;
 };
 
@@ -87,12 +87,12 @@ struct Predictor::Impl {
   bool difference_noted = false;
 };
 
-/// Calls `options.note` with what is odd about the pictures that `loader` loaded: that they were
+/// Calls `options.note` with what is odd about the images that `loader` loaded: that they were
 /// clipped, and, if `difference_noted` is not set yet, that they differ from those of training.
 void note_oddities(const ModelFile& model, const EvalOptions& options, const Loader& loader,
                    bool& difference_noted);
 
-/// A model's answers to all pictures of a data set, in order, over all views and scales.
+/// A model's predictions for all images of a data set, in order, over all views and scales.
 class ViewEvaluator {
  public:
   /// `programs` of the same options; they must outlive this. Throws kInvalidArgument on views that
@@ -101,19 +101,19 @@ class ViewEvaluator {
                 double max_bad_fraction);
   ~ViewEvaluator();
 
-  /// The next batch of pictures, or false at the end.
+  /// The next batch of images, or false at the end.
   bool next();
   const std::vector<std::int32_t>& labels() const {
     return labels_;
   }                                                  ///< −1: unreadable or unused.
   const std::vector<std::int64_t>& indices() const;  ///< −1: unused.
-  /// Of the batch, [pictures, classes]: with one view the network's logits, else logarithms of the
+  /// Of the batch, [images, classes]: with one view the network's logits, else logarithms of the
   /// averaged probabilities, in f64. The softmax of either are the probabilities.
   const Tensor& logits() const { return logits_; }
-  std::vector<BadPicture> bad_pictures() const;
-  /// Pictures whose answers are not finite; their labels are −1. Why, naming the layer.
+  std::vector<BadImage> bad_images() const;
+  /// Images whose predictions are not finite; their labels are −1. Why, naming the layer.
   const std::map<std::int64_t, std::string>& not_finite() const { return not_finite_; }
-  /// Why a picture cannot be read or answered; "" if it can.
+  /// Why an image cannot be read or evaluated; "" if it can.
   std::string bad_reason(std::int64_t index) const;
   /// Of the first scale.
   const Loader& loader() const;
@@ -124,7 +124,7 @@ class ViewEvaluator {
   std::size_t views_;
   std::vector<std::int32_t> labels_;
   Tensor logits_;
-  std::map<std::int64_t, std::string> not_finite_;  // reasons by picture
+  std::map<std::int64_t, std::string> not_finite_;  // reasons by image
 };
 
 /// Probabilities of a row of [rows, classes].

@@ -13,8 +13,8 @@ namespace {
 
 class StandIn final : public Dataset {
  public:
-  StandIn(DatasetPtr base, const std::vector<BadPicture>& bad) : base_(std::move(base)) {
-    for (const BadPicture& b : bad) bad_[b.index] = b.reason;
+  StandIn(DatasetPtr base, const std::vector<BadImage>& bad) : base_(std::move(base)) {
+    for (const BadImage& b : bad) bad_[b.index] = b.reason;
   }
   std::int64_t size() const override { return base_->size(); }
   const std::vector<std::string>& class_names() const override { return base_->class_names(); }
@@ -41,9 +41,9 @@ Graph features_graph(const ModelConfig& c, std::int64_t batch) {
   return g;
 }
 
-std::int64_t FeatureCache::bytes(const TrainOptions& o, std::int64_t pictures) {
+std::int64_t FeatureCache::bytes(const TrainOptions& o, std::int64_t images) {
   const Graph g = features_graph(o.model, 1);
-  return pictures * element_count(g.shape(g.outputs()[0].second)) *
+  return images * element_count(g.shape(g.outputs()[0].second)) *
          static_cast<std::int64_t>(size_of(variable_type(o.device)));
 }
 
@@ -73,7 +73,7 @@ std::optional<FeatureCache> FeatureCache::compute(
     if (progress) progress(done);
     if (stop != nullptr && stop->load()) return std::nullopt;
   }
-  cache.stand_in_ = std::make_shared<StandIn>(data, loader.bad_pictures());
+  cache.stand_in_ = std::make_shared<StandIn>(data, loader.bad_images());
   return cache;
 }
 

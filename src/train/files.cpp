@@ -5,7 +5,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "data/datasets.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 
 namespace resnet {
 namespace {
@@ -19,9 +19,9 @@ struct Entry {
   std::string error = {};  // it cannot be read
 };
 
-class PictureFiles final : public Dataset {
+class ImageFiles final : public Dataset {
  public:
-  explicit PictureFiles(std::vector<Entry> entries) : entries_(std::move(entries)) {}
+  explicit ImageFiles(std::vector<Entry> entries) : entries_(std::move(entries)) {}
   std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t /*i*/) const override { return 0; }
@@ -31,19 +31,19 @@ class PictureFiles final : public Dataset {
     const Entry& e = at(i);
     if (!e.error.empty()) throw Error(e.code, e.error);
     const auto decode = [&](std::span<const std::byte> bytes) {
-      out = decode_picture(bytes, e.name, ColorMode::kRgb, decoding_of(options));
+      out = decode_image(bytes, e.name, ColorMode::kRgb, decoding_of(options));
     };
     if (e.bytes) {
       decode(*e.bytes);
     } else {
-      decode(read_file(e.name, kMaxPictureFile));
+      decode(read_file(e.name, kMaxImageFile));
     }
   }
 
  private:
   const Entry& at(std::int64_t i) const { return entries_.at(static_cast<std::size_t>(i)); }
   std::vector<Entry> entries_;
-  std::vector<std::string> class_names_ = {"picture"};
+  std::vector<std::string> class_names_ = {"image"};
 };
 
 bool is_pipe(const fs::path& path) {
@@ -53,18 +53,18 @@ bool is_pipe(const fs::path& path) {
 
 void add_path(const fs::path& path, std::vector<Entry>& entries) {
   std::vector<Entry> unlisted;
-  const auto found = list_pictures(path, [&](const fs::path& folder, const std::string& why) {
+  const auto found = list_images(path, [&](const fs::path& folder, const std::string& why) {
     unlisted.push_back(
         {.name = folder.string(),
          .code = ErrorCode::kIo,
          .error = fmt::format("cannot list the folder {}: {}", folder.string(), why)});
   });
   if (found.empty() && unlisted.empty()) {
-    fail(ErrorCode::kNotFound, "{}: there are no pictures in this folder", path.string());
+    fail(ErrorCode::kNotFound, "{}: there are no images in this folder", path.string());
   }
   for (const fs::path& file : found) {
     Entry entry{.name = file.string()};
-    if (is_pipe(file)) entry.bytes = read_file(file, kMaxPictureFile);
+    if (is_pipe(file)) entry.bytes = read_file(file, kMaxImageFile);
     entries.push_back(std::move(entry));
   }
   for (Entry& entry : unlisted) entries.push_back(std::move(entry));
@@ -72,7 +72,7 @@ void add_path(const fs::path& path, std::vector<Entry>& entries) {
 
 }  // namespace
 
-DatasetPtr picture_files(const std::vector<fs::path>& paths, std::vector<PictureBytes> given) {
+DatasetPtr image_files(const std::vector<fs::path>& paths, std::vector<ImageBytes> given) {
   const bool alone = paths.size() + given.size() == 1;
   std::vector<Entry> entries;
   for (const fs::path& path : paths) {
@@ -83,13 +83,13 @@ DatasetPtr picture_files(const std::vector<fs::path>& paths, std::vector<Picture
       entries.push_back({.name = path.string(), .code = error.code(), .error = error.what()});
     }
   }
-  for (PictureBytes& picture : given) {
-    entries.push_back({.name = std::move(picture.name), .bytes = std::move(picture.bytes)});
+  for (ImageBytes& image : given) {
+    entries.push_back({.name = std::move(image.name), .bytes = std::move(image.bytes)});
   }
   if (entries.size() == 1 && alone && !entries.front().error.empty()) {
     throw Error(entries.front().code, entries.front().error);
   }
-  return std::make_shared<PictureFiles>(std::move(entries));
+  return std::make_shared<ImageFiles>(std::move(entries));
 }
 
 }  // namespace resnet

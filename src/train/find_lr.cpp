@@ -128,7 +128,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
     info.options = o;
     info.description = data.description;
     info.class_names = data.train->class_names();
-    info.train_pictures = data.train->size();
+    info.train_images = data.train->size();
     info.steps_per_epoch = steps_of_epoch(o, data.train->size());
     observer.started(info);
   }
@@ -184,7 +184,7 @@ LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOpt
       break;
     }
   }
-  result.skipped = loader.bad_pictures();
+  result.skipped = loader.bad_images();
   const std::string clipped = to_note(loader.clipped());
   if (!clipped.empty() && observer.warning) observer.warning(clipped);
   suggest_rates(result, finder.steps);

@@ -1,4 +1,4 @@
-// Counting right answers.
+// Counting correct predictions.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 namespace resnet {
 
-/// Sums over rows of logits [n, classes]; rows with a negative label are not judged.
+/// Sums over rows of logits [n, classes]; rows with a negative label do not count.
 class Metrics {
  public:
   explicit Metrics(std::int64_t classes);
 
-  /// f32 or f64 logits. Equal logits are ranked by index, so answers do not depend on chance.
+  /// f32 or f64 logits. Equal logits are ranked by index, so predictions do not depend on chance.
   void add(const Tensor& logits, std::span<const std::int32_t> labels);
 
   std::int64_t images() const { return images_; }
@@ -22,7 +22,7 @@ class Metrics {
   double top1() const { return share(right_); }
   double top5() const { return share(right5_); }
   double loss() const { return images_ == 0 ? 0 : loss_ / static_cast<double>(images_); }
-  const std::vector<std::int64_t>& confusion() const { return confusion_; }  ///< [true, answered]
+  const std::vector<std::int64_t>& confusion() const { return confusion_; }  ///< [true, predicted]
 
  private:
   double share(std::int64_t n) const {

@@ -45,27 +45,28 @@ Tensor Predictor::logits(const Tensor& images) try {
   const Shape own{p.channels, p.height, p.width};
   const Shape& given = images.shape();
   if (given.size() != 4 || given[0] < 1 || !std::equal(own.begin(), own.end(), given.begin() + 1)) {
-    fail(ErrorCode::kInvalidArgument, "pictures must have the shape [n, {}], found {}",
+    fail(ErrorCode::kInvalidArgument, "images must have the shape [n, {}], found {}",
          fmt::join(own, ", "), to_string(given));
   }
   const std::int64_t n = given[0], classes = impl_->model.config.classes;
   const std::span<const float> pixels = images.as<float>();
-  const std::size_t picture = pixels.size() / static_cast<std::size_t>(n);
+  const std::size_t image = pixels.size() / static_cast<std::size_t>(n);
   Tensor result(DType::kF32, {n, classes});
   for (std::int64_t done = 0; done < n;) {
     const std::int64_t rows = impl_->programs.batch_for(n - done);
     const std::int64_t count = std::min(rows, n - done);
     Tensor batch = Tensor::zeros(DType::kF32, {rows, own[0], own[1], own[2]});
-    std::ranges::copy(pixels.subspan(static_cast<std::size_t>(done) * picture,
-                                     static_cast<std::size_t>(count) * picture),
+    std::ranges::copy(pixels.subspan(static_cast<std::size_t>(done) * image,
+                                     static_cast<std::size_t>(count) * image),
                       batch.as<float>().begin());
     Evaluator& evaluator = impl_->programs.evaluator(0, rows);
-    const Tensor answers = evaluator.logits(batch).cast(DType::kF32);
-    const auto own_answers = answers.as<float>().first(static_cast<std::size_t>(count * classes));
-    if (!std::ranges::all_of(own_answers, [](float x) { return std::isfinite(x); })) {
-      fail(ErrorCode::kBadData, "{}", answer_not_finite(evaluator.layer_not_finite()));
+    const Tensor predictions = evaluator.logits(batch).cast(DType::kF32);
+    const auto own_predictions =
+        predictions.as<float>().first(static_cast<std::size_t>(count * classes));
+    if (!std::ranges::all_of(own_predictions, [](float x) { return std::isfinite(x); })) {
+      fail(ErrorCode::kBadData, "{}", prediction_not_finite(evaluator.layer_not_finite()));
     }
-    std::ranges::copy(own_answers, result.as<float>().begin() + done * classes);
+    std::ranges::copy(own_predictions, result.as<float>().begin() + done * classes);
     done += count;
   }
   return result;
@@ -75,7 +76,7 @@ Tensor Predictor::logits(const Tensor& images) try {
 
 std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::path>& paths, int top,
                                            const std::function<void(const Prediction&)>& each) try {
-  return predict(picture_files(paths), top, each);
+  return predict(image_files(paths), top, each);
 } catch (...) {
   throw_as_error();
 }
@@ -105,7 +106,7 @@ std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
       options.progress(static_cast<std::int64_t>(predictions.size()), data->size());
     }
     if (options.stop != nullptr && options.stop->load()) {
-      fail(ErrorCode::kInterrupted, "interrupted after {} of {} pictures", predictions.size(),
+      fail(ErrorCode::kInterrupted, "interrupted after {} of {} images", predictions.size(),
            data->size());
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -65,7 +66,7 @@ class Calibrator {
 
   std::int64_t batch() const { return batch_; }
 
-  /// Looks at the first `count` pictures of a batch.
+  /// Looks at the first `count` images of a batch.
   void see(const Tensor& images, std::int64_t count) {
     program_.set_input("image", images);
     program_.run();
@@ -88,10 +89,10 @@ class Calibrator {
            "model",
            *layer);
     }
-    pictures_ += count;
+    images_ += count;
   }
 
-  /// The network on integers, as one calibration has it.
+  /// The int8 network, as one calibration has it.
   ModelFile quantized(Calibration calibration, const std::vector<std::string>& keep);
 
  private:
@@ -116,9 +117,9 @@ class Calibrator {
   void add(Statistics& s, const Tensor& t, std::int64_t count) const {
     const auto values = t.as<float>();
     const auto channels = static_cast<std::size_t>(t.dim(1));
-    const std::size_t picture = values.size() / static_cast<std::size_t>(batch_);
-    const std::size_t pixels = picture / channels;
-    s.histogram.add(values.subspan(0, picture * static_cast<std::size_t>(count)));
+    const std::size_t image = values.size() / static_cast<std::size_t>(batch_);
+    const std::size_t pixels = image / channels;
+    s.histogram.add(values.subspan(0, image * static_cast<std::size_t>(count)));
     s.sums.resize(channels);
     for (std::size_t i = 0; i < static_cast<std::size_t>(count) * channels; ++i) {
       const auto plane = values.subspan(i * pixels, pixels);
@@ -143,7 +144,7 @@ class Calibrator {
   Graph graph_;
   Program program_;
   std::map<std::string, Statistics> statistics_;
-  std::int64_t pictures_ = 0;
+  std::int64_t images_ = 0;
 };
 
 void Calibrator::quantize_layer(const Node& n, float x_scale, ModelFile& result) {
@@ -197,7 +198,7 @@ void Calibrator::quantize_layer(const Node& n, float x_scale, ModelFile& result)
 }
 
 ModelFile Calibrator::quantized(Calibration calibration, const std::vector<std::string>& keep) {
-  RESNET_CHECK(pictures_ > 0);
+  RESNET_CHECK(images_ > 0);
   ModelFile result = model_;
   result.weights.clear();
   Quantization& q = result.quantization;
@@ -274,8 +275,8 @@ ModelFile Calibrator::quantized(Calibration calibration, const std::vector<std::
 }
 
 void check_options(const QuantizeOptions& o) {
-  if (o.pictures < 1 || o.held_out < 1) {
-    fail(ErrorCode::kInvalidArgument, "calibration needs pictures, and so does its judgement");
+  if (o.images < 1 || o.held_out < 1) {
+    fail(ErrorCode::kInvalidArgument, "calibration needs images, and so does its evaluation");
   }
   if (!(o.percentile > 50 && o.percentile <= 100)) {
     fail(ErrorCode::kInvalidArgument, "the percentile must be above 50 and at most 100, it is {}",
@@ -286,7 +287,7 @@ void check_options(const QuantizeOptions& o) {
   }
 }
 
-// Every activation of a batch is kept at once: about the memory of four pictures of 224 x 224.
+// Every activation of a batch is kept at once: about the memory of four images of 224 x 224.
 std::int64_t calibration_batch(const ModelFile& model, const QuantizeOptions& options) {
   const std::int64_t side = model.config.image_size;
   return std::clamp<std::int64_t>(4 * 224 * 224 / (side * side), 1,
@@ -298,9 +299,9 @@ DatasetPtr some_of(const DatasetPtr& data, std::vector<std::int64_t> indices) {
   return make_subset(data, std::move(indices));
 }
 
-// Pictures for calibration, and others for the judgement.
-std::pair<DatasetPtr, DatasetPtr> pictures_of(const ModelFile& model, const DataSpec& spec,
-                                              const QuantizeOptions& o) {
+// Images for calibration, and others for its evaluation.
+std::pair<DatasetPtr, DatasetPtr> images_of(const ModelFile& model, const DataSpec& spec,
+                                            const QuantizeOptions& o) {
   const auto shuffled = [&](std::int64_t size, std::uint64_t stream) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(size));
     std::iota(order.begin(), order.end(), 0);
@@ -315,16 +316,16 @@ std::pair<DatasetPtr, DatasetPtr> pictures_of(const ModelFile& model, const Data
     return std::vector<std::int64_t>(order.begin() + std::min(size, from),
                                      order.begin() + std::min(size, from + count));
   };
-  const DatasetPtr judged = open_test_data(spec, model.class_names);
+  const DatasetPtr held_out = open_test_data(spec, model.class_names);
   const DataSplits splits = open_data(spec);
   if (!splits.split_here && splits.train != nullptr && splits.train->size() > 0) {
-    return {some_of(splits.train, take(shuffled(splits.train->size(), 0), 0, o.pictures)),
-            some_of(judged, take(shuffled(judged->size(), 1), 0, o.held_out))};
+    return {some_of(splits.train, take(shuffled(splits.train->size(), 0), 0, o.images)),
+            some_of(held_out, take(shuffled(held_out->size(), 1), 0, o.held_out))};
   }
-  const std::vector<std::int64_t> order = shuffled(judged->size(), 0);
-  const std::int64_t calibration = std::min<std::int64_t>(o.pictures, judged->size() / 2);
-  return {some_of(judged, take(order, 0, calibration)),
-          some_of(judged, take(order, calibration, o.held_out))};
+  const std::vector<std::int64_t> order = shuffled(held_out->size(), 0);
+  const std::int64_t calibration = std::min<std::int64_t>(o.images, held_out->size() / 2);
+  return {some_of(held_out, take(order, 0, calibration)),
+          some_of(held_out, take(order, calibration, o.held_out))};
 }
 
 void stop_if_asked(const QuantizeOptions& o) {
@@ -338,14 +339,15 @@ void warn_of_clipped(const Loader& loader) {
   if (!text.empty()) warn_once("clipped images", text);
 }
 
-// What f32 and several models on integers say of the same pictures.
-void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<ModelFile>& models,
-           const QuantizeOptions& o, Quantized& result, std::span<QuantizeTrial> trials) {
-  const std::int64_t batch = std::min<std::int64_t>(std::max(1, o.batch_size), data->size());
+// What f32 and several int8 models predict for the same images.
+void evaluate_trials(const ModelFile& real, const DatasetPtr& data,
+                     const std::vector<ModelFile>& models, const QuantizeOptions& o,
+                     Quantized& result, std::span<QuantizeTrial> trials) {
+  const std::int64_t batch_size = std::min<std::int64_t>(std::max(1, o.batch_size), data->size());
   const CompileOptions compile{.threads = o.threads};
   const auto evaluator = [&](const ModelFile& m) {
-    return std::make_unique<Evaluator>(inference_graph(m, batch), m.config.classes, to_variables(m),
-                                       compile, DataLayout::kNCHW);
+    return std::make_unique<Evaluator>(inference_graph(m, batch_size), m.config.classes,
+                                       to_variables(m), compile, DataLayout::kNCHW);
   };
   const auto f32 = evaluator(real);
   std::vector<std::unique_ptr<Evaluator>> others;
@@ -355,27 +357,27 @@ void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<Mode
   std::vector<std::int64_t> right(models.size(), 0), agreed(models.size(), 0);
   std::int64_t images = 0, right_f32 = 0;
   Loader loader(data, real.preprocessing, Augmentation{},
-                evaluation_options(static_cast<int>(batch), loader_threads(o.loader_threads)));
-  Batch pictures;
+                evaluation_options(static_cast<int>(batch_size), loader_threads(o.loader_threads)));
+  Batch batch;
   loader.start_epoch(0);
-  while (loader.next(pictures)) {
-    const Tensor truth = f32->logits(pictures.images);
-    const auto answer = [&](const Tensor& logits, std::size_t row) {
+  while (loader.next(batch)) {
+    const Tensor truth = f32->logits(batch.images);
+    const auto prediction = [&](const Tensor& logits, std::size_t row) {
       const auto z = logits.as<float>().subspan(row * classes, classes);
       return std::ranges::max_element(z) - z.begin();
     };
-    const auto judged = [&](std::size_t row) { return pictures.labels[row] >= 0; };
-    for (std::size_t row = 0; row < pictures.labels.size(); ++row) {
-      if (!judged(row)) continue;
+    const auto counts = [&](std::size_t row) { return batch.labels[row] >= 0; };
+    for (std::size_t row = 0; row < batch.labels.size(); ++row) {
+      if (!counts(row)) continue;
       ++images;
-      right_f32 += answer(truth, row) == pictures.labels[row] ? 1 : 0;
+      right_f32 += prediction(truth, row) == batch.labels[row] ? 1 : 0;
     }
     for (std::size_t i = 0; i < others.size(); ++i) {
-      const Tensor logits = others[i]->logits(pictures.images);
-      for (std::size_t row = 0; row < pictures.labels.size(); ++row) {
-        if (!judged(row)) continue;
-        right[i] += answer(logits, row) == pictures.labels[row] ? 1 : 0;
-        agreed[i] += answer(logits, row) == answer(truth, row) ? 1 : 0;
+      const Tensor logits = others[i]->logits(batch.images);
+      for (std::size_t row = 0; row < batch.labels.size(); ++row) {
+        if (!counts(row)) continue;
+        right[i] += prediction(logits, row) == batch.labels[row] ? 1 : 0;
+        agreed[i] += prediction(logits, row) == prediction(truth, row) ? 1 : 0;
         for (std::size_t c = row * classes; c < (row + 1) * classes; ++c) {
           const double d = std::abs(static_cast<double>(logits.as<float>()[c]) -
                                     static_cast<double>(truth.as<float>()[c]));
@@ -384,11 +386,12 @@ void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<Mode
         }
       }
     }
-    if (o.progress) o.progress("judging", images, data->size());
+    if (o.progress) o.progress("evaluating", images, data->size());
     stop_if_asked(o);
   }
   warn_of_clipped(loader);
-  if (images == 0) fail(ErrorCode::kBadData, "not one of the pictures to judge by could be read");
+  if (images == 0)
+    fail(ErrorCode::kBadData, "not one of the images to evaluate with could be read");
   const auto n = static_cast<double>(images);
   for (std::size_t i = 0; i < models.size(); ++i) {
     trials[i].top1 = static_cast<double>(right[i]) / n;
@@ -397,6 +400,19 @@ void judge(const ModelFile& real, const DatasetPtr& data, const std::vector<Mode
   }
   result.images = images;
   result.top1 = static_cast<double>(right_f32) / n;
+}
+
+// Unreadable images are rows of zeros, which are no statistics: the others take their places.
+std::int64_t move_readable_up(Batch& batch) {
+  const std::size_t row = batch.images.bytes() / static_cast<std::size_t>(batch.images.dim(0));
+  std::byte* images = batch.images.raw();
+  std::size_t good = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(batch.count); ++i) {
+    if (batch.labels[i] < 0) continue;
+    if (i != good) std::memcpy(images + good * row, images + i * row, row);
+    ++good;
+  }
+  return static_cast<std::int64_t>(good);
 }
 
 void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr& data,
@@ -408,17 +424,14 @@ void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr&
   std::int64_t seen = 0;
   loader.start_epoch(0);
   while (loader.next(batch)) {
-    // Unreadable pictures are rows of zeros: only whole batches and leading rows count.
-    std::int64_t good = 0;
-    while (good < batch.count && batch.labels[static_cast<std::size_t>(good)] >= 0) ++good;
+    const std::int64_t good = move_readable_up(batch);
     if (good > 0) calibrator.see(batch.images, good);
     seen += good;
     if (o.progress) o.progress("calibrating", seen, data->size());
     stop_if_asked(o);
   }
   warn_of_clipped(loader);
-  if (seen == 0)
-    fail(ErrorCode::kBadData, "not one of the pictures to calibrate with could be read");
+  if (seen == 0) fail(ErrorCode::kBadData, "not one of the images to calibrate with could be read");
 }
 
 // The layers that tradition keeps: the first convolution and the last linear layer.
@@ -442,9 +455,9 @@ Quantized quantize_model(const ModelFile& model, const DataSpec& data,
   refuse_quantized(model, "quantised again");
   DataSpec spec = data;
   if (spec.image_size == 0) spec.image_size = model.preprocessing.height;
-  const auto [calibration, judged] = pictures_of(model, spec, options);
-  if (calibration->size() == 0 || judged->size() == 0) {
-    fail(ErrorCode::kBadData, "{}: calibration and its judgement need a picture each", spec.source);
+  const auto [calibration, held_out] = images_of(model, spec, options);
+  if (calibration->size() == 0 || held_out->size() == 0) {
+    fail(ErrorCode::kBadData, "{}: calibration and its evaluation need an image each", spec.source);
   }
   Calibrator calibrator(model, calibration_batch(model, options), options);
   calibrate(calibrator, model, calibration, options);
@@ -459,7 +472,7 @@ Quantized quantize_model(const ModelFile& model, const DataSpec& data,
   for (const auto c : {Calibration::kMinMax, Calibration::kPercentile, Calibration::kKl}) {
     if (options.calibration.value_or(c) == c) attempt(c, keep);
   }
-  judge(model, judged, models, options, result, result.trials);
+  evaluate_trials(model, held_out, models, options, result, result.trials);
   for (std::size_t i = 1; i < result.trials.size(); ++i) {
     if (result.trials[i].rms_difference < result.trials[result.best].rms_difference) {
       result.best = i;
@@ -470,7 +483,8 @@ Quantized quantize_model(const ModelFile& model, const DataSpec& data,
     const std::size_t first = models.size();
     for (const std::string& layer : outer_layers(model.config)) attempt(all.calibration, {layer});
     std::vector<ModelFile> more(models.begin() + static_cast<std::ptrdiff_t>(first), models.end());
-    judge(model, judged, more, options, result, std::span(result.trials).subspan(first));
+    evaluate_trials(model, held_out, more, options, result,
+                    std::span(result.trials).subspan(first));
     std::vector<std::string> worth;
     std::size_t best = result.best;
     for (std::size_t i = first; i < result.trials.size(); ++i) {
@@ -481,8 +495,8 @@ Quantized quantize_model(const ModelFile& model, const DataSpec& data,
     if (worth.size() > 1) {
       attempt(all.calibration, worth);
       best = models.size() - 1;
-      judge(model, judged, {models.back()}, options, result,
-            std::span(result.trials).subspan(best));
+      evaluate_trials(model, held_out, {models.back()}, options, result,
+                      std::span(result.trials).subspan(best));
     }
     result.best = best;
   }
@@ -497,18 +511,17 @@ ModelFile quantize_model(const ModelFile& model, std::span<const Tensor> images,
                          const QuantizeOptions& options) try {
   check_options(options);
   refuse_quantized(model, "quantised again");
-  if (images.empty()) fail(ErrorCode::kInvalidArgument, "calibration needs pictures");
+  if (images.empty()) fail(ErrorCode::kInvalidArgument, "calibration needs images");
   Calibrator calibrator(model, calibration_batch(model, options), options);
   const ModelConfig& c = model.config;
-  const Shape picture{c.channels, c.image_size, c.image_size};
+  const Shape image{c.channels, c.image_size, c.image_size};
   for (const Tensor& t : images) {
-    if (t.shape().size() != 4 ||
-        !std::equal(picture.begin(), picture.end(), t.shape().begin() + 1)) {
-      fail(ErrorCode::kInvalidArgument, "pictures must have the shape [n, {}, {}, {}], one has {}",
+    if (t.shape().size() != 4 || !std::equal(image.begin(), image.end(), t.shape().begin() + 1)) {
+      fail(ErrorCode::kInvalidArgument, "images must have the shape [n, {}, {}, {}], one has {}",
            c.channels, c.image_size, c.image_size, to_string(t.shape()));
     }
     const auto values = t.as<float>();
-    const auto size = static_cast<std::size_t>(element_count(picture));
+    const auto size = static_cast<std::size_t>(element_count(image));
     for (std::int64_t first = 0; first < t.dim(0); first += calibrator.batch()) {
       const std::int64_t count = std::min(calibrator.batch(), t.dim(0) - first);
       Tensor batch =
@@ -538,7 +551,7 @@ std::string to_table(const Quantized& q) {
                         percent(t.agreement), t.max_difference, t.rms_difference);
   }
   return text +
-         fmt::format("of {} pictures that calibration did not see; * is in the file\n", q.images);
+         fmt::format("of {} images that calibration did not see; * is in the file\n", q.images);
 }
 
 }  // namespace resnet

@@ -14,7 +14,7 @@
 namespace resnet {
 namespace {
 
-constexpr std::int64_t kMeasuredPictures = 2000;
+constexpr std::int64_t kMeasuredImages = 2000;
 
 void require(bool condition, const char* option, const char* wanted) {
   if (!condition) fail(ErrorCode::kInvalidArgument, "{} must be {}", option, wanted);
@@ -73,7 +73,7 @@ void check(const TrainOptions& o) {
 
 // One sample across the whole data set, so that measuring costs seconds whatever its size.
 void measure(TrainOptions& o, const DatasetPtr& train) {
-  const std::int64_t count = std::min(train->size(), kMeasuredPictures);
+  const std::int64_t count = std::min(train->size(), kMeasuredImages);
   std::vector<std::int64_t> sample;
   for (std::int64_t i = 0; i < count; ++i) sample.push_back(i * train->size() / count);
   const Statistics s =
@@ -82,7 +82,7 @@ void measure(TrainOptions& o, const DatasetPtr& train) {
   std::array<float, 3> mean{}, std{};
   for (std::size_t c = 0; c < 3; ++c) {
     mean[c] = static_cast<float>(s.mean[c]);
-    std[c] = static_cast<float>(std::max(s.std[c], 1.0 / 255));  // pictures of one colour
+    std[c] = static_cast<float>(std::max(s.std[c], 1.0 / 255));  // images of one colour
   }
   if (!o.mean) o.mean = mean;
   if (!o.std) o.std = std;
@@ -90,11 +90,11 @@ void measure(TrainOptions& o, const DatasetPtr& train) {
 
 // Small data takes small batches: an epoch should have some 16 steps, for the sake of the optimizer
 // and of the running averages of batch norm.
-int default_batch(std::int64_t pictures, bool small) {
-  const auto steps = static_cast<std::uint64_t>(std::max<std::int64_t>(pictures / 16, 1));
+int default_batch(std::int64_t images, bool small) {
+  const auto steps = static_cast<std::uint64_t>(std::max<std::int64_t>(images / 16, 1));
   const auto batch = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(steps)), 16,
                                               small ? 128 : 32);
-  return static_cast<int>(std::max<std::int64_t>(1, std::min(batch, pictures)));
+  return static_cast<int>(std::max<std::int64_t>(1, std::min(batch, images)));
 }
 
 void fill_optimizer(TrainOptions& o, bool small) {
@@ -154,7 +154,7 @@ std::vector<float> class_weights_of(const TrainOptions& resolved, const Dataset&
   for (std::int64_t i = 0; i < train.size(); ++i) ++count[static_cast<std::size_t>(train.label(i))];
   std::vector<float> weights(classes);
   for (std::size_t c = 0; c < classes; ++c) {
-    if (count[c] == 0) continue;  // the weight of a class without pictures does not matter
+    if (count[c] == 0) continue;  // the weight of a class without images does not matter
     weights[c] =
         static_cast<float>(static_cast<double>(train.size()) /
                            static_cast<double>(static_cast<std::int64_t>(classes) * count[c]));
@@ -164,7 +164,7 @@ std::vector<float> class_weights_of(const TrainOptions& resolved, const Dataset&
 
 namespace {
 
-// Mean and standard deviation are those of CIFAR-10's training pictures. The rest follows Jordan
+// Mean and standard deviation are those of CIFAR-10's training images. The rest follows Jordan
 // 2024 in small batches, which cost a CPU nothing and give more steps.
 TrainOptions cifar_fast() {
   TrainOptions o;
@@ -209,11 +209,11 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data, std::vector<std::st
   }
   o.model.classes = classes;
 
-  const PictureSize own = train.picture_size();
-  const int own_size = own.width == own.height && own.width <= kSmallPicture ? own.width : 0;
+  const ImageSize own = train.image_size();
+  const int own_size = own.width == own.height && own.width <= kSmallImage ? own.width : 0;
   if (o.model.architecture.empty()) {
     const std::int64_t side = o.model.image_size != 0 ? o.model.image_size : own_size;
-    o.model.architecture = side != 0 && side <= kSmallPicture ? "resnet20" : "resnet18";
+    o.model.architecture = side != 0 && side <= kSmallImage ? "resnet20" : "resnet18";
   }
   check_architecture(o.model.architecture);
   if (o.model.image_size == 0) {
@@ -230,7 +230,7 @@ TrainOptions resolve(TrainOptions o, const DataSplits& data, std::vector<std::st
          phases.back().first_epoch, o.epochs);
   }
 
-  const bool small = o.model.image_size <= kSmallPicture;
+  const bool small = o.model.image_size <= kSmallImage;
   if (!o.batch_size) o.batch_size = default_batch(train.size() / o.accumulate, small);
   if (train.size() < *o.batch_size) {
     fail(ErrorCode::kInvalidArgument,

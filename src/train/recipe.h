@@ -11,7 +11,7 @@ DataSpec sized_data(const TrainOptions& options);
 /// `resolve` that also says, a line each, what it chose for this data, and why.
 TrainOptions resolve(TrainOptions options, const DataSplits& data, std::vector<std::string>& notes);
 
-/// What lies between a picture and the network, for resolved options.
+/// What lies between an image and the network, for resolved options.
 Preprocessing preprocessing_of(const TrainOptions& resolved, const Dataset& train);
 
 /// One weight a class for resolved options; empty without class weighting.

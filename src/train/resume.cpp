@@ -115,12 +115,12 @@ DataSplits open_data_again(const TrainOptions& o, const Checkpoint& c) {
   const std::vector<std::string>& names = data.train->class_names();
   constexpr const char* kAdvice =
       "give the data that the run was trained on, or train anew in another folder";
-  if (c.class_names.size() != names.size() || c.train_pictures != data.train->size()) {
+  if (c.class_names.size() != names.size() || c.train_images != data.train->size()) {
     fail(
         ErrorCode::kInvalidArgument,
         "{}: not the data of the run in {}: expected {} training images of {} classes, found {} of "
         "{}; {}",
-        o.data.source, o.out.string(), c.train_pictures, c.class_names.size(), data.train->size(),
+        o.data.source, o.out.string(), c.train_images, c.class_names.size(), data.train->size(),
         names.size(), kAdvice);
   }
   const auto [expected, found] = std::ranges::mismatch(c.class_names, names);

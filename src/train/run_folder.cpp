@@ -10,7 +10,7 @@
 #include "core/folder_entries.h"
 #include "core/os_error.h"
 #include "formats/csv.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/plot.h"
 
 namespace resnet {
@@ -121,7 +121,7 @@ void RunFolder::add_metrics(const EpochResult& r, std::int64_t step) {
 
 void RunFolder::write_confusion(const EvalResult& result) const {
   const std::size_t classes = result.class_names.size();
-  std::string text = "true \\ answered";
+  std::string text = "true \\ predicted";
   for (const std::string& name : result.class_names) text += "," + csv_field(name);
   text += "\n";
   for (std::size_t row = 0; row < classes; ++row) {
@@ -135,7 +135,7 @@ void RunFolder::write_confusion(const EvalResult& result) const {
   write_file_atomic(path_ / "confusion.png", encode_png(draw_confusion(result.confusion, classes)));
   write_file_atomic(path_ / "confusion.svg", draw_svg(MatrixPlot{.title = {},
                                                                  .rows = "true class",
-                                                                 .columns = "answer",
+                                                                 .columns = "prediction",
                                                                  .names = result.class_names,
                                                                  .counts = result.confusion}));
 }

@@ -65,7 +65,7 @@ class Trainer {
   [[noreturn]] void fail_non_finite(std::string_view what);
   void report_step(double lr, double loss);
   void report_skipped();
-  void measure_pictures();
+  void measure_images();
   bool stop_requested() const { return observer_.stop != nullptr && observer_.stop->load(); }
   double lr_of(std::int64_t step) const {
     return learning_rate(o_.schedule, *o_.optimizer.lr, step, steps_per_epoch_, o_.epochs);
@@ -88,7 +88,7 @@ class Trainer {
   const std::shared_ptr<Variables> variables_;
   std::shared_ptr<Variables> ema_variables_;  // null without an average
   std::optional<Evaluator> evaluator_;
-  // When all but the head is frozen: what it reads, and loaders that make batches without pictures.
+  // When all but the head is frozen: what it reads, and loaders that make batches without images.
   bool caching_ = false;
   std::optional<FeatureCache> train_features_, val_features_;
   std::optional<Loader> stand_in_train_, stand_in_val_;
@@ -105,7 +105,7 @@ class Trainer {
   std::int64_t total_images_ = 0;
   double training_seconds_ = 0;
   std::size_t reported_skipped_ = 0;
-  PictureProfile profile_;
+  ImageProfile profile_;
   bool clipping_reported_ = false;
 };
 
@@ -170,7 +170,7 @@ void Trainer::make_evaluator() {
   evaluator_.emplace(head, o_.model.classes, evaluated, compile_, o_.layout);
 }
 
-// All but the head is frozen and a picture always looks the same.
+// All but the head is frozen and an image always looks the same.
 bool Trainer::can_cache() {
   constexpr std::int64_t kMostBytes = std::int64_t{2} << 30;
   if (!o_.transfer.cache_features || *o_.augmentation != Augmentation{} ||
@@ -181,7 +181,7 @@ bool Trainer::can_cache() {
   if (bytes <= kMostBytes) return true;
   if (observer_.warning) {
     observer_.warning(
-        fmt::format("the features of all pictures would take {} MiB, more than {}; they are "
+        fmt::format("the features of all images would take {} MiB, more than {}; they are "
                     "computed anew in every epoch",
                     bytes >> 20, kMostBytes >> 20));
   }
@@ -252,8 +252,8 @@ RunInfo Trainer::describe() const {
   info.options = o_;
   info.description = data_.description;
   info.class_names = data_.train->class_names();
-  info.train_pictures = data_.train->size();
-  info.val_pictures = data_.val->size();
+  info.train_images = data_.train->size();
+  info.val_images = data_.val->size();
   for (const LayerSummary& layer : summarise(inference_graph(o_.model, 1))) {
     info.parameters += layer.parameters;
   }
@@ -283,7 +283,7 @@ RunInfo Trainer::describe() const {
     }
     info.notes.push_back(std::move(text));
     if (caching_) {
-      info.notes.push_back("what the head reads is computed once for all pictures");
+      info.notes.push_back("what the head reads is computed once for all images");
     } else if (t.cache_features && *o_.augmentation != Augmentation{} &&
                trains_head_only(phases[0], o_.model)) {
       info.notes.push_back(
@@ -303,7 +303,7 @@ TrainResult Trainer::run() {
   folder_->write_config(kept_);
   folder_->begin_metrics(state_.epoch);
   if (observer_.started) observer_.started(describe());
-  measure_pictures();
+  measure_images();
 
   TrainResult result;
   const auto patience_over = [&] {
@@ -339,7 +339,7 @@ TrainResult Trainer::run() {
     result.data_wait_share = std::min(1.0, train_loader().wait_seconds() / training_seconds_);
   }
   result.seconds = seconds_since(start_);
-  result.skipped = train_loader().bad_pictures();
+  result.skipped = train_loader().bad_images();
   return result;
 }
 
@@ -417,10 +417,10 @@ void Trainer::report_step(double lr, double loss) {
   observer_.progress(p);
 }
 
-// What the model file says of its training pictures. Those that are clipped are better known now
+// What the model file says of its training images. Those that are clipped are better known now
 // than after an epoch.
-void Trainer::measure_pictures() {
-  ClippedPictures clipped;
+void Trainer::measure_images() {
+  ClippedImages clipped;
   profile_ = measure_profile(data_.train, prep_, loader_threads(o_.loader_threads), &clipped);
   clipping_reported_ = clipped.count > 0;
   if (clipping_reported_ && observer_.warning) observer_.warning(to_note(clipped));
@@ -428,15 +428,15 @@ void Trainer::measure_pictures() {
 
 void Trainer::report_skipped() {
   if (!clipping_reported_) {  // none in the sample
-    const ClippedPictures clipped = train_loader().clipped();
+    const ClippedImages clipped = train_loader().clipped();
     clipping_reported_ = clipped.count > 0;
     if (clipping_reported_ && observer_.warning) observer_.warning(to_note(clipped));
   }
-  const std::vector<BadPicture> skipped = train_loader().bad_pictures();
+  const std::vector<BadImage> skipped = train_loader().bad_images();
   if (skipped.size() == reported_skipped_) return;
   reported_skipped_ = skipped.size();
   if (!observer_.warning) return;
-  for (const BadPicture& bad : skipped) {
+  for (const BadImage& bad : skipped) {
     observer_.warning(fmt::format("skipped {}: {}", bad.name, bad.reason));
   }
 }
@@ -476,18 +476,18 @@ Trainer::Outcome Trainer::validate(EvalResult& result) {
     p.eta_seconds = static_cast<double>(data_.val->size() - done) / p.images_per_second;
     observer_.progress(p);
   };
-  auto answers = evaluator_->run(val_loader(), observer_.stop, progress,
-                                 val_features_ ? &*val_features_ : nullptr);
-  if (!answers) return Outcome::kStopped;
-  result = *std::move(answers);
+  auto predictions = evaluator_->run(val_loader(), observer_.stop, progress,
+                                     val_features_ ? &*val_features_ : nullptr);
+  if (!predictions) return Outcome::kStopped;
+  result = *std::move(predictions);
   if (result.images == 0) {
-    fail(ErrorCode::kBadData, "not one of the {} pictures for validation could be read",
+    fail(ErrorCode::kBadData, "not one of the {} images for validation could be read",
          data_.val->size());
   }
   if (!std::isfinite(result.loss)) fail_non_finite("the validation's loss");
   last_val_seconds_ = result.seconds;
   if (state_.epoch == 0 && observer_.warning) {
-    for (const BadPicture& bad : result.skipped) {
+    for (const BadImage& bad : result.skipped) {
       observer_.warning(fmt::format("skipped {}: {}", bad.name, bad.reason));
     }
   }
@@ -552,7 +552,7 @@ void Trainer::save_best() {
   model.config = o_.model;
   model.class_names = data_.train->class_names();
   model.preprocessing = prep_;
-  model.training_pictures = profile_;
+  model.training_images = profile_;
   model.provenance = {{"data", data_.description},
                       {"epochs", std::to_string(state_.epoch)},
                       {"top1", fmt::format("{:.6g}", state_.best.top1)},

@@ -54,8 +54,8 @@ LoaderOptions train_loading(const TrainOptions& o) {
           .layout = o.layout};
 }
 
-std::int64_t steps_of_epoch(const TrainOptions& o, std::int64_t pictures, bool whole_windows) {
-  const std::int64_t batches = pictures / *o.batch_size;  // `drop_last`
+std::int64_t steps_of_epoch(const TrainOptions& o, std::int64_t images, bool whole_windows) {
+  const std::int64_t batches = images / *o.batch_size;  // `drop_last`
   return (batches + (whole_windows ? 0 : o.accumulate - 1)) / o.accumulate;
 }
 
@@ -73,7 +73,7 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed) {
   Prepared p;
   p.data = resumed != nullptr ? open_data_again(o, *resumed) : open_data(sized_data(o));
   if (p.data.val == nullptr || p.data.val->size() == 0) {
-    fail(ErrorCode::kBadData, "{}: there are no pictures to validate on; hold some out of training",
+    fail(ErrorCode::kBadData, "{}: there are no images to validate on; hold some out of training",
          o.data.source);
   }
   check_class_names(*p.data.train);

@@ -19,7 +19,7 @@ struct Prepared {
   DataSplits data;
   TrainOptions options;            ///< Resolved.
   std::optional<Loaded> loaded;    ///< What goes into `TrainingStep::load`; never when resumed.
-  std::vector<std::string> notes;  ///< What was chosen for these pictures, and what else to try.
+  std::vector<std::string> notes;  ///< What was chosen for these images, and what else to try.
 };
 /// Opens data and weights and fills what the options leave open. A run that goes on from a
 /// checkpoint needs its data.
@@ -27,7 +27,7 @@ Prepared prepare(const TrainOptions& options, const Checkpoint* resumed = nullpt
 
 /// Steps of an epoch, of `accumulate` whole batches each; the last takes what is left of the
 /// batches, or, with `whole_windows`, there is none for it.
-std::int64_t steps_of_epoch(const TrainOptions& resolved, std::int64_t pictures,
+std::int64_t steps_of_epoch(const TrainOptions& resolved, std::int64_t images,
                             bool whole_windows = false);
 
 /// Network, loss, gradients and update of resolved options, with fresh variables.

@@ -91,7 +91,7 @@ void check_not_cut_off(const Graph& cut, const std::string& layer, const ModelCo
       layer, config.splice, config.splice);
 }
 
-// Grey pictures have one mean, that of the channels, as they have one luma.
+// Grey images have one mean, that of the channels, as they have one luma.
 std::array<float, 3> for_channels(std::array<float, 3> values, std::int64_t from, std::int64_t to) {
   if (from == 3 && to == 1) values.fill((values[0] + values[1] + values[2]) / 3);
   if (from == 1) values.fill(values[0]);
@@ -194,7 +194,7 @@ void adopt_statistics(TrainOptions& o, const ModelFile& weights, const Dataset& 
 Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
                    const std::vector<std::string>& class_names, bool numbered) {
   const Graph g = inference_graph(config, 1);
-  std::set<std::string> stems;  // weights of the convolutions that read the picture
+  std::set<std::string> stems;  // weights of the convolutions that read the image
   for (const Node& n : g.nodes()) {
     if (n.op == Op::kConv2d && g.node(n.inputs[0]).op == Op::kInput) {
       stems.insert(g.node(n.inputs[1]).name);

@@ -15,10 +15,10 @@ namespace resnet {
 ModelFile load_starting_point(const TrainOptions& options);
 
 /// `options` with what the weights decide: the network, and, unless given, size and interpolation
-/// of the pictures. Throws kInvalidArgument where a given network is another one.
+/// of the images. Throws kInvalidArgument where a given network is another one.
 TrainOptions adopt(TrainOptions options, const ModelFile& weights);
 
-/// The same for mean and std, once it is known whether pictures are grey.
+/// The same for mean and std, once it is known whether images are grey.
 void adopt_statistics(TrainOptions& options, const ModelFile& weights, const Dataset& train);
 
 /// Where the weights went.

@@ -10,17 +10,17 @@
 namespace resnet {
 namespace {
 
-constexpr std::int64_t kPictures = 2000;
+constexpr std::int64_t kImages = 2000;
 // Added to the variances, which are about 1 for the pixels themselves: faint directions are noise.
 constexpr double kFloor = 5e-4;
 
-// Of all k x k patches of the pictures in x [n, c, h, w], the sum of their outer products.
+// Of all k x k patches of the images in x [n, c, h, w], the sum of their outer products.
 void add_patches(const Tensor& x, std::int64_t rows, std::int64_t k, Eigen::MatrixXd& sum,
                  std::int64_t& count) {
   const std::int64_t c = x.dim(1), h = x.dim(2), w = x.dim(3);
   const auto values = x.as<float>();
   const Eigen::Index d = sum.rows();
-  Eigen::MatrixXd patches(d, w - k + 1);  // of one row of one picture
+  Eigen::MatrixXd patches(d, w - k + 1);  // of one row of one image
   for (std::int64_t n = 0; n < rows; ++n) {
     for (std::int64_t y = 0; y + k <= h; ++y) {
       for (Eigen::Index i = 0; i < d; ++i) {
@@ -48,10 +48,10 @@ Tensor whitening_filters(const TrainOptions& o, const Dataset& train, const Shap
   }
   // The data set outlives this function.
   const DatasetPtr all(&train, [](const Dataset*) {});
-  const std::int64_t pictures = std::min(train.size(), kPictures);
+  const std::int64_t images = std::min(train.size(), kImages);
   std::vector<std::int64_t> sample;
-  for (std::int64_t i = 0; i < pictures; ++i) sample.push_back(i * train.size() / pictures);
-  LoaderOptions load = evaluation_options(static_cast<int>(std::min<std::int64_t>(pictures, 100)),
+  for (std::int64_t i = 0; i < images; ++i) sample.push_back(i * train.size() / images);
+  LoaderOptions load = evaluation_options(static_cast<int>(std::min<std::int64_t>(images, 100)),
                                           loader_threads(o.loader_threads));
   load.max_bad_fraction = 1;
   Loader loader(make_subset(all, std::move(sample)), preprocessing_of(o, train), Augmentation{},
@@ -64,7 +64,7 @@ Tensor whitening_filters(const TrainOptions& o, const Dataset& train, const Shap
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
       sum / static_cast<double>(std::max<std::int64_t>(count, 1)));
   if (solver.info() != Eigen::Success || !solver.eigenvalues().allFinite()) {
-    fail(ErrorCode::kNumeric, "the patches of the training pictures cannot be whitened");
+    fail(ErrorCode::kNumeric, "the patches of the training images cannot be whitened");
   }
   Tensor filters(DType::kF32, Shape(shape));
   const auto w = filters.as<float>();

@@ -100,7 +100,7 @@ TEST(CpuMaxPool, TakesTheFirstMaximumAndShowsNanInBf16) {
 }
 
 // The sum of so many bytes does not fit in 32 bits.
-TEST(CpuGlobalAvgPool, SumsLargePicturesOfBytes) {
+TEST(CpuGlobalAvgPool, SumsLargeImagesOfBytes) {
   const Shape shape{1, 1, 2944, 2944};
   std::vector<std::uint8_t> x(2944U * 2944U, 255);
   Graph g(Mode::kInference);

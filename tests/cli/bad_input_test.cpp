@@ -85,6 +85,10 @@ const std::vector<Case>& cases() {
        {"eval", "run", "x", "--hflip", "1"},
        2,
        {"did you mean --flip?", "--hflip belongs to train and find-lr"}},
+      {"FlagThatWasRenamed",
+       {"quantize", "m", "x", "--pictures", "8"},
+       2,
+       {"unknown flag --pictures; did you mean --images?"}},
       {"UnknownFlagCutShort", {"train", "x", "--batch", "3"}, 2, {"did you mean --batch-size?"}},
       {"UnknownFlagFarFromAll",
        {"summary", "resnet18", "--frobnicate"},
@@ -135,34 +139,34 @@ const std::vector<Case>& cases() {
       {"NoSuchData", train("nowhere"), 3, {"nowhere", "no such file or folder"}},
       {"NoSuchModel", {"eval", "nowhere", kGalaxies}, 3, {"nowhere"}},
       {"NoSuchModelFile", {"summary", "runs/nowhere"}, 3, {"runs/nowhere", "no such model"}},
-      {"NoModelInFolder", {"eval", "pictures", kGalaxies}, 3, {"without a model.safetensors"}},
-      {"NoSuchPicture", {"predict", "run", "nowhere.png"}, 3, {"nowhere.png"}},
-      {"NoPicturesInFolder", {"predict", "run", "empty"}, 3, {"empty", "no pictures"}},
-      {"NothingToResume", {"train", "--resume", "pictures"}, 3, {"no last.safetensors"}},
+      {"NoModelInFolder", {"eval", "images", kGalaxies}, 3, {"without a model.safetensors"}},
+      {"NoSuchImage", {"predict", "run", "nowhere.png"}, 3, {"nowhere.png"}},
+      {"NoImagesInFolder", {"predict", "run", "empty"}, 3, {"empty", "no images"}},
+      {"NothingToResume", {"train", "--resume", "images"}, 3, {"no last.safetensors"}},
       {"OutIsAFile", train(kGalaxies, {"--out", "file/new"}), 5, {"file/new"}},
       {"OutHoldsARun", train(kGalaxies, {"--out", "run"}), 2, {"--resume", "--overwrite", "--out"}},
       // Data sets.
-      {"EmptyFolder", train("empty"), 4, {"empty", "one folder of pictures for each class"}},
-      {"EmptyClass", train("empty-class"), 4, {"empty-class/a", "no pictures"}},
+      {"EmptyFolder", train("empty"), 4, {"empty", "one folder of images for each class"}},
+      {"EmptyClass", train("empty-class"), 4, {"empty-class/a", "no images"}},
       {"OneClass", train("one-class"), 4, {"one-class", "only one class"}},
-      {"ClassOnlyInVal", train("class-only-in-val"), 4, {"\"new\"", "no training pictures"}},
+      {"ClassOnlyInVal", train("class-only-in-val"), 4, {"\"new\"", "no training images"}},
       {"ClassesOfOthers",
        {"eval", "run", "cats-and-dogs"},
        4,
        {"\"cats\"", "model's classes (8 from"}},
       {"CifarOfWrongLength", train("cifar"), 4, {"test_batch.bin", "3073", "3072 bytes"}},
       {"UnknownGalaxySetting", train("galaxies:trian=9"), 2, {"trian=9", "train=N"}},
-      {"TooManyBadPictures",
-       train("bad-pictures", {"--batch-size", "2"}),
+      {"TooManyBadImages",
+       train("bad-images", {"--batch-size", "2"}),
        4,
        {"can be read", "data check"}},
-      // Pictures.
+      // Images.
       {"CutPng", {"predict", "run", "cut.png"}, 4, {"cut.png", "damaged or cut short"}},
       {"LyingPng", {"predict", "run", "lying.png"}, 4, {"lying.png", "60000 x 60000"}},
       {"LyingPngWithinLimits", {"predict", "run", "lying2.png"}, 4, {"lying2.png", "damaged"}},
       {"LyingJpeg", {"predict", "run", "lying.jpg"}, 4, {"lying.jpg", "65000 x 65000"}},
-      {"NoPicture", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG, WebP"}},
-      {"EmptyPicture", {"predict", "run", "empty.png"}, 4, {"empty.png", "empty"}},
+      {"NoImage", {"predict", "run", "no.jpg"}, 4, {"no.jpg", "expected a JPEG, PNG, WebP"}},
+      {"EmptyImage", {"predict", "run", "empty.png"}, 4, {"empty.png", "empty"}},
       // What is written has the ending of its format.
       {"ImportIntoPth", {"import", "cut.safetensors", "-o", "x.pth"}, 2, {".safetensors", "x.pth"}},
       {"ExportTorchIntoOnnx",
@@ -220,7 +224,7 @@ const std::vector<Case>& cases() {
       {"EmbedNoSuchPath", {"embed", "run", "nowhere.png", "-o", "x.npy"}, 3, {"nowhere.png"}},
       {"EmbedUnreadable", {"embed", "run", "cut.png", "-o", "x.npy"}, 4, {"cut.png", "not one of"}},
       {"EmbedUnknownLayer",
-       {"embed", "run", "pictures", "--layer", "layr2", "-o", "x.npy"},
+       {"embed", "run", "images", "--layer", "layr2", "-o", "x.npy"},
        2,
        {"layr2", "layer2"}},
       {"EmbedUnknownPart",
@@ -279,10 +283,10 @@ class BadInput : public testing::TestWithParam<Case> {
     const fs::path& h = home->path();
     ASSERT_EQ(run_resnet(h, train(kGalaxies, {"--out", "run"})).code, 0);
     ASSERT_EQ(
-        run_resnet(h, {"data", "galaxies", "--out", "pictures", "--count", "16", "--size", "16"})
+        run_resnet(h, {"data", "galaxies", "--out", "images", "--count", "16", "--size", "16"})
             .code,
         0);
-    const std::string png = read_file(h / "pictures/ring/galaxy-000005.png");
+    const std::string png = read_file(h / "images/ring/galaxy-000005.png");
     ASSERT_GT(png.size(), 100U);
 
     fs::create_directories(h / "empty");
@@ -296,7 +300,7 @@ class BadInput : public testing::TestWithParam<Case> {
     for (const char* name : {"cats", "dogs"}) {
       for (const char* file : {"1.png", "2.png"}) {
         write_file(h / "cats-and-dogs" / name / file, png);
-        write_file(h / "bad-pictures" / name / file, png.substr(0, png.size() / 2));
+        write_file(h / "bad-images" / name / file, png.substr(0, png.size() / 2));
       }
     }
     for (int i = 1; i <= 5; ++i) {
@@ -308,7 +312,7 @@ class BadInput : public testing::TestWithParam<Case> {
     write_file(h / "lying.png", lying_png(png, 60000));
     write_file(h / "lying2.png", lying_png(png, 2000));
     write_file(h / "lying.jpg", lying_jpeg());
-    write_file(h / "no.jpg", "no picture");
+    write_file(h / "no.jpg", "no image");
     write_file(h / "empty.png", "");
 
     const auto cut = [](const std::string& s) { return s.substr(0, s.size() / 2); };
@@ -363,7 +367,7 @@ TEST_P(BadInput, IsOneLineAndAnExitCode) {
   for (const std::string& fragment : c.fragments) {
     EXPECT_NE(line.find(fragment), std::string::npos) << fragment << "\n" << r.err;
   }
-  if (c.name == std::string("TooManyBadPictures")) return;  // found out while it trains
+  if (c.name == std::string("TooManyBadImages")) return;  // found out while it trains
   EXPECT_EQ(start, 0U) << "more than one line:\n" << r.err;
   EXPECT_EQ(files(), before);
 }
@@ -405,15 +409,15 @@ TEST_F(Failure, FullDiskLeavesTheCheckpointBefore) {
 }
 
 TEST_F(Failure, ARunThatKeptNothingDoesNotBlockItsFolder) {
-  ASSERT_EQ(resnet({"data", "galaxies", "--out", "pictures", "--count", "32", "--size", "16"}).code,
+  ASSERT_EQ(resnet({"data", "galaxies", "--out", "images", "--count", "32", "--size", "16"}).code,
             0);
   for (const char* name : {"a.png", "b.png", "c.png", "d.png"}) {
-    write_file(home_.path() / "pictures/ring" / name, "no picture");
+    write_file(home_.path() / "images/ring" / name, "no image");
   }
-  EXPECT_EQ(resnet(train("pictures", {"--max-bad", "0"})).code, 4);
-  const Outcome r = resnet(train("pictures", {"--max-bad", "0.9"}));
+  EXPECT_EQ(resnet(train("images", {"--max-bad", "0"})).code, 4);
+  const Outcome r = resnet(train("images", {"--max-bad", "0.9"}));
   EXPECT_EQ(r.code, 0) << r.err;
-  EXPECT_NE(r.err.find("pictures/ring/a.png: expected a JPEG"), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("images/ring/a.png: expected a JPEG"), std::string::npos) << r.err;
 }
 
 TEST_F(Failure, DivergenceNamesALayer) {

@@ -69,6 +69,33 @@ TEST_F(FoldersInCommands, EveryCommandThatOpensDataSaysWhatItLeftOut) {
   }
 }
 
+TEST_F(FoldersInCommands, WhatAShardHoldsBesideItsSamplesIsSaid) {
+  const std::string image = read_file(path("data/test/0.png"));
+  const std::vector<std::string> classes = load_model(path("run")).class_names;
+  const auto shard = [&](const std::string& name,
+                         std::vector<std::pair<std::string, std::string>> files) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::string stem = std::to_string(10 + i);
+      files.emplace_back(stem + ".png", image);
+      files.emplace_back(stem + ".cls", classes.at(i));
+    }
+    write_file(path(name), tar_of(files));
+  };
+  shard("two.tar", {{"1.png", image}, {"1.seg.png", image}, {"1.cls", classes[0]}});
+  for (const Words& words : {Words{"eval", "run", "two.tar"},
+                             {"data", "check", "two.tar"},
+                             {"data", "stats", "two.tar"},
+                             {"data", "pack", "two.tar", "-o", "two.pack"}}) {
+    const Outcome r = resnet(words);
+    EXPECT_EQ(r.code, 0) << words[0] << r.err;
+    EXPECT_IN("two.tar/1.seg.png", r.err);
+  }
+  shard("caption.tar", {{"1.png", image}, {"1.txt", "a spiral seen from above, with two arms"}});
+  EXPECT_IN(".txt files look like captions",
+            resnet({"train", "caption.tar", "--arch", "resnet8", "--out", "no"}).err);
+  EXPECT_FALSE(fs::exists(path("no")));
+}
+
 TEST_F(FoldersInCommands, LinksAreFollowedWhereverAFolderOfImagesIsTaken) {
   fs::create_directories(path("links"));
   fs::create_directory_symlink(path("flat"), path("links/there"));
@@ -80,7 +107,7 @@ TEST_F(FoldersInCommands, LinksAreFollowedWhereverAFolderOfImagesIsTaken) {
   EXPECT_IN("links/lost.png: a link to nothing.png", predicted.err);
   const Outcome features = resnet({"embed", "run", "links", "-o", "f.npy"});
   EXPECT_EQ(features.code, 4);
-  EXPECT_IN("8 pictures", features.out);
+  EXPECT_IN("8 images", features.out);
   EXPECT_IN("a link to nothing.png", features.err);
   const Outcome tensor = resnet({"data", "tensor", "links", "--size", "16", "--out", "t.npy"});
   EXPECT_EQ(tensor.code, 4);
@@ -145,7 +172,7 @@ TEST_F(FoldersInCommands, TheOrderOfClassesIsAFlagOfTraining) {
   }
 }
 
-// A model on integers is used, and exported as ONNX; what needs real weights says so.
+// An int8 model is used, and exported as ONNX; what needs real weights says so.
 TEST_F(FoldersInCommands, AnInt8ModelSaysWhatItCannotDo) {
   ASSERT_EQ(resnet({"quantize", "run", "data", "--calibration", "minmax", "-o", "i8.safetensors",
                     "--overwrite"})

@@ -70,7 +70,7 @@ class Images : public testing::Test {
 TemporaryFolder* Images::home = nullptr;
 fs::path* Images::image = nullptr;
 
-TEST_F(Images, AMissingPathDoesNotKeepTheRestFromBeingAnswered) {
+TEST_F(Images, AMissingPathDoesNotKeepTheRestFromBeingPredicted) {
   const Outcome r = resnet({"predict", "run", "nowhere.png", image->string(), "--json"});
   EXPECT_EQ(r.code, 4);
   EXPECT_EQ(std::ranges::count(r.out, '\n'), 2) << r.out;
@@ -91,7 +91,7 @@ TEST_F(Images, AMissingPathDoesNotKeepTheRestFromBeingAnswered) {
   EXPECT_TRUE(std::isnan(values.front()) && std::isfinite(values.back()));
 }
 
-TEST_F(Images, AFolderThatCannotBeListedDoesNotKeepTheRestFromBeingAnswered) {
+TEST_F(Images, AFolderThatCannotBeListedDoesNotKeepTheRestFromBeingPredicted) {
   const fs::path good = home->path() / "good";
   fs::create_directories(good);
   fs::copy_file(*image, good / "1.png");

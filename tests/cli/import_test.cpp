@@ -1,12 +1,14 @@
 // `resnet import` of weights that need a word from the user, and commands on weights that no
-// network can have or whose answers are not finite.
+// network can have or whose predictions are not finite.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "cli/process.h"
+#include "formats/pickles.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
 #include "resnet/weights.h"
@@ -99,6 +101,43 @@ TEST_F(ImportCommand, WhatExportWritesComesBackAsItWas) {
   }
 }
 
+// Lightning writes beside the weights whatever its trainer was told: none of it runs or is needed.
+TEST_F(ImportCommand, WhatATrainerKeptBesideTheWeightsIsLeftOut) {
+  using pickles::text;
+  const ModelFile model = small_model();
+  std::string weights = "}";
+  std::vector<std::string> storages;
+  for (const auto& [name, tensor] : model.weights) {
+    pickles::TensorPickle t{.shape = tensor.shape(), .key = std::to_string(storages.size())};
+    std::int64_t stride = 1;
+    for (auto d = t.shape.rbegin(); d != t.shape.rend(); ++d) {
+      t.strides.insert(t.strides.begin(), stride);
+      stride *= *d;
+    }
+    weights += text("net." + name) + pickles::tensor(t) + "s";
+    storages.emplace_back(reinterpret_cast<const char*>(tensor.raw()), tensor.bytes());
+  }
+  const std::string thing = pickles::global("my.project", "Scheduler") + ")R";
+  pickles::write_archive(path("epoch=3.ckpt"),
+                         "}" + text("state_dict") + weights + "s" + text("hyper_parameters") +
+                             pickles::dict("schedule", thing) + "s" + text("callbacks") +
+                             pickles::dict("best", thing) + "s.",
+                         storages);
+  const Outcome shown = resnet({"weights", "show", "epoch=3.ckpt"});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  EXPECT_NE(shown.out.find("my.project.Scheduler"), std::string::npos) << shown.out;
+  const Outcome taken = resnet({"import", "epoch=3.ckpt", "--arch", "resnet8", "--image-size", "16",
+                                "-o", "back.safetensors"});
+  ASSERT_EQ(taken.code, 0) << taken.err;
+  const ModelFile back = load_model(path("back.safetensors"));
+  ASSERT_EQ(back.weights.size(), model.weights.size());
+  for (const auto& [name, tensor] : model.weights) {
+    const Tensor& other = back.weights.at(name);
+    ASSERT_EQ(other.bytes(), tensor.bytes()) << name;
+    EXPECT_EQ(std::memcmp(other.raw(), tensor.raw(), tensor.bytes()), 0) << name;
+  }
+}
+
 TEST_F(ImportCommand, BrokenWeightsAreTakenByForceAlone) {
   ModelFile model = small_model();
   set_first(model, "layer1.0.bn1.running_var", -1);
@@ -137,7 +176,7 @@ TEST_F(ImportCommand, BrokenModelsAreRefusedByAllCommands) {
 }
 
 // The weights are finite, and what becomes of them is not.
-TEST_F(ImportCommand, AnswersThatAreNotFiniteAreNoAnswers) {
+TEST_F(ImportCommand, PredictionsThatAreNotFiniteAreErrors) {
   ModelFile model = small_model();
   for (const char* name : {"fc.weight", "layer3.0.bn2.weight"}) {
     Tensor t = model.weights.at(name).clone();

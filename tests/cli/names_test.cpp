@@ -43,13 +43,13 @@ class Names : public testing::Test {
     const fs::path& h = home->path();
     ASSERT_EQ(run_resnet(h, train(kGalaxies, "run")).code, 0);
     ASSERT_EQ(
-        run_resnet(h, {"data", "galaxies", "--out", "pictures", "--count", "16", "--size", "16"})
+        run_resnet(h, {"data", "galaxies", "--out", "images", "--count", "16", "--size", "16"})
             .code,
         0);
-    png = new std::string(read_file(h / "pictures/ring/galaxy-000005.png"));
+    png = new std::string(read_file(h / "images/ring/galaxy-000005.png"));
     write_file(h / "odd" / (std::string(kLatin) + ".png"), *png);
     write_file(h / "odd" / (std::string(kHostile) + ".png"), *png);
-    write_file(h / "odd" / "bad\x1b.png", "no picture");
+    write_file(h / "odd" / "bad\x1b.png", "no image");
     for (const char* name : {"1.png", "2.png", "3.png", "4.png"}) {
       for (const char* of : {"dog", kLatin}) write_file(h / "latin" / of / name, *png);
       for (const char* of : {"dog", kHostile}) write_file(h / "hostile" / of / name, *png);
@@ -230,7 +230,7 @@ TEST_F(Names, ClassesOfImportFromAnotherSystem) {
                     "--classes", "names.txt", "-o",     "w.safetensors"};
   Outcome r = resnet(words);
   ASSERT_EQ(r.code, 0) << r.err;
-  r = resnet({"predict", "w.safetensors", "pictures/ring", "--top", "8", "--json"});
+  r = resnet({"predict", "w.safetensors", "images/ring", "--top", "8", "--json"});
   EXPECT_NE(r.out.find("\"class of 0\""), std::string::npos) << r.out;
   EXPECT_EQ(r.out.find("\\ufeff"), std::string::npos);
   write_file(home->path() / "names.txt", "a\nb\ncaf\xe9\nd\ne\nf\ng\nh\n");

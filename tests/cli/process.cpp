@@ -165,4 +165,33 @@ Outcome run_resnet(const fs::path& folder, const std::vector<std::string>& argum
   return Process(folder, arguments, settings).wait();
 }
 
+std::string tar_of(const std::vector<std::pair<std::string, std::string>>& files) {
+  std::string tar;
+  for (const auto& [name, bytes] : files) {
+    std::string header(512, '\0');
+    const auto put = [&](std::size_t at, const std::string& text) {
+      header.replace(at, text.size(), text);
+    };
+    const auto octal = [](std::size_t value, int digits) {
+      std::array<char, 32> text{};
+      std::snprintf(text.data(), text.size(), "%0*zo", digits, value);
+      return std::string(text.data());
+    };
+    put(0, name);
+    put(100, "0000644");
+    put(124, octal(bytes.size(), 11));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, "0");
+    put(257, std::string("ustar\0"
+                         "00",
+                         8));
+    std::size_t sum = 0;
+    for (const char c : header) sum += static_cast<unsigned char>(c);
+    put(148, octal(sum, 6) + '\0' + ' ');
+    tar += header + bytes + std::string((512 - bytes.size() % 512) % 512, '\0');
+  }
+  return tar + std::string(1024, '\0');
+}
+
 }  // namespace resnet::test

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace resnet::test {
@@ -69,5 +70,7 @@ Outcome run_resnet(const std::filesystem::path& folder, const std::vector<std::s
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, const std::string& bytes);
+/// A tar with one file (name, bytes) after another, as WebDataset writes them.
+std::string tar_of(const std::vector<std::pair<std::string, std::string>>& files);
 
 }  // namespace resnet::test

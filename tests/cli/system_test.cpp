@@ -41,48 +41,18 @@ mode_t mode_of(const fs::path& path) {
   return info.st_mode & 0777;
 }
 
-// A tar with one file after another, as WebDataset writes them.
-std::string tar_of(const std::vector<std::pair<std::string, std::string>>& files) {
-  std::string tar;
-  for (const auto& [name, bytes] : files) {
-    std::string header(512, '\0');
-    const auto put = [&](std::size_t at, const std::string& text) {
-      header.replace(at, text.size(), text);
-    };
-    const auto octal = [](std::size_t value, int digits) {
-      std::array<char, 32> text{};
-      std::snprintf(text.data(), text.size(), "%0*zo", digits, value);
-      return std::string(text.data());
-    };
-    put(0, name);
-    put(100, "0000644");
-    put(124, octal(bytes.size(), 11));
-    put(136, "00000000000");
-    put(148, "        ");
-    put(156, "0");
-    put(257, std::string("ustar\0"
-                         "00",
-                         8));
-    std::size_t sum = 0;
-    for (const char c : header) sum += static_cast<unsigned char>(c);
-    put(148, octal(sum, 6) + '\0' + ' ');
-    tar += header + bytes + std::string((512 - bytes.size() % 512) % 512, '\0');
-  }
-  return tar + std::string(1024, '\0');
-}
-
 class System : public testing::Test {
  protected:
-  // One trained run and some pictures for all tests.
+  // One trained run and some images for all tests.
   static void SetUpTestSuite() {
     home = new TemporaryFolder;
     EXPECT_EQ(resnet(tiny_run("run")).code, 0);
-    EXPECT_EQ(
-        resnet({"data", "galaxies", "--out", "pictures", "--count", "32", "--size", "16"}).code, 0);
-    for (const auto& e : fs::recursive_directory_iterator(home->path() / "pictures")) {
-      if (e.is_regular_file()) pictures.push_back(e.path());
+    EXPECT_EQ(resnet({"data", "galaxies", "--out", "images", "--count", "32", "--size", "16"}).code,
+              0);
+    for (const auto& e : fs::recursive_directory_iterator(home->path() / "images")) {
+      if (e.is_regular_file()) images.push_back(e.path());
     }
-    std::sort(pictures.begin(), pictures.end());
+    std::sort(images.begin(), images.end());
   }
   static void TearDownTestSuite() { delete home; }
 
@@ -97,13 +67,13 @@ class System : public testing::Test {
     return run_resnet(home->path(), words, settings);
   }
   static fs::path at(const std::string& name) { return home->path() / name; }
-  static std::string picture(std::size_t i) { return pictures.at(i).string(); }
+  static std::string image(std::size_t i) { return images.at(i).string(); }
 
   static TemporaryFolder* home;
-  static std::vector<fs::path> pictures;
+  static std::vector<fs::path> images;
 };
 TemporaryFolder* System::home = nullptr;
-std::vector<fs::path> System::pictures;
+std::vector<fs::path> System::images;
 
 // --------------------------------------------------------------------------------------- outputs
 
@@ -120,10 +90,10 @@ TEST_F(System, StandardOutputGetsTheFileAndNothingElse) {
       {{"import", "run"}, "c.safetensors"},
       {{"plot", "run"}, "a.svg"},
       {{"plot", "run", "--json"}, "b.svg"},
-      {{"embed", "run", picture(0), picture(1)}, "a.csv"},
-      {{"data", "tensor", picture(0), "--size", "8", "--resize", "8"}, "a.npy"},
-      {{"data", "pack", "pictures"}, "a.pack"},  // is written out of order
-      {{"data", "pack", "pictures", "--json"}, "b.pack"},
+      {{"embed", "run", image(0), image(1)}, "a.csv"},
+      {{"data", "tensor", image(0), "--size", "8", "--resize", "8"}, "a.npy"},
+      {{"data", "pack", "images"}, "a.pack"},  // is written out of order
+      {{"data", "pack", "images", "--json"}, "b.pack"},
   };
   for (const auto& [words, file] : cases) {
     Words to_file = words, to_stdout = words;
@@ -144,7 +114,7 @@ TEST_F(System, TablesAndChartsGoToPipes) {
   const Words eval = {"eval", "run", "galaxies:train=32,val=16,size=16", "--predictions"};
   const Outcome r = resnet(eval + Words{"/dev/stdout"});
   EXPECT_EQ(r.code, 0) << r.err;
-  EXPECT_EQ(r.out.find("name,label,answer,probability\n"), 0U) << r.out;
+  EXPECT_EQ(r.out.find("name,label,prediction,probability\n"), 0U) << r.out;
   EXPECT_HAS(r.err, "top-1");
   const Outcome lr = resnet({"find-lr", "galaxies:train=32,val=16,size=16", "--arch", "resnet8",
                              "--batch-size", "16", "--steps", "10", "-o", "/dev/stdout"});
@@ -200,11 +170,11 @@ TEST_F(System, LongNames) {
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_TRUE(fs::exists(at(name)));
   // A run is called after its data unless somebody says how.
-  fs::rename(at("pictures"), at(std::string(250, 'd')));
+  fs::rename(at("images"), at(std::string(250, 'd')));
   const Outcome run = resnet({"train", std::string(250, 'd'), "--arch", "resnet8", "--epochs", "1",
                               "--batch-size", "4", "--image-size", "16"});
   EXPECT_EQ(run.code, 0) << run.err;
-  fs::rename(at(std::string(250, 'd')), at("pictures"));
+  fs::rename(at(std::string(250, 'd')), at("images"));
 }
 
 // ---------------------------------------------------------------------------------- file systems
@@ -223,7 +193,7 @@ TEST_F(System, FileSystemsWithoutFsyncAndFchmodAreWarnedOfOnce) {
     EXPECT_EQ(r.code, 0) << r.err;
     EXPECT_EQ(count(r.err, "warning:"), 1U) << r.err;
     EXPECT_HAS(r.err, "fsync");
-    EXPECT_EQ(resnet({"predict", out, picture(0)}).code, 0);
+    EXPECT_EQ(resnet({"predict", out, image(0)}).code, 0);
   }
 }
 
@@ -266,8 +236,8 @@ TEST_F(System, ADiskThatFailsIsAnErrorAndLeavesTheOldFile) {
 }
 
 TEST_F(System, FileSystemsWithoutMmapAreRead) {
-  const Outcome plain = resnet({"predict", "run", picture(0), "--json"});
-  const Outcome r = resnet({"predict", "run", picture(0), "--json"}, refusing("mmap", ENODEV));
+  const Outcome plain = resnet({"predict", "run", image(0), "--json"});
+  const Outcome r = resnet({"predict", "run", image(0), "--json"}, refusing("mmap", ENODEV));
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(r.out, plain.out);
 }
@@ -322,8 +292,8 @@ TEST_F(System, TerminalsThatAreNotDrawnOverGetPlainLines) {
       {"find-lr", "galaxies:train=32,val=16,size=16", "--arch", "resnet8", "--batch-size", "16",
        "--steps", "10", "-o", "lr.svg"},
       {"data", "galaxies", "--out", "drawn", "--count", "8", "--size", "16"},
-      {"data", "pack", "pictures", "-o", "t.pack"},
-      {"embed", "run", picture(0), "-o", "t.csv"},
+      {"data", "pack", "images", "-o", "t.pack"},
+      {"embed", "run", image(0), "-o", "t.csv"},
   };
   for (const Words& words : commands) {
     EXPECT_HAS(resnet(words, {.terminal = true}).err, "\x1b[K");
@@ -344,7 +314,7 @@ TEST_F(System, MoreShardsThanFilesMayBeOpen) {
     std::vector<std::pair<std::string, std::string>> files;
     for (const std::size_t p : {0U, 4U}) {
       const std::string stem = std::to_string(p);
-      files.emplace_back(stem + ".png", read_file(pictures[(p + static_cast<std::size_t>(i)) % 8]));
+      files.emplace_back(stem + ".png", read_file(images[(p + static_cast<std::size_t>(i)) % 8]));
       files.emplace_back(stem + ".cls", std::to_string((p / 4 + static_cast<std::size_t>(i)) % 2));
     }
     write_file(at("shards") / ((val ? "val-" : "train-") + std::to_string(1000 + i) + ".tar"),
@@ -359,7 +329,7 @@ TEST_F(System, MoreShardsThanFilesMayBeOpen) {
   EXPECT_EQ(pack.code, 0) << pack.err;
   EXPECT_HAS_NOT(pack.err, "skipped");
 #ifndef __SANITIZE_ADDRESS__  // sanitizers need descriptors of their own to check an address
-  // The limit itself: said, and no picture is blamed for it.
+  // The limit itself: said, and no image is blamed for it.
   for (const std::size_t limit : {5U, 6U, 7U, 8U, 9U, 10U}) {
     const Outcome few =
         resnet(words + Words{"--out", "few-" + std::to_string(limit)}, {.open_files = limit});

@@ -1,4 +1,4 @@
-// What users do: train, judge, predict, look, repeat, interrupt and go on.
+// What users do: train, evaluate, predict, look, repeat, interrupt and go on.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ Words operator+(Words a, const Words& b) {
   return a;
 }
 
-// A tiny network on tiny pictures: seconds even under sanitizers.
+// A tiny network on tiny images: seconds even under sanitizers.
 Words tiny_run(const std::string& out) {
   return {"train",        kGalaxies, "--arch", "resnet8", "--epochs", "2",
           "--batch-size", "16",      "--out",  out,       "--seed",   "3"};
@@ -49,12 +49,12 @@ std::vector<std::string> metrics_of(const fs::path& run) {
 
 class Use : public testing::Test {
  protected:
-  // One trained run and some pictures for all tests.
+  // One trained run and some images for all tests.
   static void SetUpTestSuite() {
     home = new TemporaryFolder;
     trained = new Outcome(resnet(tiny_run("run") + Words{"--json"}));
     drawn = new Outcome(resnet(
-        {"data", "galaxies", "--out", "pictures", "--count", "16", "--size", "24", "--seed", "5"}));
+        {"data", "galaxies", "--out", "images", "--count", "16", "--size", "24", "--seed", "5"}));
   }
   static void TearDownTestSuite() {
     delete drawn;
@@ -110,31 +110,31 @@ TEST_F(Use, ProgressIsPlainLinesUnlessOnATerminal) {
 }
 
 TEST_F(Use, EvalRepeatsWhatTrainFound) {
-  const Json judged = json({"eval", "run", kGalaxies, "--seed", "3", "--json"});
+  const Json evaluated = json({"eval", "run", kGalaxies, "--seed", "3", "--json"});
   const Json best = Json::parse(trained->out);
-  EXPECT_EQ(judged.at("images"), 16);
-  EXPECT_EQ(judged.at("top1"), best.at("top1"));
-  EXPECT_EQ(judged.at("top5"), best.at("top5"));
-  EXPECT_NEAR(judged.at("loss").get<double>(), best.at("loss").get<double>(), 1e-5);
-  EXPECT_GE(judged.at("top1"), 0.0);
-  EXPECT_LE(judged.at("top1"), judged.at("top5"));
-  EXPECT_LE(judged.at("top5"), 1.0);
+  EXPECT_EQ(evaluated.at("images"), 16);
+  EXPECT_EQ(evaluated.at("top1"), best.at("top1"));
+  EXPECT_EQ(evaluated.at("top5"), best.at("top5"));
+  EXPECT_NEAR(evaluated.at("loss").get<double>(), best.at("loss").get<double>(), 1e-5);
+  EXPECT_GE(evaluated.at("top1"), 0.0);
+  EXPECT_LE(evaluated.at("top1"), evaluated.at("top5"));
+  EXPECT_LE(evaluated.at("top5"), 1.0);
   std::int64_t counted = 0;
-  for (const Json& row : judged.at("confusion")) {
+  for (const Json& row : evaluated.at("confusion")) {
     for (const Json& count : row) counted += count.get<std::int64_t>();
   }
   EXPECT_EQ(counted, 16);
-  const Outcome text = resnet({"eval", "run/model.safetensors", "pictures"});  // a folder, a file
+  const Outcome text = resnet({"eval", "run/model.safetensors", "images"});  // a folder, a file
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_NE(text.out.find("16 images: top-1"), std::string::npos) << text.out;
 }
 
-TEST_F(Use, EvalWritesEveryAnswer) {
-  const Json judged =
-      json({"eval", "run", kGalaxies, "--seed", "3", "--predictions", "answers.csv", "--json"});
-  const auto lines = lines_of(read_file(home->path() / "answers.csv"));
+TEST_F(Use, EvalWritesEveryPrediction) {
+  const Json evaluated =
+      json({"eval", "run", kGalaxies, "--seed", "3", "--predictions", "predictions.csv", "--json"});
+  const auto lines = lines_of(read_file(home->path() / "predictions.csv"));
   ASSERT_EQ(lines.size(), 1 + 16U);
-  EXPECT_EQ(lines[0], "name,label,answer,probability");
+  EXPECT_EQ(lines[0], "name,label,prediction,probability");
   int right = 0;
   for (std::size_t i = 1; i < lines.size(); ++i) {
     std::vector<std::string> fields;
@@ -145,20 +145,20 @@ TEST_F(Use, EvalWritesEveryAnswer) {
     EXPECT_GE(std::stod(fields[3]), 1.0 / 8) << lines[i];  // the best of eight classes
     EXPECT_LE(std::stod(fields[3]), 1.0) << lines[i];
   }
-  EXPECT_DOUBLE_EQ(judged.at("top1"), right / 16.0);
+  EXPECT_DOUBLE_EQ(evaluated.at("top1"), right / 16.0);
 }
 
 TEST_F(Use, EqualCropsAreSaid) {
-  const std::string note = "pictures are as large as the network's input";
-  const Outcome judged = resnet({"eval", "run", kGalaxies, "--seed", "3", "--crops", "5"});
-  ASSERT_EQ(judged.code, 0) << judged.err;
-  EXPECT_NE(judged.err.find(note), std::string::npos) << judged.err;
-  EXPECT_EQ(judged.err.find(note), judged.err.rfind(note)) << "once";
+  const std::string note = "images are as large as the network's input";
+  const Outcome evaluated = resnet({"eval", "run", kGalaxies, "--seed", "3", "--crops", "5"});
+  ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+  EXPECT_NE(evaluated.err.find(note), std::string::npos) << evaluated.err;
+  EXPECT_EQ(evaluated.err.find(note), evaluated.err.rfind(note)) << "once";
   const Outcome one = resnet({"eval", "run", kGalaxies, "--seed", "3"});
   EXPECT_EQ(one.err.find(note), std::string::npos) << one.err;
 }
 
-TEST_F(Use, PackedDataTrainsAndIsJudgedAsItWas) {
+TEST_F(Use, PackedDataTrainsAndIsEvaluatedAsItWas) {
   const Outcome packed = resnet({"data", "pack", kGalaxies, "--seed", "3", "-o", "g.pack"});
   ASSERT_EQ(packed.code, 0) << packed.err;
   EXPECT_NE(packed.out.find("8 classes"), std::string::npos) << packed.out;
@@ -172,9 +172,9 @@ TEST_F(Use, PackedDataTrainsAndIsJudgedAsItWas) {
   const Outcome again = resnet({"train", "g.pack", "--arch", "resnet8", "--epochs", "1",
                                 "--batch-size", "16", "--out", "packed-run", "--per-class", "4"});
   EXPECT_EQ(again.code, 0) << again.err;
-  const Json made = json({"data", "pack", "pictures", "--size", "12", "--format", "jpeg",
-                          "--quality", "80", "-o", "p", "--json"});
-  EXPECT_EQ(made.at("pictures"), 16);
+  const Json made = json({"data", "pack", "images", "--size", "12", "--format", "jpeg", "--quality",
+                          "80", "-o", "p", "--json"});
+  EXPECT_EQ(made.at("images"), 16);
   EXPECT_EQ(made.at("skipped"), Json::array());
   EXPECT_EQ(json({"data", "check", "p", "--json"}).at("train").at("largest"), Json({12, 12}));
 }
@@ -199,8 +199,8 @@ TEST_F(Use, ExportedModelsComeBack) {
   }
 }
 
-TEST_F(Use, PredictAnswersForEveryPicture) {
-  const Outcome r = resnet({"predict", "run", "pictures", "--top", "8", "--json"});
+TEST_F(Use, PredictHasALineForEveryImage) {
+  const Outcome r = resnet({"predict", "run", "images", "--top", "8", "--json"});
   ASSERT_EQ(r.code, 0) << r.err;
   const auto lines = lines_of(r.out);
   ASSERT_EQ(lines.size(), 16U);
@@ -222,12 +222,13 @@ TEST_F(Use, PredictAnswersForEveryPicture) {
   const Outcome stream = resnet({"predict", "run", "-", "--top", "8", "--json"},
                                 {.input = first + "\nmissing.png\n" + last + "\n"});
   EXPECT_EQ(stream.code, 4);
-  const auto answers = lines_of(stream.out);
-  ASSERT_EQ(answers.size(), 3U);
-  EXPECT_NE(answers[1].find("\"error\":"), std::string::npos);
+  const auto predictions = lines_of(stream.out);
+  ASSERT_EQ(predictions.size(), 3U);
+  EXPECT_NE(predictions[1].find("\"error\":"), std::string::npos);
   EXPECT_NE(stream.err.find("resnet: missing.png: "), std::string::npos) << stream.err;
-  for (const auto& [answer, line] : {std::pair(answers[0], lines[0]), {answers[2], lines[15]}}) {
-    const Json a = Json::parse(answer), b = Json::parse(line);  // computed in other batches
+  for (const auto& [prediction, line] :
+       {std::pair(predictions[0], lines[0]), {predictions[2], lines[15]}}) {
+    const Json a = Json::parse(prediction), b = Json::parse(line);  // computed in other batches
     EXPECT_EQ(a.at("path"), b.at("path"));
     for (std::size_t i = 0; i < 8; ++i) {
       EXPECT_NEAR(a.at("classes")[i].at("probability").get<double>(),
@@ -253,19 +254,19 @@ TEST_F(Use, SummaryCountsParameters) {
 
 TEST_F(Use, DataIsDrawnMeasuredAndChecked) {
   ASSERT_EQ(drawn->code, 0) << drawn->err;
-  EXPECT_EQ(drawn->out, "16 galaxies of 8 classes in pictures\n");
-  const Json stats = json({"data", "stats", "pictures", "--json"});
+  EXPECT_EQ(drawn->out, "16 galaxies of 8 classes in images\n");
+  const Json stats = json({"data", "stats", "images", "--json"});
   EXPECT_EQ(stats.at("classes").size(), 8U);
   EXPECT_EQ(stats.at("train").get<int>() + stats.at("val").get<int>(), 16);
   for (const char* key : {"mean", "std"}) {
     for (const Json& v : stats.at(key)) EXPECT_TRUE(v > 0 && v < 1) << stats;
   }
-  const Json sound = json({"data", "check", "pictures", "--json"});
+  const Json sound = json({"data", "check", "images", "--json"});
   EXPECT_EQ(sound.at("train").at("unreadable").size(), 0U);
   EXPECT_EQ(sound.at("train").at("largest"), Json({24, 24}));
 
-  fs::copy(home->path() / "pictures", home->path() / "spoilt", fs::copy_options::recursive);
-  write_file(home->path() / "spoilt/ring/broken.png", "no picture");
+  fs::copy(home->path() / "images", home->path() / "spoilt", fs::copy_options::recursive);
+  write_file(home->path() / "spoilt/ring/broken.png", "no image");
   const Outcome spoilt = resnet({"data", "check", "spoilt"});
   EXPECT_EQ(spoilt.code, 4);
   EXPECT_NE(spoilt.out.find("unreadable: spoilt/ring/broken.png: "), std::string::npos);
@@ -305,10 +306,10 @@ TEST_F(Use, ConfigRepeatsTheRun) {
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(metrics_of(home->path() / "run-2"), metrics_of(run));
   EXPECT_EQ(read_file(run / "model.safetensors"), before);
-  const auto answers = [](const std::string& model) {
-    return resnet({"predict", model, "pictures", "--json"}).out;
+  const auto predictions = [](const std::string& model) {
+    return resnet({"predict", model, "images", "--json"}).out;
   };
-  EXPECT_EQ(answers("run-2"), answers("run"));
+  EXPECT_EQ(predictions("run-2"), predictions("run"));
   // Another seed is another run.
   EXPECT_EQ(resnet({"train", "--config", "run/config.json", "--out", "seed", "--seed", "4"}).code,
             0);
@@ -361,7 +362,7 @@ TEST_F(Use, OneNumberIsForAllChannels) {
 
   // Another command, another reader.
   const auto tensor = [](const std::string& mean) {
-    const Outcome r = resnet({"data", "tensor", "pictures/ring", "--size", "24", "--resize", "0",
+    const Outcome r = resnet({"data", "tensor", "images/ring", "--size", "24", "--resize", "0",
                               "--mean", mean, "--out", "t.npy"});
     EXPECT_EQ(r.code, 0) << r.err;
     return read_file(home->path() / "t.npy");
@@ -374,10 +375,10 @@ TEST_F(Use, QuietLeavesResultsAndErrors) {
   const std::vector<Words> commands = {{"train", kGalaxies, "--arch", "resnet8", "--epochs", "1",
                                         "--batch-size", "32", "--out", "q"},
                                        {"eval", "run", kGalaxies, "--seed", "3", "--crops", "5"},
-                                       {"predict", "run", "pictures/ring"},
+                                       {"predict", "run", "images/ring"},
                                        {"find-lr", kGalaxies, "--arch", "resnet8", "--batch-size",
                                         "32", "--steps", "10", "-o", "q.svg"},
-                                       {"data", "stats", "pictures"}};
+                                       {"data", "stats", "images"}};
   for (const Words& command : commands) {
     const Outcome r = resnet(command + Words{"--quiet"});
     EXPECT_EQ(r.code, 0) << r.err;
@@ -395,7 +396,7 @@ TEST_F(Use, JsonWhereTheResultIsAPath) {
             10);
   const Json made =
       json({"data", "galaxies", "--out", "j", "--count", "8", "--size", "8", "--json"});
-  EXPECT_EQ(made.at("pictures"), 8);
+  EXPECT_EQ(made.at("images"), 8);
   const Json tensor =
       json({"data", "tensor", "j", "--size", "8", "--resize", "0", "-o", "j.npy", "--json"});
   EXPECT_EQ(tensor.at("shape"), Json({8, 3, 8, 8}));
@@ -492,7 +493,7 @@ TEST_F(Use, FindLrDrawsAndSuggests) {
 }
 
 TEST_F(Use, EmbedWritesFeatures) {
-  const Json e = json({"embed", "run", "pictures", "-o", "f.npy", "--json"});
+  const Json e = json({"embed", "run", "images", "-o", "f.npy", "--json"});
   EXPECT_EQ(e.at("shape"), Json({16, 64}));
   const std::string npy = read_file(home->path() / "f.npy");
   EXPECT_EQ(npy.size(), 128U + 16 * 64 * 4);

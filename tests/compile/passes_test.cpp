@@ -171,7 +171,7 @@ TEST(Passes, ConvolutionTakesItsRelu) {
 TEST(Passes, LowerPrecisionLeavesParametersAndTheHeadAlone) {
   const Graph g = lower_precision(fuse(training_graph()), DType::kBF16);
   verify(g);
-  EXPECT_EQ(count(g, Op::kCast), 1);  // of the picture: nothing between layers is converted
+  EXPECT_EQ(count(g, Op::kCast), 1);  // of the image: nothing between layers is converted
   for (const Node& n : g.nodes()) {
     SCOPED_TRACE(n.name + " " + std::string(name_of(n.op)));
     const bool source = n.op == Op::kParameter || n.op == Op::kInput;

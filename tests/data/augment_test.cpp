@@ -23,12 +23,12 @@ Preprocessing identity(int width = kSide, int height = kSide) {
   return s;
 }
 
-/// What the augmentation makes of `picture`, as pixels [h][w][c], for the n-th picture of an epoch.
-std::vector<int> augmented(const Image& picture, const Augmentation& a, std::uint64_t n,
+/// What the augmentation makes of `image`, as pixels [h][w][c], for the n-th image of an epoch.
+std::vector<int> augmented(const Image& image, const Augmentation& a, std::uint64_t n,
                            const Preprocessing& s = identity()) {
   std::vector<float> out(static_cast<std::size_t>(s.width * s.height * 3), NAN);
   Augmenter::Scratch scratch;
-  Augmenter(s, a)(picture, Random(1, 2, n), false, out.data(), DataLayout::kNHWC, scratch);
+  Augmenter(s, a)(image, Random(1, 2, n), false, out.data(), DataLayout::kNHWC, scratch);
   std::vector<int> values;
   for (const float v : out) values.push_back(static_cast<int>(std::lround(v)));
   return values;
@@ -49,12 +49,12 @@ std::vector<int> remapped(const Image& p, auto source_of) {
 }
 
 TEST(Augment, NothingIsTheEvaluationPath) {
-  const Image p = test_picture(kSide, kSide, 3);
+  const Image p = test_image(kSide, kSide, 3);
   EXPECT_EQ(augmented(p, {}, 0), values_of(p));
 }
 
 TEST(Augment, Flips) {
-  const Image p = test_picture(kSide, kSide, 3);
+  const Image p = test_image(kSide, kSide, 3);
   EXPECT_EQ(augmented(p, {.horizontal_flip = 1}, 0), remapped(p, [](int x, int y) {
               return std::pair{kSide - 1 - x, y};
             }));
@@ -69,7 +69,7 @@ TEST(Augment, Flips) {
 }
 
 TEST(Augment, QuarterTurnsAreTheFourTurns) {
-  const Image p = test_picture(kSide, kSide, 3);
+  const Image p = test_image(kSide, kSide, 3);
   std::map<std::vector<int>, int> expected;
   const int last = kSide - 1;
   expected[values_of(p)] = 0;
@@ -82,11 +82,11 @@ TEST(Augment, QuarterTurnsAreTheFourTurns) {
     ASSERT_NE(found, expected.end()) << n;
     ++found->second;
   }
-  for (const auto& [picture, count] : expected) EXPECT_NEAR(count, 100, 35);
+  for (const auto& [image, count] : expected) EXPECT_NEAR(count, 100, 35);
 }
 
 TEST(Augment, TurnsAndFlipsTogetherAreTheEightSymmetries) {
-  const Image p = test_picture(kSide, kSide, 3);
+  const Image p = test_image(kSide, kSide, 3);
   Augmentation a = augmentation_preset("galaxy");
   a.pad = 0;
   std::set<std::vector<int>> seen;
@@ -95,7 +95,7 @@ TEST(Augment, TurnsAndFlipsTogetherAreTheEightSymmetries) {
 }
 
 TEST(Augment, PadAndCropShowsEveryShift) {
-  const Image p = test_picture(kSide, kSide, 3);
+  const Image p = test_image(kSide, kSide, 3);
   for (const bool reflect : {false, true}) {
     std::map<std::vector<int>, int> expected;
     for (int dy = -2; dy <= 2; ++dy) {
@@ -117,12 +117,12 @@ TEST(Augment, PadAndCropShowsEveryShift) {
       ASSERT_NE(found, expected.end()) << n;
       ++found->second;
     }
-    for (const auto& [picture, count] : expected) EXPECT_GT(count, 0);
+    for (const auto& [image, count] : expected) EXPECT_GT(count, 0);
   }
 }
 
-TEST(Augment, PaddingLargerThanThePicture) {
-  const Image p = test_picture(3, 3, 3);
+TEST(Augment, PaddingLargerThanTheImage) {
+  const Image p = test_image(3, 3, 3);
   for (const bool reflect : {false, true}) {
     for (std::uint64_t n = 0; n < 50; ++n) {
       EXPECT_EQ(augmented(p, {.pad = 20, .reflect = reflect}, n, identity(3, 3)).size(), 27U);
@@ -162,7 +162,7 @@ TEST(Augment, RandomResizedCropStaysInsideAndVaries) {
 }
 
 TEST(Augment, RandomResizedCropOfAnImpossibleShapeTakesTheCentre) {
-  const Image p = test_picture(300, 2, 3);
+  const Image p = test_image(300, 2, 3);
   Augmentation a;
   a.random_resized_crop = true;
   a.min_scale = 0.9;  // no part of an allowed ratio is that large
@@ -195,7 +195,7 @@ TEST(Augment, ErasingBlanksOneRectangle) {
 }
 
 TEST(Augment, LayoutsAgree) {
-  const Image p = test_picture(30, 20, 3);
+  const Image p = test_image(30, 20, 3);
   Augmentation a = augmentation_preset("imagenet");
   a.random_erasing = 1;
   a.hue = 0.3;
@@ -227,7 +227,7 @@ TEST(Augment, EveryRandaugmentStrengthRunsOnEveryShape) {
         Augmenter::Scratch scratch;
         for (std::uint64_t n = 0; n < 40; ++n) {
           std::vector<float> out(static_cast<std::size_t>(side * (side + 1) * channels), NAN);
-          augmenter(test_picture(side, side + 1, 3), Random(1, 2, n), false, out.data(),
+          augmenter(test_image(side, side + 1, 3), Random(1, 2, n), false, out.data(),
                     DataLayout::kNCHW, scratch);
           for (const float v : out) ASSERT_TRUE(v >= 0 && v <= 255.001F) << v;
         }

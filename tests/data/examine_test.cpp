@@ -10,7 +10,7 @@ namespace {
 
 TEST(Statistics, EqualTheDefinition) {
   const DatasetPtr data =
-      make_dataset({test_picture(9, 5, 3), test_picture(4, 11, 3, 3), test_picture(6, 6, 1, 8)},
+      make_dataset({test_image(9, 5, 3), test_image(4, 11, 3, 3), test_image(6, 6, 1, 8)},
                    {0, 1, 1}, {"a", "b"});
   std::array<std::vector<double>, 3> values;
   for (std::int64_t i = 0; i < 3; ++i) {
@@ -19,7 +19,7 @@ TEST(Statistics, EqualTheDefinition) {
   }
   for (const int threads : {1, 3}) {
     const Statistics s = measure_statistics(*data, threads);
-    EXPECT_EQ(s.pictures, 3);
+    EXPECT_EQ(s.images, 3);
     for (std::size_t c = 0; c < 3; ++c) {
       double mean = 0;
       for (const double v : values[c]) mean += v;
@@ -39,13 +39,13 @@ TEST(Statistics, CountsWhatCannotBeRead) {
     if (i % 2 == 1) fail(ErrorCode::kBadData, "broken");
   };
   const Statistics s = measure_statistics(Failing(test_dataset(5), odd), 2);
-  EXPECT_EQ(s.pictures, 3);
+  EXPECT_EQ(s.images, 3);
   EXPECT_EQ(s.unreadable, 2);
-  expect_error(ErrorCode::kBadData, {"none of 5 pictures"},
+  expect_error(ErrorCode::kBadData, {"none of 5 images"},
                [&] { measure_statistics(Failing(test_dataset(5), none)); });
 }
 
-TEST(CheckData, FindsDuplicatesBadPicturesAndSizes) {
+TEST(CheckData, FindsDuplicatesBadImagesAndSizes) {
   TemporaryFolder folder;
   write_png(folder, "train/a/1.png", 1, 8);
   write_png(folder, "train/a/2.png", 2, 12);
@@ -64,8 +64,8 @@ TEST(CheckData, FindsDuplicatesBadPicturesAndSizes) {
     // The name is shown once.
     EXPECT_FALSE(report.train.bad[0].reason.empty());
     EXPECT_EQ(report.train.bad[0].reason.find("cut.png"), std::string::npos);
-    EXPECT_EQ(report.train.smallest, (PictureSize{8, 8}));
-    EXPECT_EQ(report.train.largest, (PictureSize{20, 20}));
+    EXPECT_EQ(report.train.smallest, (ImageSize{8, 8}));
+    EXPECT_EQ(report.train.largest, (ImageSize{20, 20}));
     ASSERT_EQ(report.duplicates.size(), 1U);
     EXPECT_EQ(report.duplicates[0][0], (folder.path() / "train/a/2.png").string());
     EXPECT_EQ(report.duplicates[0][1], (folder.path() / "val/a/5.png").string());

@@ -152,7 +152,7 @@ TEST_F(Folders, AFlatTestPartIsLeftOutAndSaid) {
   images("val/a", 1);
   images("val/b", 1);
   EXPECT_EQ(open().val->size(), 2);
-  EXPECT_EQ(open_test({"a", "b"})->size(), 2) << "val is judged where test has no labels";
+  EXPECT_EQ(open_test({"a", "b"})->size(), 2) << "val is evaluated where test has no labels";
   EXPECT_TRUE(said({"/test", "left out", "resnet predict"}));
 }
 
@@ -165,7 +165,7 @@ TEST_F(Folders, ATestPartOfOneUnknownFolderHasNoLabels) {
   EXPECT_TRUE(open().split_here);
   // A pack of it, too.
   const fs::path pack = folder.path() / "x.pack";
-  EXPECT_EQ(pack_data(spec(), pack).pictures, 10);
+  EXPECT_EQ(pack_data(spec(), pack).images, 10);
   EXPECT_TRUE(said({"/Test", "resnet predict"}));
   // One that is a class has labels, and so have several.
   images("Test/a", 1);
@@ -178,11 +178,11 @@ TEST_F(Folders, AFlatValidationPartIsStillAnError) {
   images("train/a");
   images("train/b");
   images("val", 3);
-  expect_error(ErrorCode::kBadData, {"/val", "3 pictures but no class folders"}, [&] { open(); });
+  expect_error(ErrorCode::kBadData, {"/val", "3 images but no class folders"}, [&] { open(); });
 }
 
 TEST_F(Folders, ClassFoldersWinOverArchivesBesideThem) {
-  const auto tar = pack(Packing::kTar, {{"train/a/1.png", encode_png(test_picture(8, 8, 3))}});
+  const auto tar = pack(Packing::kTar, {{"train/a/1.png", encode_png(test_image(8, 8, 3))}});
   for (const char* name : {"train/a", "train/b", "val/a", "val/b"}) images(name);
   folder.write("train.tar", tar);
   folder.write("val.tar", tar);
@@ -194,7 +194,7 @@ TEST_F(Folders, ClassFoldersWinOverArchivesBesideThem) {
     folder.write("flat/" + std::string(name) + ".tar", tar);
   }
   EXPECT_EQ(open("flat").train->class_names(), (Names{"a", "b"}));
-  // IDX files beside the pictures that were made of them.
+  // IDX files beside the images that were made of them.
   folder.write("mnist/train-images-idx3-ubyte", bytes_of("?"));
   images("mnist/0", 5);
   images("mnist/1", 5);
@@ -215,9 +215,9 @@ TEST_F(Folders, AClassThatIsCalledLikeAPartIsOneBesideOthers) {
 
 TEST_F(Folders, ShardsBesideAFolderOfPreviewsStayShards) {
   const auto shard = [](const char* label) {
-    return pack(Packing::kTar, {{"1.png", encode_png(test_picture(8, 8, 3))},
+    return pack(Packing::kTar, {{"1.png", encode_png(test_image(8, 8, 3))},
                                 {"1.cls", bytes_of(label)},
-                                {"2.png", encode_png(test_picture(8, 8, 3, 5))},
+                                {"2.png", encode_png(test_image(8, 8, 3, 5))},
                                 {"2.cls", bytes_of("b")}});
   };
   folder.write("Training/0.tar", shard("a"));
@@ -274,13 +274,13 @@ TEST_F(Folders, LinksAreFollowedOnce) {
   link("train", "linked/val");
   EXPECT_EQ(counts(*open("linked").val), (Counts{{"b", 2}, {"c", 3}}));
   // Where no labels are asked for.
-  EXPECT_EQ(list_pictures(folder.path() / "data/a").size(), 7U);
+  EXPECT_EQ(list_images(folder.path() / "data/a").size(), 7U);
 }
 
 TEST_F(Folders, RealFoldersGiveTheirNamesBeforeLinksToThem) {
   images("a/z", 1);
   link("z", "a/b");
-  EXPECT_EQ(pictures_below(folder.path() / "a"), (Names{"z/0.png"}));
+  EXPECT_EQ(images_below(folder.path() / "a"), (Names{"z/0.png"}));
 }
 
 TEST_F(Folders, LinksThatLeadNowhereAreUnreadableImages) {
@@ -296,7 +296,7 @@ TEST_F(Folders, LinksThatLeadNowhereAreUnreadableImages) {
   EXPECT_NE(report.train.bad[0].reason.find("a link to /nowhere/2"), std::string::npos)
       << report.train.bad[0].reason;
   EXPECT_EQ(pack_data(spec(), folder.path() / "x.pack").skipped.size(), 2U);
-  EXPECT_EQ(list_pictures(folder.path() / "train/a").size(), 4U);
+  EXPECT_EQ(list_images(folder.path() / "train/a").size(), 4U);
 
   link("/nowhere", "train/c");
   expect_error(ErrorCode::kBadData, {"train/c", "leads nowhere"}, [&] { open(); });
@@ -316,12 +316,12 @@ TEST_F(Folders, WhatSystemsKeepForThemselvesIsLeftOut) {
   write_png(folder, "a/@eaDir/0.png/SYNOPHOTO_THUMB_M.png");
   EXPECT_EQ(counts(*open_test({"a", "b"})), (Counts{{"a", 2}, {"b", 2}}));
   EXPECT_EQ(open().train->class_names(), (Names{"a", "b"}));
-  EXPECT_EQ(list_pictures(folder.path()).size(), 4U);
+  EXPECT_EQ(list_images(folder.path()).size(), 4U);
   EXPECT_TRUE(notes.empty());
 }
 
 TEST_F(Folders, ShardsHoldForeignFilesToo) {
-  const auto image = encode_png(test_picture(8, 8, 3));
+  const auto image = encode_png(test_image(8, 8, 3));
   const auto tar = pack(Packing::kTar, {{"./1.png", image},
                                         {"./1.cls", bytes_of("a")},
                                         {"./._1.png", bytes_of("?")},
@@ -352,7 +352,7 @@ TEST_F(Folders, OneOrderOfClassesEverywhere) {
     images("data/" + name, 2);
     csv += "data/" + name + "/0.png," + name + "\ndata/" + name + "/1.png," + name + "\n";
     for (const char* i : {"0", "1"}) {
-      files.push_back({name + i + ".png", encode_png(test_picture(8, 8, 3))});
+      files.push_back({name + i + ".png", encode_png(test_image(8, 8, 3))});
       files.push_back({name + i + ".json", bytes_of(R"({"label":"img )" + name + "\"}")});
     }
   }

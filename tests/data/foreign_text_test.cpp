@@ -15,9 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
 
-ByteVector png(std::uint32_t seed) { return encode_png(test_picture(8, 8, 3, seed)); }
+ByteVector png(std::uint32_t seed) { return encode_png(test_image(8, 8, 3, seed)); }
 
-std::vector<std::uint8_t> pixels(std::uint32_t seed) { return test_picture(8, 8, 3, seed).pixels; }
+std::vector<std::uint8_t> pixels(std::uint32_t seed) { return test_image(8, 8, 3, seed).pixels; }
 
 DataSplits open(const fs::path& path) { return open_data({.source = path.string()}); }
 
@@ -234,7 +234,7 @@ TEST_F(ForeignShard, NamesOfSeveralWordsAreClasses) {
                                                               : "Unbarred Tight Spiral Galaxies"));
   }
   EXPECT_EQ(opened(files).train->class_names().size(), 2U);
-  // One word each may be few pictures of many classes.
+  // One word each may be few images of many classes.
   EXPECT_EQ(
       opened({{"1.jpg", png(1)}, text("1.txt", "cat"), {"2.jpg", png(2)}, text("2.txt", "dog")})
           .train->class_names(),

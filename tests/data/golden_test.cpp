@@ -1,7 +1,7 @@
 // Pixels and floats against Pillow and torchvision; golden.inc is made by make_golden.py.
 #include <gtest/gtest.h>
 
-#include "data/picture_ops.h"
+#include "data/image_ops.h"
 #include "data/support.h"
 #include "resnet/data.h"
 
@@ -17,8 +17,8 @@ std::uint64_t fnv(const void* data, std::size_t bytes) {
 std::uint64_t fnv(const Image& p) { return fnv(p.pixels.data(), p.pixels.size()); }
 
 TEST(Golden, Resize) {
-#define RESIZE(w, h, c, ow, oh, mode, hash)                                        \
-  EXPECT_EQ(fnv(resize(test_picture(w, h, c), ow, oh, Interpolation::mode)), hash) \
+#define RESIZE(w, h, c, ow, oh, mode, hash)                                      \
+  EXPECT_EQ(fnv(resize(test_image(w, h, c), ow, oh, Interpolation::mode)), hash) \
       << w << " x " << h << " x " << c << " to " << ow << " x " << oh << " " #mode;
 #include "data/golden.inc"
 #undef RESIZE
@@ -34,7 +34,7 @@ TEST(Golden, Preprocess){
     s.height = ch;                                                                       \
     s.channels = oc;                                                                     \
     s.interpolation = Interpolation::mode;                                               \
-    const Image in = test_picture(w, h, c);                                              \
+    const Image in = test_image(w, h, c);                                                \
     EXPECT_EQ(fnv(preprocess_pixels(in, s)), pixel_hash);                                \
     std::vector<float> nchw(static_cast<std::size_t>(cw) * ch * oc);                     \
     std::vector<float> nhwc(nchw.size());                                                \
@@ -55,7 +55,7 @@ TEST(Golden, Views){
     s.width = s.height = crop;                                                           \
     const auto views = crops == 2 ? evaluation_views(1, true) : evaluation_views(crops); \
     ASSERT_EQ(views.size(), static_cast<std::size_t>(crops));                            \
-    EXPECT_EQ(fnv(preprocess_pixels(test_picture(w, h, 3), s, views[index])), hash)      \
+    EXPECT_EQ(fnv(preprocess_pixels(test_image(w, h, 3), s, views[index])), hash)        \
         << #w " x " #h ", resize " #r ", crop " #crop ", view " #index;                  \
   }
 #include "data/golden.inc"
@@ -66,7 +66,7 @@ TEST(Views, MovesWhatTheNetworkSeesAndMirrorsItsEdges) {
   Preprocessing s;
   s.resize = 0;
   s.width = s.height = 5;
-  const Image in = test_picture(5, 5, 3);
+  const Image in = test_image(5, 5, 3);
   const std::vector<View> views = evaluation_views(1, true, 2);
   ASSERT_EQ(views.size(), 6U);
   for (const View& view : views) {
@@ -93,7 +93,7 @@ TEST(Views, MovesWhatTheNetworkSeesAndMirrorsItsEdges) {
 TEST(Golden, Changes){
 #define CHANGE(w, h, c, expression, hash)   \
   {                                         \
-    Image p = test_picture(w, h, c);        \
+    Image p = test_image(w, h, c);          \
     Image s;                                \
     adjust_contrast(p, 0.7F);               \
     expression;                             \
@@ -104,7 +104,7 @@ TEST(Golden, Changes){
 }
 
 TEST(Preprocess, RefusesSenselessSettings) {
-  const Image in = test_picture(8, 8, 3);
+  const Image in = test_image(8, 8, 3);
   float out[3 * 8 * 8];
   Preprocessing s;
   s.width = s.height = 8;
@@ -124,7 +124,7 @@ TEST(Preprocess, RefusesSenselessSettings) {
                [] { parse_interpolation("cubic"); });
 }
 
-TEST(Preprocess, RefusesAPictureThatWouldExplode) {
+TEST(Preprocess, RefusesAnImageThatWouldExplode) {
   // A shorter side of 32768 asks for a longer one of two thousand million pixels.
   Preprocessing s;
   s.resize = 32768;
@@ -134,16 +134,16 @@ TEST(Preprocess, RefusesAPictureThatWouldExplode) {
 }
 
 TEST(Preprocess, DefaultsFollowTheData) {
-  const auto small = make_dataset({test_picture(32, 28, 3)}, {0}, {"a", "b"});
+  const auto small = make_dataset({test_image(32, 28, 3)}, {0}, {"a", "b"});
   Preprocessing s = default_preprocessing(*small);
   EXPECT_EQ(s.width, 32);
   EXPECT_EQ(s.height, 28);
-  EXPECT_EQ(s.resize, 28);  // nothing is to be done for pictures of their size
+  EXPECT_EQ(s.resize, 28);  // nothing is to be done for images of their size
   s = default_preprocessing(*small, 128);
   EXPECT_EQ(s.width, 128);
   EXPECT_EQ(s.resize, 146);  // 128 · 256 / 224
   const auto mixed =
-      make_dataset({test_picture(32, 28, 1), test_picture(28, 28, 1)}, {0, 1}, {"a", "b"});
+      make_dataset({test_image(32, 28, 1), test_image(28, 28, 1)}, {0, 1}, {"a", "b"});
   s = default_preprocessing(*mixed);
   EXPECT_EQ(s.width, 224);
   EXPECT_EQ(s.resize, 256);

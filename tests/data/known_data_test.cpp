@@ -92,12 +92,12 @@ class Archived : public testing::Test {
     for (const char* name : {"http_proxy", "all_proxy", "ALL_PROXY", "RESNET_MIRROR"}) {
       ::unsetenv(name);
     }
-    const TemporaryFolder pictures;
+    const TemporaryFolder images;
     for (const std::string part : {"train", "val"}) {
       for (const std::string name : {"n02102040", "n03888257"}) {
         const std::string path = "set/" + part + "/" + name + "/1.png";
-        write_png(pictures, path, 1);
-        files_.push_back({path, read_file(pictures.path() / path)});
+        write_png(images, path, 1);
+        files_.push_back({path, read_file(images.path() / path)});
       }
     }
   }

@@ -61,7 +61,7 @@ std::vector<Copy> drain(Loader& loader) {
 
 DatasetPtr with_bad(int count, std::set<std::int64_t> bad) {
   return std::make_shared<Failing>(test_dataset(count), [bad = std::move(bad)](std::int64_t i) {
-    if (bad.contains(i)) fail(ErrorCode::kBadData, "picture {} is broken", i);
+    if (bad.contains(i)) fail(ErrorCode::kBadData, "image {} is broken", i);
   });
 }
 
@@ -78,7 +78,7 @@ TEST(Loader, BatchesDoNotDependOnThreads) {
       ASSERT_EQ(part.size(), 8U);
       run.insert(run.end(), part.begin(), part.end());
     }
-    EXPECT_EQ(loader.bad_pictures().size(), 3U);
+    EXPECT_EQ(loader.bad_images().size(), 3U);
     runs.push_back(std::move(run));
   }
   for (std::size_t i = 1; i < runs.size(); ++i) EXPECT_TRUE(runs[i] == runs[0]) << i;
@@ -101,7 +101,7 @@ TEST(Loader, ContinuesInTheMiddleOfAnEpoch) {
   expect_error(ErrorCode::kInvalidArgument, {"batch 7"}, [&] { rest.start_epoch(2, 7); });
 }
 
-TEST(Loader, EveryPictureOnceInAnotherOrderEachEpoch) {
+TEST(Loader, EveryImageOnceInAnotherOrderEachEpoch) {
   Loader loader(test_dataset(37), plain(), {},
                 {.batch_size = 5, .drop_last = false, .threads = 2, .seed = 1});
   EXPECT_EQ(loader.batches_per_epoch(), 8);
@@ -119,7 +119,7 @@ TEST(Loader, EveryPictureOnceInAnotherOrderEachEpoch) {
   EXPECT_NE(orders[0], orders[1]);
 }
 
-TEST(Loader, AlternatingFlipsMirrorEachPictureInEverySecondEpoch) {
+TEST(Loader, AlternatingFlipsMirrorEachImageInEverySecondEpoch) {
   const DatasetPtr data = test_dataset(64);
   Loader plain_loader(data, plain(), {}, {.batch_size = 64, .seed = 1});
   Loader loader(data, plain(), {.alternate_flip = true}, {.batch_size = 64, .seed = 1});
@@ -133,14 +133,14 @@ TEST(Loader, AlternatingFlipsMirrorEachPictureInEverySecondEpoch) {
     std::int64_t mirrored = 0;
     for (std::size_t n = 0; n < 64; ++n) {
       const auto from = straight[0].images.begin() + static_cast<std::ptrdiff_t>(n * kPixels);
-      std::vector<float> picture(from, from + kPixels), mirror = picture;
+      std::vector<float> image(from, from + kPixels), mirror = image;
       for (std::size_t row = 0; row < kPixels; row += kRow) {
         std::reverse(mirror.begin() + static_cast<std::ptrdiff_t>(row),
                      mirror.begin() + static_cast<std::ptrdiff_t>(row + kRow));
       }
       const auto found = flipped[0].images.begin() + static_cast<std::ptrdiff_t>(n * kPixels);
       const bool is_mirror = std::equal(mirror.begin(), mirror.end(), found);
-      EXPECT_TRUE(is_mirror || std::equal(picture.begin(), picture.end(), found));
+      EXPECT_TRUE(is_mirror || std::equal(image.begin(), image.end(), found));
       const std::int64_t index = straight[0].indices[n];
       if (epoch == 0) first[index] = is_mirror;
       EXPECT_EQ(is_mirror, first.at(index) != (epoch % 2 == 1));
@@ -216,7 +216,7 @@ TEST(Loader, BuffersAreReused) {
   EXPECT_LE(buffers.size(), 3U) << "two ahead and one with the consumer";
 }
 
-TEST(Loader, BadPicturesAreReplacedInTraining) {
+TEST(Loader, BadImagesAreReplacedInTraining) {
   Loader loader(with_bad(40, {5, 6, 39}), plain(), {},
                 {.batch_size = 40, .shuffle = false, .threads = 3});
   loader.start_epoch(0);
@@ -227,14 +227,14 @@ TEST(Loader, BadPicturesAreReplacedInTraining) {
   EXPECT_EQ(batches[0].indices[39], 0);
   EXPECT_EQ(batches[0].labels[5], 7 % 3);
   EXPECT_EQ(batches[0].count, 40);
-  const auto bad = loader.bad_pictures();
+  const auto bad = loader.bad_images();
   ASSERT_EQ(bad.size(), 3U);
   EXPECT_EQ(bad[1].index, 6);
-  EXPECT_EQ(bad[1].name, "picture 6");
-  EXPECT_EQ(bad[1].reason, "picture 6 is broken");
+  EXPECT_EQ(bad[1].name, "image 6");
+  EXPECT_EQ(bad[1].reason, "image 6 is broken");
 }
 
-TEST(Loader, BadPicturesAreLeftOutInEvaluation) {
+TEST(Loader, BadImagesAreLeftOutInEvaluation) {
   Loader loader(with_bad(20, {4}), plain(), {}, evaluation_options(10, 2));
   loader.start_epoch(0);
   const auto batches = drain(loader);
@@ -247,12 +247,11 @@ TEST(Loader, BadPicturesAreLeftOutInEvaluation) {
   EXPECT_EQ(b.labels[5], 2);
 }
 
-TEST(Loader, TooManyBadPicturesFail) {
+TEST(Loader, TooManyBadImagesFail) {
   for (const int threads : {0, 3}) {
     Loader loader(with_bad(40, {1, 2, 3, 4, 5}), plain(), {}, evaluation_options(8, threads));
     loader.start_epoch(0);
-    expect_error(ErrorCode::kBadData, {"5 of 40 pictures", "10 %", "picture"},
-                 [&] { drain(loader); });
+    expect_error(ErrorCode::kBadData, {"5 of 40 images", "10 %", "image"}, [&] { drain(loader); });
   }
   LoaderOptions options = evaluation_options(8, 2);
   options.max_bad_fraction = 0.125;
@@ -261,17 +260,17 @@ TEST(Loader, TooManyBadPicturesFail) {
   EXPECT_EQ(drain(loader).size(), 5U);
 }
 
-TEST(Loader, APictureTooThinToResizeIsABadOne) {
-  std::vector<Image> pictures(20, test_picture(8, 8, 3));
-  pictures[3] = Image(70000, 1, 3);
-  const DatasetPtr data = make_dataset(pictures, std::vector<int>(20, 0), {"a", "b"});
+TEST(Loader, AnImageTooThinToResizeIsABadOne) {
+  std::vector<Image> images(20, test_image(8, 8, 3));
+  images[3] = Image(70000, 1, 3);
+  const DatasetPtr data = make_dataset(images, std::vector<int>(20, 0), {"a", "b"});
   Preprocessing s = plain();
   s.resize = 300;
   Loader loader(data, s, {}, evaluation_options(20));
   loader.start_epoch(0);
   EXPECT_EQ(drain(loader).size(), 1U);
-  ASSERT_EQ(loader.bad_pictures().size(), 1U);
-  EXPECT_EQ(loader.bad_pictures()[0].index, 3);
+  ASSERT_EQ(loader.bad_images().size(), 1U);
+  EXPECT_EQ(loader.bad_images()[0].index, 3);
 }
 
 TEST(Loader, LackOfMemoryReachesTheConsumer) {
@@ -299,7 +298,7 @@ TEST(Loader, LackOfMemoryReachesTheConsumer) {
   }
 }
 
-TEST(Loader, ReadsReducedPicturesOnlyWhenTrainingAsksForIt) {
+TEST(Loader, ReadsReducedImagesOnlyWhenTrainingAsksForIt) {
   std::vector<std::int64_t> calls;  // −shorter of each reduced read
   const auto data =
       std::make_shared<Failing>(test_dataset(4), [&](std::int64_t i) { calls.push_back(i); });
@@ -317,7 +316,7 @@ TEST(Loader, ReadsReducedPicturesOnlyWhenTrainingAsksForIt) {
   }
 }
 
-/// Decodes pictures as a whole, whatever part is wanted.
+/// Decodes images as a whole, whatever part is wanted.
 class Whole final : public Dataset {
  public:
   explicit Whole(DatasetPtr base) : base_(std::move(base)) {}
@@ -352,15 +351,15 @@ TEST(Loader, DecodesNoMoreThanRandomCropsNeed) {
         wholly.start_epoch(epoch);
         EXPECT_TRUE(drain(partly) == drain(wholly)) << epoch;
       }
-      EXPECT_TRUE(partly.bad_pictures().empty());
+      EXPECT_TRUE(partly.bad_images().empty());
     }
   }
 }
 
 TEST(Loader, StopsInTheMiddle) {
-  constexpr int kPictures = 640, kEpochs = 5;
+  constexpr int kImages = 640, kEpochs = 5;
   std::atomic<int> reads = 0;
-  const auto slow = std::make_shared<Failing>(test_dataset(kPictures), [&reads](std::int64_t) {
+  const auto slow = std::make_shared<Failing>(test_dataset(kImages), [&reads](std::int64_t) {
     ++reads;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
@@ -375,7 +374,7 @@ TEST(Loader, StopsInTheMiddle) {
     EXPECT_GT(loader.wait_seconds(), 0.0);
   }
   { Loader unused(slow, plain(), {}, {.batch_size = 16, .threads = 3}); }
-  EXPECT_LT(reads, kEpochs * kPictures / 2) << "what nobody takes is read";
+  EXPECT_LT(reads, kEpochs * kImages / 2) << "what nobody takes is read";
 }
 
 TEST(Loader, MixedTargetsSumToOne) {
@@ -398,7 +397,7 @@ TEST(Loader, MixedTargetsSumToOne) {
           const std::size_t partner = (r + 15) % 16;
           const float* target = &mixed[b].targets[r * 3];
           EXPECT_NEAR(target[0] + target[1] + target[2], 1.0F, 1e-6F);
-          // The share of the own label must be the share of the own picture.
+          // The share of the own label must be the share of the own image.
           const auto label = static_cast<std::size_t>(mixed[b].labels[r]);
           if (mixed[b].labels[partner] == mixed[b].labels[r]) continue;
           const float share = target[label];
@@ -431,7 +430,7 @@ TEST(Loader, RefusesSenselessOptions) {
                            Augmentation a = {}) {
     expect_error(ErrorCode::kInvalidArgument, parts, [&] { Loader(data, plain(), a, options); });
   };
-  refuses({"batches of 11", "10 pictures"}, {.batch_size = 11});
+  refuses({"batches of 11", "10 images"}, {.batch_size = 11});
   refuses({"batches of 0"}, {.batch_size = 0});
   refuses({"rank 2 of 2"}, {.batch_size = 2, .rank = 2, .world_size = 2});
   refuses({"mixup"}, evaluation_options(2), {.mixup = 0.2});

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes golden.inc: hashes of what Pillow and torchvision make of synthetic pictures.
+"""Writes golden.inc: hashes of what Pillow and torchvision make of synthetic images.
 
     python3 make_golden.py > golden.inc        # Pillow 13, torchvision; not run by the tests
 
-The pictures are made by the same few lines here and in golden_test.cpp, so only hashes are kept.
+The images are made by the same few lines here and in golden_test.cpp, so only hashes are kept.
 """
 import random
 
@@ -23,7 +23,7 @@ NAMES = ["kNearest", "kBilinear", "kBicubic"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def picture(width, height, channels):
+def image(width, height, channels):
     """Noise with black, white and smooth stretches."""
     state, out = 12345, np.zeros((height, width, channels), np.uint8)
     for y in range(height):
@@ -64,11 +64,11 @@ def main():
         if case % 13 == 0:
             oh = h
         c, m = random.choice([1, 3]), case % 3
-        out = picture(w, h, c).resize((ow, oh), PILLOW[m])
+        out = image(w, h, c).resize((ow, oh), PILLOW[m])
         print(f"RESIZE({w}, {h}, {c}, {ow}, {oh}, {NAMES[m]}, {pixels(out)})")
     for w, h, ow, oh, m in [(2, 333, 7, 40, 1), (3, 301, 2, 300, 2), (1, 102, 64, 1, 1), (500, 375, 341, 256, 1),
                             (100, 333, 64, 200, 2), (64, 127, 40, 80, 1), (64, 127, 40, 78, 1)]:
-        print(f"RESIZE({w}, {h}, 3, {ow}, {oh}, {NAMES[m]}, {pixels(picture(w, h, 3).resize((ow, oh), PILLOW[m]))})")
+        print(f"RESIZE({w}, {h}, 3, {ow}, {oh}, {NAMES[m]}, {pixels(image(w, h, 3).resize((ow, oh), PILLOW[m]))})")
     print("#endif\n#ifdef PREPROCESS  // width, height, channels; resize, crop width, height, channels")
     cases = [(500, 375, 3, 256, 224, 224, 3, 1), (375, 500, 3, 256, 224, 224, 3, 1)]
     for case in range(40):
@@ -77,7 +77,7 @@ def main():
         cases.append((w, h, random.choice([1, 3]), random.choice([0, 8, 31, 40, 57, 64]), *crop,
                       random.choice([1, 3]), case % 3))
     for w, h, c, r, cw, ch, oc, m in cases:
-        out = picture(w, h, c).convert("L" if oc == 1 else "RGB")
+        out = image(w, h, c).convert("L" if oc == 1 else "RGB")
         if r:
             out = T.Resize(r, TORCH[m])(out)
         out = T.CenterCrop((ch, cw))(out)
@@ -85,11 +85,11 @@ def main():
         print(f"PREPROCESS({w}, {h}, {c}, {r}, {cw}, {ch}, {oc}, {NAMES[m]}, {pixels(out)}, {fnv(floats.tobytes())})")
     print("#endif\n#ifdef VIEW  // width, height; resize, crop; crops, index")
     for w, h, r, crop in [(50, 37, 40, 32), (33, 64, 0, 30), (31, 33, 45, 44)]:
-        image = picture(w, h, 3)
+        image = image(w, h, 3)
         image = T.Resize(r)(image) if r else image
         for index, view in enumerate(T.TenCrop(crop)(image)):
             print(f"VIEW({w}, {h}, {r}, {crop}, 10, {index}, {pixels(view)})")
-    for index, image in enumerate([picture(21, 16, 3), F.hflip(picture(21, 16, 3))]):  # padded
+    for index, image in enumerate([image(21, 16, 3), F.hflip(image(21, 16, 3))]):  # padded
         print(f"VIEW(21, 16, 0, 32, 2, {index}, {pixels(T.CenterCrop(32)(image))})")
     print("#endif\n#ifdef CHANGE  // width, height, channels, expression on `p` and scratch `s`")
     changes = [
@@ -118,8 +118,8 @@ def main():
     ]
     for expression, change in changes:
         for w, h, c in [(32, 32, 3), (31, 17, 1)]:
-            # A little less contrast than `picture`, so that autocontrast has something to do.
-            image = F.adjust_contrast(picture(w, h, c), 0.7)
+            # A little less contrast than `image`, so that autocontrast has something to do.
+            image = F.adjust_contrast(image(w, h, c), 0.7)
             print(f"CHANGE({w}, {h}, {c}, ({expression}), {pixels(change(image))})")
     print("#endif")
 

@@ -38,7 +38,7 @@ TEST(OpenFolder, TrainAndVal) {
   write_class(folder, "train/dog", 3);
   write_class(folder, "train/cat", 2, 50);
   write_class(folder, "val/dog", 1, 90);
-  folder.write("train/cat/readme.txt", bytes_of("not a picture"));
+  folder.write("train/cat/readme.txt", bytes_of("not an image"));
   folder.write("train/.cache/x.png", bytes_of("hidden"));
   write_png(folder, "train/cat/deep/er/z.PNG", 70);
 
@@ -50,13 +50,13 @@ TEST(OpenFolder, TrainAndVal) {
   EXPECT_EQ(data.val->class_names(), data.train->class_names());
   EXPECT_FALSE(data.split_here);
   EXPECT_EQ(data.train->name(2), (folder.path() / "train/cat/deep/er/z.PNG").string());
-  EXPECT_EQ(data.train->image(2).pixels, test_picture(8, 8, 3, 70).pixels);
-  EXPECT_NE(data.description.find("6 training and 1 validation pictures of 2 classes"),
+  EXPECT_EQ(data.train->image(2).pixels, test_image(8, 8, 3, 70).pixels);
+  EXPECT_NE(data.description.find("6 training and 1 validation images of 2 classes"),
             std::string::npos)
       << data.description;
 }
 
-TEST(OpenFolder, AFewPicturesOfEachClass) {
+TEST(OpenFolder, AFewImagesOfEachClass) {
   TemporaryFolder folder;
   write_class(folder, "a", 30);
   write_class(folder, "b", 20, 50);
@@ -101,7 +101,7 @@ TEST(OpenFolder, SplitIsStratifiedSeededAndDisjoint) {
   EXPECT_NE(names_of(*open(folder.path(), 8).val), val);
 }
 
-TEST(OpenFolder, KeepsPicturesThatCannotBeRead) {
+TEST(OpenFolder, KeepsImagesThatCannotBeRead) {
   TemporaryFolder folder;
   write_class(folder, "train/a", 2);
   write_class(folder, "train/b", 2, 9);
@@ -127,9 +127,9 @@ TEST(OpenFolder, SaysWhatIsWrong) {
   refuses(ErrorCode::kNotFound, "absent", {"absent", "no such file or folder", "galaxies"});
   expect_error(ErrorCode::kNotFound, {"no such"}, [] { open_data({.source = ""}); });
   make("empty");
-  refuses(ErrorCode::kBadData, "empty", {"empty", "no class folders and no pictures"});
+  refuses(ErrorCode::kBadData, "empty", {"empty", "no class folders and no images"});
   write_png(folder, "loose/1.png");
-  refuses(ErrorCode::kBadData, "loose", {"1 pictures but no class folders"});
+  refuses(ErrorCode::kBadData, "loose", {"1 images but no class folders"});
   write_class(folder, "single/cat", 3);
   refuses(ErrorCode::kBadData, "single", {"only one class (\"cat\")", "at least two"});
   write_class(folder, "wrapped/inner/a", 1);
@@ -137,12 +137,12 @@ TEST(OpenFolder, SaysWhatIsWrong) {
   refuses(ErrorCode::kBadData, "wrapped", {"only one class", "did you mean", "wrapped/inner"});
   write_class(folder, "hollow/a", 1);
   make("hollow/b");
-  refuses(ErrorCode::kBadData, "hollow", {"hollow/b", "no pictures"});
+  refuses(ErrorCode::kBadData, "hollow", {"hollow/b", "no images"});
   write_class(folder, "extra/train/a", 1);
   write_class(folder, "extra/train/b", 1);
   write_class(folder, "extra/val/a", 1);
   write_class(folder, "extra/val/zebra", 1);
-  refuses(ErrorCode::kBadData, "extra", {"\"zebra\"", "no training pictures"});
+  refuses(ErrorCode::kBadData, "extra", {"\"zebra\"", "no training images"});
   write_class(folder, "noval/train/a", 1);
   write_class(folder, "noval/train/b", 1);
   make("noval/val");
@@ -167,11 +167,11 @@ TEST(OpenTestData, MatchesClassesByName) {
   write_class(folder, "c", 1, 30);
   const DataSpec spec{.source = folder.path().string()};
   const DatasetPtr data = open_test_data(spec, {"c", "b", "a"});
-  ASSERT_EQ(data->size(), 3) << "a folder without parts is judged whole";
+  ASSERT_EQ(data->size(), 3) << "a folder without parts is evaluated whole";
   EXPECT_EQ(data->label(0), 2);
   EXPECT_EQ(data->label(2), 0);
   EXPECT_EQ(data->class_names(), (std::vector<std::string>{"c", "b", "a"}));
-  EXPECT_EQ(data->image(2).pixels, test_picture(8, 8, 3, 30).pixels);
+  EXPECT_EQ(data->image(2).pixels, test_image(8, 8, 3, 30).pixels);
   expect_error(ErrorCode::kBadData, {"\"c\"", "not one of the model's classes ("}, [&] {
     open_test_data(spec, {"a", "b"});
   });
@@ -187,7 +187,7 @@ TEST(OpenTestData, TakesTheTestPart) {
   EXPECT_EQ(data->label(0), 1);
 }
 
-TEST(ListPictures, SortedRecursiveOrOneFile) {
+TEST(ListImages, SortedRecursiveOrOneFile) {
   TemporaryFolder folder;
   write_png(folder, "b.png");
   write_png(folder, "a/z.png");
@@ -195,9 +195,9 @@ TEST(ListPictures, SortedRecursiveOrOneFile) {
   folder.write("c.gif", bytes_of("GIF89a"));
   using Paths = std::vector<std::filesystem::path>;
   const auto& root = folder.path();
-  EXPECT_EQ(list_pictures(root), (Paths{root / "a/z.png", root / "b.png", root / "c.gif"}));
-  EXPECT_EQ(list_pictures(root / "b.png"), (Paths{root / "b.png"}));
-  expect_error(ErrorCode::kNotFound, {"nowhere"}, [&] { list_pictures(root / "nowhere"); });
+  EXPECT_EQ(list_images(root), (Paths{root / "a/z.png", root / "b.png", root / "c.gif"}));
+  EXPECT_EQ(list_images(root / "b.png"), (Paths{root / "b.png"}));
+  expect_error(ErrorCode::kNotFound, {"nowhere"}, [&] { list_images(root / "nowhere"); });
 }
 
 // -------------------------------------------------------------------------------------- CIFAR, IDX
@@ -224,7 +224,7 @@ TEST(OpenCifar, PixelsAndLabels) {
   EXPECT_EQ(data.train->label(2), 3);
   EXPECT_EQ(data.val->label(0), 9);
   EXPECT_EQ(data.train->class_names().size(), 10U);
-  EXPECT_EQ(data.train->picture_size(), (PictureSize{32, 32}));
+  EXPECT_EQ(data.train->image_size(), (ImageSize{32, 32}));
   const Image p = data.train->image(2);
   ASSERT_EQ(p.pixels.size(), 3072U);
   for (std::size_t i = 0; i < p.pixels.size(); i += 3) {
@@ -252,7 +252,7 @@ ByteVector idx(int kind, std::initializer_list<int> sizes, const std::vector<int
   return bytes;
 }
 
-TEST(OpenIdx, GreyPictures) {
+TEST(OpenIdx, GreyImages) {
   TemporaryFolder folder;
   folder.write("train-images-idx3-ubyte",
                idx(3, {2, 2, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
@@ -262,7 +262,7 @@ TEST(OpenIdx, GreyPictures) {
   const DataSplits data = open(folder.path());
   ASSERT_EQ(data.train->size(), 2);
   EXPECT_TRUE(data.train->grey());
-  EXPECT_EQ(data.train->picture_size(), (PictureSize{3, 2}));
+  EXPECT_EQ(data.train->image_size(), (ImageSize{3, 2}));
   EXPECT_EQ(data.train->class_names().size(), 5U);
   EXPECT_EQ(data.train->label(0), 4);
   EXPECT_EQ(data.train->image(1).pixels, (std::vector<std::uint8_t>{7, 8, 9, 10, 11, 12}));
@@ -278,7 +278,7 @@ TEST(OpenGalaxies, SettingsAndDisjointParts) {
   const DataSplits data = open_data({.source = "galaxies:train=24,val=12,size=16,seed=5"});
   ASSERT_EQ(data.train->size(), 24);
   ASSERT_EQ(data.val->size(), 12);
-  EXPECT_EQ(data.train->picture_size(), (PictureSize{16, 16}));
+  EXPECT_EQ(data.train->image_size(), (ImageSize{16, 16}));
   std::set<std::string> seen;
   for (const DatasetPtr& part : {data.train, data.val}) {
     for (std::int64_t i = 0; i < part->size(); ++i) {
@@ -291,11 +291,11 @@ TEST(OpenGalaxies, SettingsAndDisjointParts) {
   EXPECT_EQ(again.val->image(3).pixels, data.val->image(3).pixels);
   const DataSplits other = open_data({.source = "galaxies:train=24,val=12,size=16", .seed = 6});
   EXPECT_NE(other.train->image(0).pixels, data.train->image(0).pixels);
-  EXPECT_EQ(open_data({.source = "galaxies", .image_size = 24}).train->picture_size(),
-            (PictureSize{24, 24}));
+  EXPECT_EQ(open_data({.source = "galaxies", .image_size = 24}).train->image_size(),
+            (ImageSize{24, 24}));
 }
 
-TEST(OpenGalaxies, KeptPicturesAreThoseDrawn) {
+TEST(OpenGalaxies, KeptImagesAreThoseDrawn) {
   const DatasetPtr galaxies = make_galaxies("train", 12, 16, 3, 0);
   std::vector<Image> drawn;
   for (std::int64_t i = 0; i < 12; ++i) {
@@ -324,18 +324,18 @@ TEST(OpenGalaxies, SaysWhatIsWrong) {
 // --------------------------------------------------------------------------------------- in memory
 
 TEST(MakeDataset, ChecksWhatItIsGiven) {
-  expect_error(ErrorCode::kInvalidArgument, {"1 pictures with 2 labels"}, [] {
-    make_dataset({test_picture(2, 2, 3)}, {0, 1}, {"a", "b"});
+  expect_error(ErrorCode::kInvalidArgument, {"1 images with 2 labels"}, [] {
+    make_dataset({test_image(2, 2, 3)}, {0, 1}, {"a", "b"});
   });
   expect_error(ErrorCode::kInvalidArgument, {"label 2", "2 classes"}, [] {
-    make_dataset({test_picture(2, 2, 3)}, {2}, {"a", "b"});
+    make_dataset({test_image(2, 2, 3)}, {2}, {"a", "b"});
   });
   Image lying(4, 4, 3);
   lying.pixels.pop_back();
   expect_error(ErrorCode::kInvalidArgument, {"47 bytes"},
                [&] { make_dataset({lying}, {0}, {"a"}); });
   const DatasetPtr base = test_dataset(4);
-  expect_error(ErrorCode::kInvalidArgument, {"no picture 4"}, [&] { make_subset(base, {0, 4}); });
+  expect_error(ErrorCode::kInvalidArgument, {"no image 4"}, [&] { make_subset(base, {0, 4}); });
   const DatasetPtr part = make_subset(base, {3, 1, 1});
   ASSERT_EQ(part->size(), 3);
   EXPECT_EQ(part->image(0).pixels, base->image(3).pixels);

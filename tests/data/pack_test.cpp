@@ -50,10 +50,10 @@ TEST(Pack, KeepsPartsLabelsAndNames) {
                    progress = done;
                  }});
   EXPECT_EQ(progress, 30);
-  EXPECT_EQ(report.pictures, 30);
+  EXPECT_EQ(report.images, 30);
   EXPECT_EQ(report.bytes, fs::file_size(file));
   EXPECT_TRUE(report.skipped.empty());
-  EXPECT_EQ(report.description, "photos: 16 train, 8 val, 6 test pictures of 2 classes");
+  EXPECT_EQ(report.description, "photos: 16 train, 8 val, 6 test images of 2 classes");
 
   const DataSplits own = open(photos);
   const DataSplits packed = open(file);
@@ -61,7 +61,7 @@ TEST(Pack, KeepsPartsLabelsAndNames) {
     ASSERT_EQ(a->size(), b->size());
     EXPECT_EQ(a->class_names(), b->class_names());
     EXPECT_FALSE(b->grey());
-    EXPECT_EQ(b->picture_size(), PictureSize{});
+    EXPECT_EQ(b->image_size(), ImageSize{});
     for (std::int64_t i = 0; i < a->size(); ++i) {
       EXPECT_EQ(a->label(i), b->label(i));
       EXPECT_EQ(a->name(i), b->name(i));
@@ -92,14 +92,14 @@ TEST(Pack, RawPixelsEvaluateToTheSameBits) {
       PackOptions options{.shorter_side = 64, .interpolation = interpolation, .upright = upright};
       pack_data({.source = photos}, file, options);
       EXPECT_TRUE(seen(*open(photos).val, prep) == seen(*open(file).val, prep));
-      prep.resize = 40;  // of a picture that was resized already
+      prep.resize = 40;  // of an image that was resized already
       EXPECT_FALSE(seen(*open(photos).val, prep) == seen(*open(file).val, prep));
 
       prep.width = prep.height = prep.resize = 32;
       options.size = 32;
       pack_data({.source = photos}, file, options);
       const DataSplits squares = open(file);
-      EXPECT_EQ(squares.train->picture_size(), (PictureSize{32, 32}));
+      EXPECT_EQ(squares.train->image_size(), (ImageSize{32, 32}));
       EXPECT_TRUE(seen(*open(photos).val, prep) == seen(*squares.val, prep));
       // Training that does not cut random parts out of the original.
       Augmentation a = augmentation_preset("galaxy");
@@ -116,7 +116,7 @@ TEST(Pack, RawPixelsEvaluateToTheSameBits) {
   }
 }
 
-TEST(Pack, PartsOfRawPictures) {
+TEST(Pack, PartsOfRawImages) {
   const TemporaryFolder folder;
   write_photos(folder);
   const fs::path file = folder.path() / "p.pack";
@@ -129,7 +129,7 @@ TEST(Pack, PartsOfRawPictures) {
       Image image;
       data->read_part(i, {.pick = [&](int, int, int) { return part; }}, image);
       EXPECT_EQ(image.width, part.width);
-      EXPECT_EQ(image.pixels, part_of_picture(whole, part).pixels);
+      EXPECT_EQ(image.pixels, part_of_image(whole, part).pixels);
     }
     Image image;
     for (const Rect& outside :
@@ -147,15 +147,15 @@ TEST(Pack, AsJpeg) {
   const fs::path file = folder.path() / "p.pack";
   const auto raw = pack_data({.source = photos}, file, {.shorter_side = 48});
   const DatasetPtr exact = open(file).train;
-  std::vector<Image> pictures;
-  for (std::int64_t i = 0; i < exact->size(); ++i) pictures.push_back(exact->image(i));
+  std::vector<Image> images;
+  for (std::int64_t i = 0; i < exact->size(); ++i) images.push_back(exact->image(i));
   const auto jpeg =
       pack_data({.source = photos}, file, {.shorter_side = 48, .format = PackFormat::kJpeg});
   EXPECT_LT(jpeg.bytes, raw.bytes * 2 / 3);
   const DatasetPtr data = open(file).train;
   for (std::int64_t i = 0; i < data->size(); ++i) {
     const Image image = data->image(i);
-    const Image& own = pictures[static_cast<std::size_t>(i)];
+    const Image& own = images[static_cast<std::size_t>(i)];
     EXPECT_EQ(image.width, own.width);
     EXPECT_EQ(image.height, own.height);
     double difference = 0;
@@ -166,7 +166,7 @@ TEST(Pack, AsJpeg) {
     EXPECT_GT(difference, 0);
     Image part;
     data->read_part(i, {.pick = [](int, int, int) { return Rect{9, 4, 20, 30}; }}, part);
-    EXPECT_EQ(part.pixels, part_of_picture(image, {9, 4, 20, 30}).pixels);
+    EXPECT_EQ(part.pixels, part_of_image(image, {9, 4, 20, 30}).pixels);
   }
 }
 
@@ -190,12 +190,12 @@ TEST(Pack, GreyAndUndivided) {
   pack_data({.source = (folder.path() / "idx").string()}, file);
   const DataSplits digits = open(file);
   EXPECT_TRUE(digits.train->grey());
-  EXPECT_EQ(digits.train->picture_size(), (PictureSize{3, 4}));
+  EXPECT_EQ(digits.train->image_size(), (ImageSize{3, 4}));
   EXPECT_EQ(digits.train->image(7).channels, 1);
   EXPECT_EQ(digits.train->image(7).pixels, open(folder.path() / "idx").train->image(7).pixels);
   EXPECT_EQ(default_preprocessing(*digits.train).channels, 1);
 
-  // A folder that is divided when it is opened: the same pictures are held out.
+  // A folder that is divided when it is opened: the same images are held out.
   for (int i = 0; i < 20; ++i) {
     write_png(folder, fmt::format("flat/{}/{}.png", i % 2 == 0 ? "x" : "y", i),
               static_cast<std::uint32_t>(i));
@@ -216,12 +216,12 @@ TEST(Pack, SkipsWhatCannotBeRead) {
   for (int i = 0; i < 9; ++i) {
     write_png(folder, fmt::format("d/{}/{}.png", i % 2 == 0 ? "x" : "y", i));
   }
-  folder.write("d/x/2.png", bytes_of("no picture"));
+  folder.write("d/x/2.png", bytes_of("no image"));
   folder.write("d/y/5.png", {});
   const std::string source = (folder.path() / "d").string();
   const fs::path file = folder.path() / "p.pack";
   const PackReport report = pack_data({.source = source}, file, {.threads = 2});
-  EXPECT_EQ(report.pictures, 7);
+  EXPECT_EQ(report.images, 7);
   ASSERT_EQ(report.skipped.size(), 2U);
   EXPECT_NE(report.skipped[0].name.find("d/x/2.png"), std::string::npos);
   EXPECT_NE(report.skipped[0].reason.find("expected a JPEG"), std::string::npos);
@@ -233,7 +233,7 @@ TEST(Pack, SkipsWhatCannotBeRead) {
     folder.write(fmt::format("d/{}/{}.png", i % 2 == 0 ? "x" : "y", i), bytes_of("no"));
   }
   const ByteVector before = read_file(file);
-  expect_error(ErrorCode::kBadData, {"none of the 9 train pictures can be read", "0.png"},
+  expect_error(ErrorCode::kBadData, {"none of the 9 train images can be read", "0.png"},
                [&] { pack_data({.source = source}, file); });
   EXPECT_EQ(read_file(file), before) << "the old file stays until there is a new one";
 }
@@ -265,16 +265,16 @@ TEST(Pack, RefusesNonsense) {
 // ------------------------------------------------------------------------------------ hostile
 // files
 
-/// A pack of two pictures with something changed.
+/// A pack of two images with something changed.
 struct Parts {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, std::string> metadata = {{"format", "resnet pack"},
-                                                 {"version", "1"},
-                                                 {"pictures", "raw"},
+                                                 {"version", "2"},
+                                                 {"images", "raw"},
                                                  {"classes", R"(["a","b"])"},
                                                  {"title", "t"}};
   Parts() {
-    tensors.emplace("train.pictures", Tensor::zeros(DType::kU8, {12}));
+    tensors.emplace("train.images", Tensor::zeros(DType::kU8, {12}));
     set("offsets", DType::kI64, {3}, {0, 6, 12});
     set("sizes", DType::kI32, {2, 3}, {1, 2, 3, 2, 1, 3});
     set("labels", DType::kI32, {2}, {0, 1});
@@ -308,33 +308,43 @@ TEST(Pack, DamagedFilesAreRefused) {
     const Opened opened = open_pack(std::make_shared<const ByteSource>(file));
     EXPECT_EQ(opened.train->size(), 2);
     EXPECT_EQ(opened.train->image(1).height, 2);
+
+    Parts old = sound;  // as version 1 has it
+    old.metadata["version"] = "1";
+    old.metadata["pictures"] = old.metadata.at("images");
+    old.metadata.erase("images");
+    old.tensors["train.pictures"] = old.tensors.at("train.images");
+    old.tensors.erase("train.images");
+    write_safetensors(file, old.tensors, old.metadata);
+    const Opened as_before = open_pack(std::make_shared<const ByteSource>(file));
+    for (std::int64_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(as_before.train->image(i).pixels, opened.train->image(i).pixels);
+    }
   }
   expect(
-      {"version 2", "reads version 1"}, [](Parts& p) { p.metadata["version"] = "2"; },
+      {"version 3", "reads version 2"}, [](Parts& p) { p.metadata["version"] = "3"; },
       ErrorCode::kUnsupported);
-  expect({"\"png\"", "raw or jpeg"}, [](Parts& p) { p.metadata["pictures"] = "png"; });
+  expect({"\"png\"", "raw or jpeg"}, [](Parts& p) { p.metadata["images"] = "png"; });
   for (const char* classes : {"", "[]", "[1]", "{\"a\":1}", R"(["a","a"])"}) {
     expect({"class"}, [&](Parts& p) { p.metadata["classes"] = classes; });
   }
   expect({"lacks \"classes\""}, [](Parts& p) { p.metadata.erase("classes"); });
   expect({"lacks train.sizes"}, [](Parts& p) { p.tensors.erase("train.sizes"); });
-  expect({"it has no pictures"}, [](Parts& p) { p.tensors.erase("train.labels"); });
+  expect({"it has no images"}, [](Parts& p) { p.tensors.erase("train.labels"); });
   expect({"train.offsets is i64 [2]; expected i64 [3]"}, [](Parts& p) {
     p.set("offsets", DType::kI64, {2}, {0, 12});
   });
   expect({"train.sizes is i64"}, [](Parts& p) { p.set("sizes", DType::kI64, {2, 3}, {}); });
   expect({"other bounds"}, [](Parts& p) { p.set("offsets", DType::kI64, {3}, {0, 6, 13}); });
-  expect({"picture 0"}, [](Parts& p) { p.set("offsets", DType::kI64, {3}, {0, 13, 12}); });
-  expect({"picture 0"}, [](Parts& p) { p.set("offsets", DType::kI64, {3}, {0, -6, 12}); });
-  expect({"picture 1 of 1 x 3 pixels"}, [](Parts& p) {
+  expect({"image 0"}, [](Parts& p) { p.set("offsets", DType::kI64, {3}, {0, 13, 12}); });
+  expect({"image 0"}, [](Parts& p) { p.set("offsets", DType::kI64, {3}, {0, -6, 12}); });
+  expect({"image 1 of 1 x 3 pixels"}, [](Parts& p) {
     p.set("sizes", DType::kI32, {2, 3}, {1, 2, 3, 3, 1, 3});
   });
-  expect({"picture 0 of -2 x -1"}, [](Parts& p) {
+  expect({"image 0 of -2 x -1"}, [](Parts& p) {
     p.set("sizes", DType::kI32, {2, 3}, {-1, -2, 3, 2, 1, 3});
   });
-  expect({"picture 1 has the label 2"}, [](Parts& p) {
-    p.set("labels", DType::kI32, {2}, {0, 2});
-  });
+  expect({"image 1 has the label 2"}, [](Parts& p) { p.set("labels", DType::kI32, {2}, {0, 2}); });
 
   // Cut short: found when it is opened.
   Parts sound;
@@ -354,8 +364,8 @@ TEST(Pack, NamesThatLieAreReplaced) {
   const fs::path file = folder.path() / "x.pack";
   write_safetensors(file, p.tensors, p.metadata);
   const Opened opened = open_pack(std::make_shared<const ByteSource>(file));
-  EXPECT_NE(opened.train->name(0).find("x.pack picture 0"), std::string::npos);
-  EXPECT_NE(opened.train->name(1).find("x.pack picture 1"), std::string::npos);
+  EXPECT_NE(opened.train->name(0).find("x.pack image 0"), std::string::npos);
+  EXPECT_NE(opened.train->name(1).find("x.pack image 1"), std::string::npos);
 }
 
 }  // namespace

@@ -26,11 +26,11 @@ Preprocessing as_stored() {
 
 using Pixel = std::function<double(double x, double y, Random& random)>;
 
-PictureProfile profile(const Pixel& pixel, int side = kSide, int count = 8) {
+ImageProfile profile(const Pixel& pixel, int side = kSide, int count = 8) {
   std::vector<Image> images;
   for (int i = 0; i < count; ++i) {
     Random random(static_cast<std::uint64_t>(i));
-    Image image = test_picture(side, side, 1, 1);
+    Image image = test_image(side, side, 1, 1);
     for (int y = 0; y < side; ++y) {
       for (int x = 0; x < side; ++x) {
         const double v = pixel(x + i, y, random);
@@ -52,22 +52,22 @@ double noise(double, double, Random& random) { return random.uniform(0, 255); }
 double smooth(double x, double y, Random&) { return 20 + 3 * x + 4 * y + 0.06 * x * y; }
 
 TEST(Profile, ImagesLikeThoseOfTrainingGetNoNote) {
-  const PictureProfile training = profile(ordinary);
-  EXPECT_EQ(training.pictures, 8);
+  const ImageProfile training = profile(ordinary);
+  EXPECT_EQ(training.images, 8);
   EXPECT_EQ(training.shorter_side[1], kSide);
   EXPECT_EQ(difference_note(training, training), "");
   EXPECT_EQ(difference_note(training, profile(ordinary, kSide, 3)), "");
 }
 
 TEST(Profile, SofterAndNoisierImagesAreSaid) {
-  const PictureProfile training = profile(ordinary);
+  const ImageProfile training = profile(ordinary);
   EXPECT_NE(difference_note(training, profile(smooth)).find("softer"), std::string::npos);
   EXPECT_NE(difference_note(training, profile(noise)).find("noisier"), std::string::npos);
   EXPECT_NE(difference_note(profile(smooth), training).find("sharper"), std::string::npos);
 }
 
 TEST(Profile, TheSizeIsSaidFirst) {
-  const PictureProfile training = profile(ordinary);
+  const ImageProfile training = profile(ordinary);
   const std::string note = difference_note(training, profile(noise, 4 * kSide));
   EXPECT_NE(note.find("64 pixels"), std::string::npos) << note;
   EXPECT_EQ(difference_note(training, profile(ordinary, kSide + 4)).find("pixels"),
@@ -75,7 +75,7 @@ TEST(Profile, TheSizeIsSaidFirst) {
 }
 
 TEST(Profile, NothingIsComparedWithNothing) {
-  const PictureProfile some = profile(ordinary);
+  const ImageProfile some = profile(ordinary);
   EXPECT_EQ(difference_note({}, some), "");
   EXPECT_EQ(difference_note(some, {}), "");
 }

@@ -21,9 +21,9 @@ using Names = std::vector<std::string>;
 
 DataSplits open(const std::filesystem::path& path) { return open_data({.source = path.string()}); }
 
-ByteVector png(std::uint32_t seed) { return encode_png(test_picture(8, 8, 3, seed)); }
+ByteVector png(std::uint32_t seed) { return encode_png(test_image(8, 8, 3, seed)); }
 
-std::vector<std::uint8_t> pixels(std::uint32_t seed) { return test_picture(8, 8, 3, seed).pixels; }
+std::vector<std::uint8_t> pixels(std::uint32_t seed) { return test_image(8, 8, 3, seed).pixels; }
 
 // ------------------------------------------------------------------------------------------ shared
 
@@ -231,7 +231,7 @@ TEST(OpenWebDataset, SaysWhatIsWrong) {
   }
   wrong({{"1.png", png(1)}, {"1.cls", bytes_of("99999999")}}, ErrorCode::kBadData,
         {"x.tar", "label 99999999"});
-  wrong({{"1.txt", bytes_of("1")}}, ErrorCode::kBadData, {"x.tar", "no pictures in its 1 shards"});
+  wrong({{"1.txt", bytes_of("1")}}, ErrorCode::kBadData, {"x.tar", "no images in its 1 shards"});
   for (const char* braces : {"{0..}", "{3..1}", "{0..999999}", "{a..b}", "{0..1"}) {
     expect_error(ErrorCode::kInvalidArgument, {"{0000..0147}"},
                  [&] { open((folder.path() / "x-").string() + braces + ".tar"); });
@@ -268,7 +268,7 @@ TEST(ShardOrder, ShardsThenBuffer) {
   folder.write("val-0.tar", shard(0, 4, mod3));
   const DatasetPtr data = open(folder.path()).train;
   const auto order = order_of(data, 10, 0);
-  // Every picture once.
+  // Every image once.
   std::vector<std::int64_t> sorted = order;
   std::sort(sorted.begin(), sorted.end());
   for (std::int64_t i = 0; i < 200; ++i) ASSERT_EQ(sorted[static_cast<std::size_t>(i)], i);
@@ -330,7 +330,7 @@ TEST(OpenNpz, PartsOfMedMnist) {
   const DataSplits data = open(path);
   EXPECT_EQ(data.train->class_names(), (Names{"0", "1", "2"}));
   ASSERT_EQ(data.train->size(), 4);
-  EXPECT_EQ(data.train->picture_size(), (PictureSize{2, 3}));
+  EXPECT_EQ(data.train->image_size(), (ImageSize{2, 3}));
   EXPECT_FALSE(data.train->grey());
   EXPECT_EQ(data.train->label(2), 2);
   EXPECT_EQ(data.train->image(1).pixels[5], 18 + 5);
@@ -368,7 +368,7 @@ TEST(OpenNpz, SaysWhatIsWrong) {
         {"med.npz/train_labels", "expected 2"});
   wrong({{"train_images", good}}, ErrorCode::kBadData, {"train_labels is missing"});
   wrong({{"train_images", bytes({2, 5, 5, 5})}, {"train_labels", labels({0, 1})}},
-        ErrorCode::kUnsupported, {"[2, 5, 5, 5]", "expected pictures"});
+        ErrorCode::kUnsupported, {"[2, 5, 5, 5]", "expected images"});
   wrong({{"train_images", Tensor::full({2, 3, 2}, 1)}, {"train_labels", labels({0, 1})}},
         ErrorCode::kUnsupported, {"f32"});
   wrong({{"train_images", good},
@@ -379,7 +379,7 @@ TEST(OpenNpz, SaysWhatIsWrong) {
 
 // -------------------------------------------------------------------------------------------- HDF5
 
-std::filesystem::path write_hdf5(const TemporaryFolder& folder, const std::string& pictures,
+std::filesystem::path write_hdf5(const TemporaryFolder& folder, const std::string& images,
                                  const std::string& label_name, std::vector<hsize_t> size,
                                  std::int64_t count_of_labels, hsize_t rows_together = 0) {
   const auto path = folder.path() / "g.h5";
@@ -397,7 +397,7 @@ std::filesystem::path write_hdf5(const TemporaryFolder& folder, const std::strin
   for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<std::uint8_t>(i * 7 % 251);
   const hid_t space = H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr);
   const hid_t x =
-      H5Dcreate2(file, pictures.c_str(), H5T_STD_U8LE, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+      H5Dcreate2(file, images.c_str(), H5T_STD_U8LE, space, H5P_DEFAULT, plist, H5P_DEFAULT);
   H5Dwrite(x, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
   std::vector<std::uint8_t> numbers;
   for (std::int64_t i = 0; i < count_of_labels; ++i) {
@@ -417,7 +417,7 @@ std::filesystem::path write_hdf5(const TemporaryFolder& folder, const std::strin
   return path;
 }
 
-TEST(OpenHdf5, PicturesOneByOneOrInBlocks) {
+TEST(OpenHdf5, ImagesOneByOneOrInBlocks) {
   for (const hsize_t together : {0, 1, 7}) {
     const TemporaryFolder folder;
     const auto path = write_hdf5(folder, "images", "labels", {40, 5, 4, 3}, 40, together);
@@ -426,7 +426,7 @@ TEST(OpenHdf5, PicturesOneByOneOrInBlocks) {
     ASSERT_EQ(data.size(), 40);
     EXPECT_EQ(data.class_names().size(), 10U);
     EXPECT_EQ(data.class_names()[3], "3");
-    EXPECT_EQ(data.picture_size(), (PictureSize{4, 5}));
+    EXPECT_EQ(data.image_size(), (ImageSize{4, 5}));
     EXPECT_EQ(data.shard_starts().size(), together == 7 ? 6U : 0U);
     const auto read_all = [&](std::int64_t step) {
       for (std::int64_t k = 0; k < 40; ++k) {
@@ -455,7 +455,7 @@ TEST(OpenHdf5, Galaxy10KnowsItsClasses) {
 TEST(OpenHdf5, GreyAndErrors) {
   const TemporaryFolder folder;
   EXPECT_TRUE(open(write_hdf5(folder, "x", "y", {40, 5, 4}, 40)).train->grey());
-  expect_error(ErrorCode::kBadData, {"g.h5/y", "[39]", "40 pictures"}, [&] {
+  expect_error(ErrorCode::kBadData, {"g.h5/y", "[39]", "40 images"}, [&] {
     open(write_hdf5(folder, "x", "y", {40, 5, 4}, 39));
   });
   expect_error(ErrorCode::kUnsupported, {"g.h5/x", "[40, 5, 4, 2]"}, [&] {
@@ -468,7 +468,7 @@ TEST(OpenHdf5, GreyAndErrors) {
 
 // ------------------------------------------------------------------------------------------- parts
 
-TEST(OpenFolder, TrainingIsJudgedByValAndModelsByTest) {
+TEST(OpenFolder, TrainingIsEvaluatedOnValAndModelsOnTest) {
   const TemporaryFolder folder;
   for (const char* name : {"train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png",
                            "val/b/2.png", "test/a/1.png"}) {

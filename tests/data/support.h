@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "core/check.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/support.h"
 #include "resnet/data.h"
 
 namespace resnet {
 
 /// Noise with black, white and smooth stretches; make_golden.py has the same lines.
-inline Image test_picture(int width, int height, int channels, std::uint32_t state = 12345) {
-  Image picture(width, height, channels);
-  std::uint8_t* out = picture.pixels.data();
+inline Image test_image(int width, int height, int channels, std::uint32_t state = 12345) {
+  Image image(width, height, channels);
+  std::uint8_t* out = image.pixels.data();
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       for (int c = 0; c < channels; ++c) {
@@ -30,7 +30,7 @@ inline Image test_picture(int width, int height, int channels, std::uint32_t sta
       }
     }
   }
-  return picture;
+  return image;
 }
 
 inline std::vector<float> to_nchw(const std::vector<float>& nhwc, int channels) {
@@ -41,15 +41,15 @@ inline std::vector<float> to_nchw(const std::vector<float>& nhwc, int channels) 
   return out;
 }
 
-/// `count` different pictures of one size, labels 0, 1, 2, 0, …
+/// `count` different images of one size, labels 0, 1, 2, 0, …
 inline DatasetPtr test_dataset(int count, int side = 8, int channels = 3) {
-  std::vector<Image> pictures;
+  std::vector<Image> images;
   std::vector<int> labels;
   for (int i = 0; i < count; ++i) {
-    pictures.push_back(test_picture(side, side, channels, static_cast<std::uint32_t>(i) * 7919U));
+    images.push_back(test_image(side, side, channels, static_cast<std::uint32_t>(i) * 7919U));
     labels.push_back(i % 3);
   }
-  return make_dataset(std::move(pictures), std::move(labels), {"a", "b", "c"});
+  return make_dataset(std::move(images), std::move(labels), {"a", "b", "c"});
 }
 
 /// A data set whose reading may be made to fail.
@@ -69,7 +69,7 @@ class Failing final : public Dataset {
     before_(options.shorter > 0 ? -options.shorter : i);
     base_->read_part(i, {.pick = options.pick}, out);
   }
-  PictureSize picture_size() const override { return base_->picture_size(); }
+  ImageSize image_size() const override { return base_->image_size(); }
 
  private:
   DatasetPtr base_;
@@ -78,7 +78,7 @@ class Failing final : public Dataset {
 
 inline void write_png(const TemporaryFolder& folder, const std::string& name,
                       std::uint32_t seed = 1, int side = 8) {
-  folder.write(name, encode_png(test_picture(side, side, 3, seed)));
+  folder.write(name, encode_png(test_image(side, side, 3, seed)));
 }
 
 }  // namespace resnet

@@ -1,4 +1,4 @@
-// ONNX as Keras' networks come to it (tf2onnx): weights in nodes, pictures as [n, h, w, c], zeros
+// ONNX as Keras' networks come to it (tf2onnx): weights in nodes, images as [n, h, w, c], zeros
 // that are added before a layer, batch norms as products and sums.
 #include <functional>
 #include <utility>
@@ -42,7 +42,7 @@ void put_before(OnnxModel& onnx, std::string_view op,
   insert_before(onnx, op, make(from, to));
 }
 
-// Pictures as [n, h, w, c].
+// Images as [n, h, w, c].
 void turn_input(OnnxModel& onnx) {
   auto& shape = onnx.inputs[0].shape;
   std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
@@ -101,7 +101,7 @@ TEST_F(OnnxKerasTest, WeightsMayBeInNodes) {
   EXPECT_EQ(std::ranges::count(names, "[16, 3, 3, 3]"), 1);  // they are listed, too
 }
 
-TEST_F(OnnxKerasTest, PicturesMayHaveTheirChannelsLast) {
+TEST_F(OnnxKerasTest, ImagesMayHaveTheirChannelsLast) {
   expect_same(kSmall, turn_input);
   expect_same(kStem, turn_input);
   expect_same(kSmall, [](OnnxModel& onnx) {  // turned back for whatever allows it
@@ -140,7 +140,7 @@ TEST_F(OnnxKerasTest, ZerosAreAddedBeforeTheLayer) {
     split_pads(onnx, "Conv");
     split_pads(onnx, "MaxPool");
   });
-  expect_same(kStem, [](OnnxModel& onnx) {  // also before the picture is turned
+  expect_same(kStem, [](OnnxModel& onnx) {  // also before the image is turned
     split_pads(onnx, "Conv");
     turn_input(onnx);
     OnnxNode& pad = first(onnx, "Pad");
@@ -161,7 +161,7 @@ TEST_F(OnnxKerasTest, ZerosInOtherPlacesAreNamed) {
     split_pads(o, "MaxPool");
     first(o, "Pad").inputs[0] = first(o, "Relu").inputs[0];
   });
-  refuse(kSmall, kUnsupported, {"Pad 'zeros'", "zeros around a picture"}, [](OnnxModel& o) {
+  refuse(kSmall, kUnsupported, {"Pad 'zeros'", "zeros around an image"}, [](OnnxModel& o) {
     add_list(o, "list", {0, 0, 1, 1, 0, 0, 1, 1});
     put_before(o, "Relu", [](const std::string& from, const std::string& to) {
       return OnnxNode{.op = "Pad", .name = "zeros", .inputs = {from, "list"}, .outputs = {to}};
@@ -273,7 +273,7 @@ TEST_F(OnnxKerasTest, TheBiasOfAConvolutionMayBeASum) {
   }
 }
 
-TEST_F(OnnxKerasTest, PaddingByTheSizeOfThePicture) {
+TEST_F(OnnxKerasTest, PaddingByTheSizeOfTheImage) {
   ModelConfig odd = kSmall;
   odd.image_size = 33;  // then what it says is what is here
   for (const char* mode : {"SAME_UPPER", "SAME_LOWER"}) {

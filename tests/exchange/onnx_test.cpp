@@ -129,7 +129,7 @@ TEST_F(OnnxTest, WritesWhatTheOptionsSay) {
 
 // --------------------------------------------------------------------------------------- integers
 
-// The network on integers with scales that tell tensors apart, and whole biases.
+// The int8 network with scales that tell tensors apart, and whole biases.
 ModelFile on_integers(const ModelConfig& config, const std::string& keep = {}) {
   ModelFile m = model_of(config);
   const Graph real = inference_graph(m.config, 1);
@@ -233,7 +233,7 @@ TEST_F(OnnxTest, IntegersStandBetweenQuantizeAndDequantize) {
     }
   }
   EXPECT_EQ(layers, 8);
-  // What follows a ReLU is unsigned, the picture is not.
+  // What follows a ReLU is unsigned, the image is not.
   EXPECT_EQ(made_by.at(first(onnx, "Conv").inputs[0])->inputs[2], "zero_point.i8");
   EXPECT_EQ(std::ranges::count(onnx.nodes, "Relu", &OnnxNode::op), 7);
   for (const OnnxNode& n : onnx.nodes) {
@@ -301,7 +301,7 @@ TEST_F(OnnxTest, IntegersOfAChangedGraphAreRefused) {
   expect(kBadData, "'fc.bias'",
          [&](OnnxModel& m) { constant(m, "fc.bias") = Tensor::zeros(DType::kI32, {3}); });
   // Without our metadata it is anybody's.
-  expect(kUnsupported, "QuantizeLinear 'image.QuantizeLinear': a network on integers",
+  expect(kUnsupported, "QuantizeLinear 'image.QuantizeLinear': an int8 network",
          [](OnnxModel& m) { m.metadata.clear(); });
 }
 
@@ -581,7 +581,7 @@ TEST_F(OnnxTest, NamesTheNodeThatIsNotUnderstood) {
   refuse({"GlobalMaxPool 'avgpool.GlobalAveragePool'", "no network here has this operation"},
          [](OnnxModel& o) { first(o, "GlobalAveragePool").op = "GlobalMaxPool"; });
   refuse({"version 6, 7 and later"}, [](OnnxModel& o) { o.opset = 6; });
-  refuse({"expected one input of pictures"}, [](OnnxModel& o) {
+  refuse({"expected one input of images"}, [](OnnxModel& o) {
     o.inputs.push_back({"other", DType::kF32, {{1, ""}}});
   });
   refuse({"output 'relu' comes from relu 'relu'", "expected a linear layer"}, [](OnnxModel& o) {

@@ -23,8 +23,8 @@ inline ByteVector from_hex(std::string_view hex) {
   return out;
 }
 
-/// One of the pictures in pictures.inc: bytes in hexadecimal.
-struct TestPicture {
+/// One of the images in images.inc: bytes in hexadecimal.
+struct TestImage {
   const char* name;
   int width;
   int height;
@@ -33,8 +33,8 @@ struct TestPicture {
   const char* grey;
 };
 
-constexpr TestPicture kPictures[] = {
-#include "formats/pictures.inc"
+constexpr TestImage kImages[] = {
+#include "formats/images.inc"
 };
 
 }  // namespace resnet

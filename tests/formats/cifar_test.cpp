@@ -177,7 +177,7 @@ TEST(Cifar, OddFoldersAndArchivesAreRefused) {
                [&] { read_cifar(names.write("cut.tar.gz", cut)); });
 
   EXPECT_FALSE(is_cifar(names.write("other.zip", pack(Packing::kZip, {{"a.txt", {}}}))));
-  EXPECT_FALSE(is_cifar(names.write("picture.jpg", bytes_of("x"))));
+  EXPECT_FALSE(is_cifar(names.write("image.jpg", bytes_of("x"))));
 }
 
 }  // namespace

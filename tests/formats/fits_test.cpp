@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/image.h"
 #include "formats/pack.h"
-#include "formats/picture.h"
 #include "formats/support.h"
 
 namespace resnet {
@@ -43,7 +43,7 @@ ByteVector fits(int bits, const std::vector<int>& size, const std::vector<T>& va
 }
 
 Image decode(const ByteVector& bytes, ColorMode mode = ColorMode::kGrey) {
-  return decode_picture(bytes, "x.fits", mode);
+  return decode_image(bytes, "x.fits", mode);
 }
 
 /// What numpy.percentile gives.
@@ -68,7 +68,7 @@ std::vector<double> sky(std::size_t count) {  // many small, few large values
   return values;
 }
 
-/// The picture that `values` ought to become, in file order.
+/// The image that `values` ought to become, in file order.
 std::vector<int> expected(const std::vector<double>& values) {
   const double low = percentile(values, 0.25);
   const double high = percentile(values, 99.75);
@@ -187,7 +187,7 @@ TEST(Fits, WhatIsNoNumberIsBlack) {
   const Image blank = decode(fits(16, {20, 20}, integers, card("BLANK", "-32768")));
   EXPECT_EQ(at(blank, 0, 10), 0);
   EXPECT_GT(at(blank, 1, 10), 0);
-  // Pictures of nothing.
+  // Images of nothing.
   for (const double value : {std::numeric_limits<double>::quiet_NaN(), 3.0}) {
     const Image flat = decode(fits<double>(-64, {4, 4}, std::vector<double>(16, value)));
     EXPECT_EQ(flat.pixels, std::vector<std::uint8_t>(16, 0));
@@ -237,18 +237,18 @@ TEST(Fits, NamesAreNoCommands) {
   const TemporaryFolder folder;
   const std::string touched = (folder.path() / "touched").string();
   for (const char* name : {"x.fits[2:3,*]", "http://localhost/x.fits", "x.fits[pix X*2]"}) {
-    EXPECT_EQ(decode_picture(good, name, ColorMode::kGrey).width, 4);
+    EXPECT_EQ(decode_image(good, name, ColorMode::kGrey).width, 4);
   }
-  EXPECT_EQ(decode_picture(good, "touch " + touched + " |", ColorMode::kGrey).width, 4);
+  EXPECT_EQ(decode_image(good, "touch " + touched + " |", ColorMode::kGrey).width, 4);
   EXPECT_FALSE(std::filesystem::exists(touched));
 }
 
-TEST(Fits, ExtensionsOfPictures) {
+TEST(Fits, ExtensionsOfImages) {
   for (const char* name : {"a.fits", "A.FIT", "a.fts", "a.fits.gz", "a.fits.fz", "b.fz"}) {
-    EXPECT_TRUE(is_picture_path(name)) << name;
+    EXPECT_TRUE(is_image_path(name)) << name;
   }
   for (const char* name : {"a.gz", "fits", ".fits", "a.tar.gz"}) {
-    EXPECT_FALSE(is_picture_path(name)) << name;
+    EXPECT_FALSE(is_image_path(name)) << name;
   }
 }
 

@@ -22,7 +22,7 @@ ByteVector idx(std::uint32_t magic, const std::vector<std::uint32_t>& sizes, std
 ByteVector images() { return idx(0x803, {2, 3, 4}, 24); }
 ByteVector labels() { return idx(0x801, {2}, 2); }
 
-TEST(Idx, ReadsPicturesAndLabels) {
+TEST(Idx, ReadsImagesAndLabels) {
   const TemporaryFolder folder;
   for (const auto& [plain, packed] :
        {std::pair{images(), gzip(images())}, std::pair{gzip(images()), images()}}) {
@@ -37,7 +37,7 @@ TEST(Idx, ReadsPicturesAndLabels) {
 }
 
 TEST(Idx, RefusesOtherFiles) {
-  expect_error(ErrorCode::kBadData, {"x", "IDX file of pictures", "0x00000801"},
+  expect_error(ErrorCode::kBadData, {"x", "IDX file of images", "0x00000801"},
                [] { parse_idx_images(labels(), "x"); });
   expect_error(ErrorCode::kBadData, {"x", "IDX file of labels", "0x00000803"},
                [] { parse_idx_labels(images(), "x"); });
@@ -86,7 +86,7 @@ TEST(Idx, ReadsAFolder) {
   EXPECT_EQ(data.train.labels.size(), 2U);
   EXPECT_EQ(data.test.images.dim(0), 1);
   folder.write("t10k-labels-idx1-ubyte", labels());
-  expect_error(ErrorCode::kBadData, {"1 pictures and 2 labels"},
+  expect_error(ErrorCode::kBadData, {"1 images and 2 labels"},
                [&] { read_idx_folder(folder.path()); });
 }
 

@@ -38,7 +38,7 @@ inline std::string tuple(const std::vector<std::int64_t>& numbers) {
 /// A tensor as torch.save describes it, but with any numbers.
 struct TensorPickle {
   std::vector<std::int64_t> shape;
-  std::vector<std::int64_t> strides;
+  std::vector<std::int64_t> strides = {};
   std::int64_t offset = 0;
   std::string key = "0";
   std::string storage = "FloatStorage";

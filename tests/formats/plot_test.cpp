@@ -168,14 +168,14 @@ TEST(Plot, TextsMayBeAnything) {
 TEST(MatrixPlot, NamesRowsAndColumns) {
   const std::string svg = draw_svg(MatrixPlot{.title = "a < b",
                                               .rows = "true class",
-                                              .columns = "answer",
+                                              .columns = "prediction",
                                               .names = {"cat", "<dog>", "\x1b\xff"},
                                               .counts = {98, 2, 0, 0, 7, 0, 0, 0, 0}});
   expect_well_formed(svg);
   EXPECT_EQ(count(svg, ">cat</text>"), 2U);
   EXPECT_EQ(count(svg, ">&lt;dog&gt;</text>"), 2U);
   EXPECT_EQ(count(svg, ">true class</text>"), 1U);
-  EXPECT_EQ(count(svg, ">answer</text>"), 1U);
+  EXPECT_EQ(count(svg, ">prediction</text>"), 1U);
   EXPECT_EQ(count(svg, ">a &lt; b</text>"), 1U);
   EXPECT_EQ(count(svg, ">98</text>"), 1U);
   EXPECT_EQ(count(svg, "fill-opacity"), 3U) << "cells with nothing in them are left white";

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/png16.h"
 #include "formats/support.h"
 
@@ -18,9 +18,9 @@ const std::vector<std::uint16_t> kValues = {0, 1, 255, 256, 1000, 2048, 4095, 65
 
 Image read(Scale16Bit scale, const std::vector<std::uint16_t>& values = kValues) {
   const std::string file = png16(values, 4);
-  PictureOptions options;
+  ImageOptions options;
   options.scale_16bit = scale;
-  return decode_picture(std::as_bytes(std::span(file)), "x.png", ColorMode::kGrey, options);
+  return decode_image(std::as_bytes(std::span(file)), "x.png", ColorMode::kGrey, options);
 }
 
 std::vector<std::uint8_t> linear(double low, double high,
@@ -66,7 +66,7 @@ TEST(Scale16Bit, SaysWhatWasClipped) {
   }
   const std::string file = png16(kValues, 4);
   EXPECT_TRUE(
-      decode_picture(std::as_bytes(std::span<const char>(file)), "x", ColorMode::kRgb).clipped)
+      decode_image(std::as_bytes(std::span<const char>(file)), "x", ColorMode::kRgb).clipped)
       << "in colour, too";
 }
 
@@ -86,19 +86,17 @@ TEST(Scale16Bit, HasNames) {
 }
 
 TEST(Scale16Bit, APartIsScaledAsTheWhole) {
-  PictureOptions options;
+  ImageOptions options;
   options.scale_16bit = Scale16Bit::kRange;
   options.pick = [](int, int, int) { return Rect{0, 0, 2, 1}; };
   const std::string file = png16(kValues, 4);
-  const Image part = decode_picture(std::as_bytes(std::span(file)), "x", ColorMode::kGrey, options);
+  const Image part = decode_image(std::as_bytes(std::span(file)), "x", ColorMode::kGrey, options);
   EXPECT_EQ(part.pixels, (std::vector<std::uint8_t>{0, 0}));
 }
 
-TEST(Picture, IsKnownByItsFirstBytes) {
+TEST(Image, IsKnownByItsFirstBytes) {
   using namespace std::string_view_literals;
-  const auto begins = [](std::string_view s) {
-    return begins_picture(std::as_bytes(std::span(s)));
-  };
+  const auto begins = [](std::string_view s) { return begins_image(std::as_bytes(std::span(s))); };
   for (const auto s :
        {"\xff\xd8\xff\xe0"sv, "\x89PNG\r\n\x1a\n\0\0\0\r"sv, "RIFF\x24\0\0\0WEBP"sv,
         "SIMPLE  =   "sv, "\x1f\x8b\x08\0"sv, "II*\0\x08\0\0\0"sv, "GIF89a\x40\1\x40\1"sv}) {

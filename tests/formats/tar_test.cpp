@@ -24,7 +24,7 @@ const std::string kLong(180, 'l');
 
 std::vector<PackedFile> files() {
   return {{"d/", {}, AE_IFDIR},
-          {"d/1.jpg", bytes_of("picture")},
+          {"d/1.jpg", bytes_of("image")},
           {"d/1.cls", bytes_of("7")},
           {"link", {}, AE_IFLNK},
           {"d/" + kLong + "/" + kLong + ".jpg", ByteVector(5000, std::byte{'x'})},
@@ -58,7 +58,7 @@ TEST(Tar, EveryKindOfTar) {
     const auto index = index_of(tar);
     ASSERT_EQ(index.size(), 5U);
     EXPECT_EQ(index[0].name, "d/1.jpg");
-    EXPECT_EQ(contents(tar, index[0]), "picture");
+    EXPECT_EQ(contents(tar, index[0]), "image");
     EXPECT_EQ(contents(tar, index[1]), "7");
     EXPECT_EQ(index[2].name, "d/" + kLong + "/" + kLong + ".jpg");
     EXPECT_EQ(contents(tar, index[2]), std::string(5000, 'x'));

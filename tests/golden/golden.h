@@ -1,4 +1,4 @@
-// Whole networks against PyTorch: the formula of weights and pictures, and the golden files that
+// Whole networks against PyTorch: the formula of weights and images, and the golden files that
 // make_golden.py wrote. README.md in this folder documents the format.
 //
 //   const golden::Network g = golden::load(RESNET_SOURCE_DIR "/tests/golden/resnet20.json");
@@ -55,7 +55,7 @@ inline void fill(std::string_view name, std::span<const std::int64_t> shape, std
   const double bound = std::sqrt(6.0 / fan_in);  // He uniform
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double u = unit(hash, i);
-    double v = u;  // pictures
+    double v = u;  // images
     if (weight && shape.size() >= 2) {
       v = bound * u;
     } else if (weight) {  // gamma
@@ -71,7 +71,7 @@ inline void fill(std::string_view name, std::span<const std::int64_t> shape, std
   }
 }
 
-/// Class of each picture.
+/// Class of each image.
 inline std::vector<std::int64_t> labels(std::size_t batch, std::uint64_t classes) {
   std::vector<std::int64_t> out(batch);
   for (std::size_t i = 0; i < batch; ++i) {
@@ -105,12 +105,12 @@ struct Network {
   std::int64_t classes = 0;
   std::int64_t batch = 0;
   std::int64_t image_size = 0;
-  std::string image;                 ///< name to `fill` the picture by: f32 [n, 3, side, side]
+  std::string image;                 ///< name to `fill` the image by: f32 [n, 3, side, side]
   std::vector<std::int64_t> labels;  ///< [n]
   double relu_margin = 0;            ///< smallest |x| before any ReLU of the training pass
   double lr = 0, momentum = 0, weight_decay = 0;
   std::map<std::string, std::vector<double>> formula;  ///< first 4 values of a few tensors; last 4
-                                                       ///< of the picture
+                                                       ///< of the image
   Values eval_logits;      ///< with the running statistics, [n, classes]
   Values training_logits;  ///< with the batch's, [n, classes]
   Values losses;           ///< before each of ten steps of SGD on the same batch

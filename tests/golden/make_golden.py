@@ -5,7 +5,7 @@
     python tests/golden/make_golden.py resnet20   # some
 
 Needs torch, torchvision, timm and numpy. Running the tests never needs it: they read the JSON files. Weights
-and pictures are not stored; both sides compute them (see README.md, golden.h).
+and images are not stored; both sides compute them (see README.md, golden.h).
 """
 
 import argparse
@@ -26,7 +26,7 @@ SAMPLES = 8
 STEPS = 10
 MOMENTUM = 0.9
 WEIGHT_DECAY = 0.01  # a hundred times the usual one, so that ten steps show it
-# network: (batch, side of the picture, learning rate)
+# network: (batch, side of the image, learning rate)
 NETWORKS = {
     "resnet20": (4, 32, 0.001),
     "resnet20v2": (4, 32, 0.01),
@@ -75,7 +75,7 @@ def fill(name, shape):
         v = u / 8
     elif name.endswith(".bias"):  # beta
         v = np.where(np.arange(count) % 4 == 3, -1.0, 1.0) + u / 8
-    else:  # pictures
+    else:  # images
         v = u
     return v.astype(np.float32).reshape(shape)
 
@@ -144,7 +144,7 @@ def compute(arch, image, target, lr, dtype, layout):
 
 
 def choose_image(arch, batch, side, tries):
-    """The picture, of a few, that keeps the ReLUs of the training pass farthest from their kink."""
+    """The image, of a few, that keeps the ReLUs of the training pass farthest from their kink."""
     best = (-1.0, "")
     for i in range(tries):
         name = f"image.{i}"
@@ -228,7 +228,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)} (default: all)")
-    parser.add_argument("--tries", type=int, default=6, help="pictures to choose from")
+    parser.add_argument("--tries", type=int, default=6, help="images to choose from")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
     for arch in options.networks or NETWORKS:

@@ -88,7 +88,7 @@ TEST(Gradients, ComputeOnlyWhatIsAskedFor) {
   EXPECT_EQ(count(g, Op::kReluBackward), 0);
 }
 
-TEST(Gradients, NeedNoGradientOfThePicture) {
+TEST(Gradients, NeedNoGradientOfTheImage) {
   Graph g;
   const Value image = g.input("image", {1, 3, 8, 8});
   const Value loss = scalar(g, g.conv2d("conv", image, {.filters = 4, .kernel = 3}));

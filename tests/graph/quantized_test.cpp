@@ -1,4 +1,4 @@
-// The rules of ops on 8-bit integers.
+// The rules of int8 ops.
 #include <gtest/gtest.h>
 
 #include <limits>

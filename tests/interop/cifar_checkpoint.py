@@ -1,12 +1,12 @@
-"""A CIFAR-10 checkpoint that PyTorch trained: here it gives PyTorch's answer to every test picture.
+"""A CIFAR-10 checkpoint that PyTorch trained: here it gives PyTorch's prediction for every test image.
 
     python tests/interop/cifar_checkpoint.py cifar-10-binary.tar.gz --resnet build/release/src/resnet
 
 A ResNet-20 with option-A shortcuts is trained for an epoch and saved as such checkpoints are found: names with
 `module.` before them, `linear` as the head, no num_batches_tracked, numbers beside the tensors, in PyTorch's zip and
-legacy formats and as safetensors. Each file is imported and evaluated; the answers are compared one by one. Two
-answers may differ only where PyTorch's own two best logits are closer than rounding (the tolerance of
-tests/golden/README.md); such pictures are counted. Exits with 1 when anything else differs.
+legacy formats and as safetensors. Each file is imported and evaluated; the predictions are compared one by one. Two
+predictions may differ only where PyTorch's own two best logits are closer than rounding (the tolerance of
+tests/golden/README.md); such images are counted. Exits with 1 when anything else differs.
 """
 import argparse
 import csv
@@ -28,26 +28,26 @@ CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
 
 def read(archive, wanted):
-    """Pictures [n, 3, 32, 32] of 0 ... 1 and labels of the files whose names contain `wanted`."""
+    """Images [n, 3, 32, 32] of 0 ... 1 and labels of the files whose names contain `wanted`."""
     parts = []
     with tarfile.open(archive) as tar:
         for member in sorted(tar.getmembers(), key=lambda m: m.name):
             if member.name.endswith(".bin") and wanted in member.name:
                 parts.append(np.frombuffer(tar.extractfile(member).read(), np.uint8).reshape(-1, 3073))
     records = np.concatenate(parts)
-    pictures = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32).copy()).float().div(255)
+    images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32).copy()).float().div(255)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return pictures.sub_(mean).div_(std), torch.from_numpy(records[:, 0].astype(np.int64))
+    return images.sub_(mean).div_(std), torch.from_numpy(records[:, 0].astype(np.int64))
 
 
 def train(network, x, y, batches):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     for batch in order[: batches * 128].split(128):
-        pictures = F.pad(x[batch], (4, 4, 4, 4))
+        images = F.pad(x[batch], (4, 4, 4, 4))
         top, left = torch.randint(0, 9, (2,)).tolist()
-        pictures = pictures[:, :, top : top + 32, left : left + 32]
-        loss = F.cross_entropy(network(pictures), y[batch])
+        images = images[:, :, top : top + 32, left : left + 32]
+        loss = F.cross_entropy(network(images), y[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,7 +58,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="cifar-10-binary.tar.gz")
     parser.add_argument("--resnet", default="build/release/src/resnet")
-    parser.add_argument("--batches", type=int, default=390, help="of 128 pictures; an epoch has 390")
+    parser.add_argument("--batches", type=int, default=390, help="of 128 images; an epoch has 390")
     args = parser.parse_args()
     torch.manual_seed(0)
     network = Cifar(3, "A")
@@ -92,20 +92,20 @@ def main():
             subprocess.run([args.resnet, "import", folder / name, "--classes", folder / "names.txt", "--mean",
                             ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD)), "-o", model],
                            check=True, stdout=subprocess.DEVNULL)
-            answers = folder / "answers.csv"
-            subprocess.run([args.resnet, "eval", model, args.data, "--predictions", answers], check=True,
+            predictions = folder / "predictions.csv"
+            subprocess.run([args.resnet, "eval", model, args.data, "--predictions", predictions], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            with open(answers, newline="") as file:
+            with open(predictions, newline="") as file:
                 rows = list(csv.DictReader(file))
-            ours = torch.tensor([CLASSES.index(row["answer"]) for row in rows])
+            ours = torch.tensor([CLASSES.index(row["prediction"]) for row in rows])
             labels = torch.tensor([CLASSES.index(row["label"]) for row in rows])
             if len(rows) != len(y) or not torch.equal(labels, y):
-                print(f"{name}: other pictures or labels")
+                print(f"{name}: other images or labels")
                 failures += 1
                 continue
             differ = (ours != theirs).nonzero().flatten()
             ties = sum(margin[i].item() <= 2 * 10 * error for i in differ)
-            print(f"{name}: {len(rows) - len(differ)} of {len(rows)} answers equal"
+            print(f"{name}: {len(rows) - len(differ)} of {len(rows)} predictions equal"
                   + (f", {ties} of the others within rounding" if len(differ) else ""))
             failures += ties != len(differ)
     sys.exit(1 if failures else 0)

@@ -37,7 +37,7 @@ def resnet(*arguments, code=0):
     return run.stdout if code == 0 else run.stderr
 
 
-def pictures(count, channels=3):
+def images(count, channels=3):
     """Noise in which the brightest channel (or the level, in grey) tells the class."""
     labels = np.arange(count) % 3
     x = RNG.integers(0, 90, (count, SIDE, SIDE, 3))
@@ -64,7 +64,7 @@ def check(name, source, train, train_labels, val_count, classes):
     found = parts["train"]["classes"]
     found = list(found.values()) if isinstance(found, dict) else list(found)
     good = good and found == counts
-    report(name, good, f"{len(train)} pictures, mean and deviation differ by at most {worst:.1e}")
+    report(name, good, f"{len(train)} images, mean and deviation differ by at most {worst:.1e}")
 
 
 def train_once(name, source):
@@ -72,7 +72,7 @@ def train_once(name, source):
     resnet("train", source, "--arch", "resnet8", "--epochs", 1, "--batch-size", 10, "--image-size", SIDE,
            "--out", run, "--json")
     result = json.loads(resnet("eval", run, source, "--json"))
-    report(name + " train", result["images"] > 0, f"one epoch, then {result['images']} pictures judged")
+    report(name + " train", result["images"] > 0, f"one epoch, then {result['images']} images evaluated")
 
 
 def npz():
@@ -80,7 +80,7 @@ def npz():
         for channels in (3, 1):
             arrays = {}
             for part, count in (("train", 60), ("val", 15), ("test", 9)):
-                x, y = pictures(count, channels)
+                x, y = images(count, channels)
                 arrays[f"{part}_images"], arrays[f"{part}_labels"] = x, y[:, None].astype(">i2")
             arrays["train_images"] = np.asfortranarray(arrays["train_images"])
             path = WORK / f"{writer.__name__}{channels}.npz"
@@ -93,7 +93,7 @@ def npz():
 def table():
     folder = WORK / "table"
     folder.mkdir()
-    x, y = pictures(60)
+    x, y = images(60)
     names = ["blue, dark", "green", 'the "red"']
     with open(folder / "labels.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -108,7 +108,7 @@ def table():
 def shards():
     folder = WORK / "shards"
     folder.mkdir()
-    x, y = pictures(90)
+    x, y = images(90)
     for part, begin, end in (("train", 0, 75), ("val", 75, 90)):
         pattern = str(folder / f"x-{part}-%04d.tar")
         with webdataset.ShardWriter(pattern, maxcount=20, verbose=0) as writer:
@@ -122,8 +122,8 @@ def shards():
 
 
 def hdf5():
-    # A share is held out here; pictures of a class are alike, so that it does not matter which.
-    one, _ = pictures(3)
+    # A share is held out here; images of a class are alike, so that it does not matter which.
+    one, _ = images(3)
     y = np.arange(90) % 3
     x = one[y]
     kinds = {"contiguous": {}, "gzip": {"compression": "gzip"}, "shuffled": {"compression": "gzip", "shuffle": True},
@@ -144,7 +144,7 @@ def hdf5():
         file["images"] = h5py.ExternalLink("gzip.h5", "/images")
         file["ans"] = y
     error = resnet("data", "stats", WORK / "link.h5", code=4)
-    report("hdf5 external link", "no data set of pictures" in error, error.strip())
+    report("hdf5 external link", "no data set of images" in error, error.strip())
     train_once("hdf5", WORK / "gzip.h5")
 
 

@@ -1,4 +1,4 @@
-"""Features of ResNet-18 against torchvision's, on pictures drawn here.
+"""Features of ResNet-18 against torchvision's, on images drawn here.
 python tests/interop/embed.py --resnet build/release/src/resnet
 
 The model comes from one epoch on a few galaxies; its file is what torchvision loads, and `resnet data
@@ -24,7 +24,7 @@ TOLERANCE = 21 * math.sqrt(4608) * 2**-24
 
 
 def features(network, images, layer):
-    """What a module of the network answers, of all images."""
+    """What a module of the network gives for all images."""
     kept = []
     handle = network.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o))
     with torch.no_grad():
@@ -45,8 +45,8 @@ def main():
 
         run("train", "galaxies:train=32,val=8,size=64", "--arch", "resnet18", "--epochs", "1",
             "--batch-size", "8", "--out", "run")
-        run("data", "galaxies", "--out", "pictures", "--count", "24", "--size", "80")
-        run("data", "tensor", "pictures", "--model", "run", "--out", "input.npy")
+        run("data", "galaxies", "--out", "images", "--count", "24", "--size", "80")
+        run("data", "tensor", "images", "--model", "run", "--out", "input.npy")
         images = torch.from_numpy(numpy.load(f"{folder}/input.npy"))
         network = torchvision.models.resnet18(num_classes=8)
         network.load_state_dict(load_file(f"{folder}/run/model.safetensors"))
@@ -55,7 +55,7 @@ def main():
                                     ("layer2", "layer2", False),
                                     ("layer1.0.conv1", "layer1.0.conv1", False), ("fc", "fc", True)):
             words = ["--layer", layer] if layer else []
-            run("embed", "run", "pictures", "-o", "f.npy", *words, *([] if pool else ["--no-pool"]))
+            run("embed", "run", "images", "-o", "f.npy", *words, *([] if pool else ["--no-pool"]))
             ours = torch.from_numpy(numpy.load(f"{folder}/f.npy")).double()
             single = features(network, images, module)
             exact = features(network.double(), images.double(), module)

@@ -3,9 +3,9 @@
     python tests/interop/keras_onnx.py --resnet build/release/src/resnet
 
 Networks of keras.applications and of Keras' examples get random weights and batch-norm statistics. tf2onnx writes them
-as it does by default (pictures as [n, h, w, c]), with pictures as [n, c, h, w], and for an old opset; Keras' own export
+as it does by default (images as [n, h, w, c]), with images as [n, c, h, w], and for an old opset; Keras' own export
 writes them, too; and once all weights are in Constant nodes. `resnet import` reads each file without being told what it
-is. The logits of three pictures are compared with Keras' in double precision. ResNet50V2, which no network here is, has
+is. The logits of three images are compared with Keras' in double precision. ResNet50V2, which no network here is, has
 to be refused by the name of a node.
 
 Tolerance, as in onnx_files.py: ONNX Runtime's own f32 error measures how this network rounds; allowed is
@@ -73,7 +73,7 @@ def application(name, side, **options):
                         **({"input_shape": (side, side, 3)} if side else {}), **options)
 
 
-NETWORKS = {  # name: (what import has to say, side of the pictures, network)
+NETWORKS = {  # name: (what import has to say, side of the images, network)
     "cifar20": ("resnet20 with shortcuts B with TensorFlow's padding", 32, cifar),
     "same18": ("resnet18 with TensorFlow's padding", 64, same18),
     "ResNet50": ("resnet50 with the stride on the first 1x1 convolution", 64, application("ResNet50", 64)),
@@ -122,7 +122,7 @@ def with_constants(path):
 
 
 def exports(network, folder):
-    """Files of the network, each with what wrote it and whether its pictures are [n, c, h, w]."""
+    """Files of the network, each with what wrote it and whether its images are [n, c, h, w]."""
     signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32, name="x")]
     logits = tf.function(lambda x: network(x, training=False), input_signature=signature)
     softmax = tf.function(lambda x: tf.nn.softmax(network(x, training=False)), input_signature=signature)
@@ -164,9 +164,9 @@ def check_network(check, name, folder):
     network = make()
     randomise(network, side, generator)
     pixels = generator.integers(0, 256, (3, side, side, 3), dtype=np.uint8)
-    pictures = [folder / f"{i}.png" for i in range(3)]
-    for path, picture in zip(pictures, pixels):
-        Image.fromarray(picture).save(path)
+    images = [folder / f"{i}.png" for i in range(3)]
+    for path, image in zip(images, pixels):
+        Image.fromarray(image).save(path)
     images = (pixels.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     exact = in_double(make, network, images)
 
@@ -182,7 +182,7 @@ def check_network(check, name, folder):
         if done.returncode != 0 or f"that of {wanted}\n" not in done.stdout:
             check.verdict(False, f"{what}: {done.stderr.strip() or done.stdout.strip()}")
             continue
-        done = check.run("embed", model, *pictures, "--layer", "fc", "-o", folder / "logits.npy")
+        done = check.run("embed", model, *images, "--layer", "fc", "-o", folder / "logits.npy")
         logits = np.load(folder / "logits.npy").astype(np.float64)
         error = np.abs(logits - exact).max()
         check.verdict(error <= allowed and np.array_equal(logits.argmax(1), exact.argmax(1)),

@@ -5,7 +5,7 @@
 Out: networks made by PyTorch are imported, exported to ONNX, checked (types and shapes inferred, too), and run by ONNX
 Runtime at batch 1 and 3.
 In: PyTorch exports the same networks, `resnet import` reads them.
-Weights and batch-norm statistics are random. Everywhere the logits of three pictures are compared with PyTorch's in
+Weights and batch-norm statistics are random. Everywhere the logits of three images are compared with PyTorch's in
 double precision; ours and ONNX Runtime's also with each other.
 
 Tolerance, as in tests/golden/README.md: PyTorch's own f32 error measures how this network rounds; allowed is
@@ -89,7 +89,7 @@ class Cifar(nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
-NETWORKS = {  # name: (options of import, side of the pictures, network)
+NETWORKS = {  # name: (options of import, side of the images, network)
     "resnet18": (["--arch", "resnet18"], 64, lambda: torchvision.models.resnet18(num_classes=10)),
     "resnet34": (["--arch", "resnet34"], 64, lambda: torchvision.models.resnet34(num_classes=10)),
     "resnet50": (["--arch", "resnet50"], 64, lambda: torchvision.models.resnet50(num_classes=10)),
@@ -126,9 +126,9 @@ class Check:
             raise RuntimeError(f"resnet {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout
 
-    def logits(self, model, pictures):
+    def logits(self, model, images):
         out = self.folder / "logits.npy"
-        self.run("embed", model, *pictures, "--layer", "fc", "-o", out)
+        self.run("embed", model, *images, "--layer", "fc", "-o", out)
         return np.load(out).astype(np.float64)
 
     def report(self, what, found, exact, allowed):
@@ -148,13 +148,13 @@ def export_from_torch(network, images, path, dynamo):
 
 
 def reference(network, folder, side):
-    """Three pictures in the folder, what the network sees of them, its logits in double, and how far others may be."""
-    pictures, rows = [], []
+    """Three images in the folder, what the network sees of them, its logits in double, and how far others may be."""
+    images, rows = [], []
     generator = np.random.default_rng(2)
     for i in range(3):
         pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        pictures.append(folder / f"{i}.png")
-        Image.fromarray(pixels).save(pictures[-1])
+        images.append(folder / f"{i}.png")
+        Image.fromarray(pixels).save(images[-1])
         rows.append(torchvision.transforms.functional.to_tensor(pixels))
     images = torchvision.transforms.functional.normalize(torch.stack(rows), MEAN, STD)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def reference(network, folder, side):
         exact = network.double()(images.double()).numpy()
     network.float()
     error = np.abs(f32 - exact).max()
-    return pictures, images, exact, 10 * max(error, 4 * np.finfo(np.float32).eps * np.abs(exact).max())
+    return images, images, exact, 10 * max(error, 4 * np.finfo(np.float32).eps * np.abs(exact).max())
 
 
 def check_network(check, name):
@@ -172,14 +172,14 @@ def check_network(check, name):
     network = randomise(make(), side)
     folder = check.folder / name
     folder.mkdir()
-    pictures, images, exact, allowed = reference(network, folder, side)
+    images, images, exact, allowed = reference(network, folder, side)
 
     numbers = ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD)), "--resize", 0]
     weights = {k: v.contiguous() for k, v in network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     model = folder / "model.safetensors"
     check.run("import", folder / "weights.safetensors", *options_of_import, "--image-size", side, *numbers, "-o", model)
-    ours = check.logits(model, pictures)
+    ours = check.logits(model, images)
     check.report("ours", ours, exact, allowed)
 
     for options in ([], ["--fold-batch-norm"], ["--any-size"]):
@@ -196,7 +196,7 @@ def check_network(check, name):
             check.failures += not np.allclose(probabilities.sum(1), 1, atol=1e-5)
         back = folder / "back.safetensors"
         check.run("import", path, "-o", back)
-        check.report(" ".join(["imported again", *options]), check.logits(back, pictures), exact, allowed)
+        check.report(" ".join(["imported again", *options]), check.logits(back, images), exact, allowed)
 
     for dynamo in (False, True):
         path = folder / f"torch{'_dynamo' if dynamo else ''}.onnx"
@@ -204,7 +204,7 @@ def check_network(check, name):
         theirs = folder / f"from_torch{dynamo}.safetensors"
         check.run("import", path, *numbers, "-o", theirs)
         what = f"from torch.onnx, {'dynamo' if dynamo else 'TorchScript'}"
-        check.report(what, check.logits(theirs, pictures), exact, allowed)
+        check.report(what, check.logits(theirs, images), exact, allowed)
 
 
 def check_all(description, networks, check_network, versions):

@@ -1,9 +1,9 @@
-"""Networks on 8-bit integers as ONNX, against ONNX's checker and ONNX Runtime.
+"""Int8 networks as ONNX, against ONNX's checker and ONNX Runtime.
 
     python tests/interop/onnx_int8.py --resnet build/release/src/resnet --f32 c10.safetensors c10-int8.safetensors DATA
 
-The second model is what `resnet quantize` made of the first; DATA is cifar-10-binary.tar.gz, of which the test pictures are
-taken, or a folder of pictures. It is exported, checked (types and shapes inferred,
+The second model is what `resnet quantize` made of the first; DATA is cifar-10-binary.tar.gz, of which the test images are
+taken, or a folder of images. It is exported, checked (types and shapes inferred,
 too), run by ONNX Runtime, and imported again.
 
 1. Each integer that ONNX Runtime makes is compared with the exact one: from the integers before it, in double, the real
@@ -15,7 +15,7 @@ too), run by ONNX Runtime, and imported again.
 2. Our logits against ONNX Runtime's. Where v lies within that error of a tie, two programs may round it to neighbours;
    what follows then sees other integers, and rounds them otherwise. So at worst these are two samples of the noise by
    which integers differ from real numbers, whose size is that of ours from f32: the root mean square of the difference
-   is at most sqrt(2) times it. And an answer may differ only where our first logit leads by at most twice the picture's
+   is at most sqrt(2) times it. And a prediction may differ only where our first logit leads by at most twice the image's
    largest difference.
 Exits with 1 when anything fails.
 """
@@ -150,15 +150,15 @@ class Exact:
         return self.values["logits"], self.bound("logits")
 
 
-def pictures_of(o, folder):
-    """The files of some pictures, and their labels if they are known."""
+def images_of(o, folder):
+    """The files of some images, and their labels if they are known."""
     data = pathlib.Path(o.data)
     if data.is_dir():
         files = sorted(p for p in data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        return [files[i * len(files) // min(o.pictures, len(files))] for i in range(min(o.pictures, len(files)))], None
+        return [files[i * len(files) // min(o.images, len(files))] for i in range(min(o.images, len(files)))], None
     with tarfile.open(data) as archive:
         member = next(m for m in archive.getmembers() if m.name.endswith("test_batch.bin"))
-        rows = np.frombuffer(archive.extractfile(member).read(), np.uint8).reshape(-1, 3073)[: o.pictures]
+        rows = np.frombuffer(archive.extractfile(member).read(), np.uint8).reshape(-1, 3073)[: o.images]
     files = [folder / f"{i:05d}.png" for i in range(len(rows))]
     for row, file in zip(rows, files):
         Image.fromarray(row[1:].reshape(3, 32, 32).transpose(1, 2, 0)).save(file)
@@ -175,7 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnet", required=True, help="the binary")
     parser.add_argument("--f32", required=True, metavar="MODEL", help="the model that was quantised")
-    parser.add_argument("--pictures", type=int, default=1000, help="for the answers")
+    parser.add_argument("--images", type=int, default=1000, help="for the predictions")
     parser.add_argument("--exact", type=int, default=4, help="for the integers")
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("data", metavar="DATA")
@@ -203,7 +203,7 @@ def main():
         ours = ours / "model.safetensors" if ours.is_dir() else ours
         report(back.read_bytes() == ours.read_bytes(), "imported again it is the same file")
 
-        files, labels = pictures_of(o, folder)
+        files, labels = images_of(o, folder)
         images = array(o.resnet, folder, ["data", "tensor"], "--model", o.model, *files)
         session, showing, integers = sessions(model)
         few = images[: o.exact]
@@ -230,10 +230,10 @@ def main():
         first, second = np.sort(mine, 1)[:, :-3:-1].T if mine.shape[1] > 1 else (mine[:, 0], mine[:, 0])
         other = theirs.argmax(1) != mine.argmax(1)
         close = first - second <= 2 * np.abs(theirs - mine).max(1)
-        report(not (other & ~close).any(), f"{len(mine) - other.sum()} of {len(mine)} answers agree, "
+        report(not (other & ~close).any(), f"{len(mine) - other.sum()} of {len(mine)} predictions agree, "
                                            f"{other.sum()} others are where two logits are that close")
         if labels is not None:
-            print(f"     right answers: f32 {np.mean(real.argmax(1) == labels):.4f}, ours "
+            print(f"     correct predictions: f32 {np.mean(real.argmax(1) == labels):.4f}, ours "
                   f"{np.mean(mine.argmax(1) == labels):.4f}, ONNX Runtime's {np.mean(theirs.argmax(1) == labels):.4f}")
     print("all good" if failures == 0 else f"{failures} checks failed")
     sys.exit(failures != 0)

@@ -3,7 +3,7 @@
     python tests/interop/torchvision_weights.py --resnet build/release/src/resnet
 
 In: random weights and batch-norm statistics in files as people have them; `resnet import` finds the network and the
-preprocessing by itself, and the logits of three pictures are compared with PyTorch's in double precision (the
+preprocessing by itself, and the logits of three images are compared with PyTorch's in double precision (the
 tolerance is that of onnx_files.py).
 Out: `resnet export` of each; PyTorch loads the files strictly, and every tensor is what it was, to the bit.
 Counters of batches have no place in our model files and come out as 0. Exits with 1 when anything fails.
@@ -70,7 +70,7 @@ def check_network(check, name):
     make = NETWORKS[name]
     torch.manual_seed(1)
     network = randomise(make(), SIDE)
-    pictures, _, exact, allowed = reference(network, check.folder, SIDE)
+    images, _, exact, allowed = reference(network, check.folder, SIDE)
     print(f"{name}, largest logit {abs(exact).max():.3g}")
     state = network.state_dict()
     weights, model = (check.folder / x for x in ("weights", "model.safetensors"))
@@ -82,7 +82,7 @@ def check_network(check, name):
         good = found == [name, 1000, format, False] and matched == len(without_counters(state))
         check.failures += not good
         print(f"  {'ok  ' if good else 'FAIL'} {file}: {found[0]} of {found[2]}, {matched} tensors matched")
-        check.report(f"{file}: logits", check.logits(model, pictures), exact, allowed)
+        check.report(f"{file}: logits", check.logits(model, images), exact, allowed)
         for to, load in (("torch", lambda path: torch.load(path, weights_only=True)), ("safetensors", load_file)):
             out = check.folder / ("out.pth" if to == "torch" else "out.safetensors")
             check.run("export", model, "--to", to, "-o", out)

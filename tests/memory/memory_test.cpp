@@ -1,7 +1,7 @@
 // Whatever allocation fails: an Error (kOutOfMemory) or the right result, no half of a file, and
 // the same succeeds when memory is back. What fails is operator new, of C++: our code, the standard
 // library, protobuf and much of oneDNN. What libraries take from malloc is not tried: those of
-// pictures, archives and HDF5, and oneDNN's own buffers and generated code; nor what oneDNN takes
+// images, archives and HDF5, and oneDNN's own buffers and generated code; nor what oneDNN takes
 // by operator new in the threads of OpenMP, where it ends the process itself.
 //
 // A run takes 3,000 to 40,000 allocations, one failing in each run. First comes one of every place
@@ -19,7 +19,7 @@
 #include <sstream>
 
 #include "core/file.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/safetensors.h"
 #include "formats/support.h"
 #include "memory/allocations.h"
@@ -62,7 +62,7 @@ class Memory : public testing::Test {
     home = temporary->path();
     const DataSplits data = open_data({.source = "galaxies:train=16,val=4,size=16"});
     for (std::int64_t i = 0; i < data.train->size(); ++i) {
-      const fs::path folder = home / "pictures" / (i % 2 == 0 ? "even" : "odd");
+      const fs::path folder = home / "images" / (i % 2 == 0 ? "even" : "odd");
       fs::create_directories(folder);
       const std::vector<std::byte> png = encode_png(data.train->image(i));
       write(folder / (std::to_string(i) + ".png"),
@@ -92,7 +92,7 @@ class Memory : public testing::Test {
 
   static TrainOptions tiny_run(const fs::path& out) {
     TrainOptions o;
-    o.data.source = (home / "pictures").string();
+    o.data.source = (home / "images").string();
     o.data.image_size = 16;
     o.model.architecture = "resnet8";
     o.model.image_size = 16;
@@ -240,7 +240,7 @@ TEST_F(Memory, Predicting) {
   const ModelFile model = load_model(home / "run");
   EvalOptions options;
   options.threads = 1;
-  const std::vector<fs::path> paths = {home / "pictures" / "even", home / "pictures/odd/1.png"};
+  const std::vector<fs::path> paths = {home / "images" / "even", home / "images/odd/1.png"};
   try_all(
       8, empty,
       [&](const fs::path&) {

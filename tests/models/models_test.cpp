@@ -24,7 +24,7 @@ Graph build(ModelConfig config, std::int64_t batch = 2, Mode mode = Mode::kTrain
   return g;
 }
 
-// A network at the size of picture it is made for, with ten classes.
+// A network at the size of image it is made for, with ten classes.
 ModelConfig config_of(const std::string& name) {
   return {.architecture = name, .classes = 10, .image_size = default_image_size(name)};
 }
@@ -151,7 +151,7 @@ TEST(Families, PaddingMayBeTensorFlows) {
   EXPECT_EQ(pads(odd, "layer2.0.conv1"), (Pads{1, 1}));
 }
 
-TEST(Torchvision, SmallPicturesDoNotChangeTheNetwork) {
+TEST(Torchvision, SmallImagesDoNotChangeTheNetwork) {
   const Graph small = build({.architecture = "resnet18", .image_size = 32});
   EXPECT_EQ(trained(small), 11'689'512);
 }

@@ -32,7 +32,7 @@ std::shared_ptr<Variables> variables_of(const Graph& g, Device device) {
   return v;
 }
 
-Tensor pictures(const Shape& shape) {
+Tensor images(const Shape& shape) {
   Tensor t(DType::kF32, shape);
   golden::fill("image", shape, t.as<float>());
   return t;
@@ -60,7 +60,7 @@ TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
   config.classes = 10;
   config.image_size = config.architecture == "resnet20" ? 32 : 64;
   const Graph g = inference_graph(config, 2);
-  const Tensor image = pictures({2, 3, config.image_size, config.image_size});
+  const Tensor image = images({2, 3, config.image_size, config.image_size});
   std::vector<Tensor> logits;
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     std::optional<Program> p = program(g, Device::kCpu, dtype);

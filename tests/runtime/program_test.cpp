@@ -122,7 +122,7 @@ TEST(Program, InferencePacksWeightsAgainAfterAChange) {
   p.run();
   const Tensor after = p.output("logits");
   EXPECT_NE(before.as<float>()[0], after.as<float>()[0]);
-  // Pictures no longer reach the logits.
+  // Images no longer reach the logits.
   for (int i = 0; i < 10; ++i) EXPECT_EQ(after.as<float>()[i], after.as<float>()[10 + i]);
 }
 
@@ -269,7 +269,7 @@ TEST(Program, SaysWhatIsWrongWithItsInputs) {
   EXPECT_THROW(Program(g, variables), Error);  // no variables
   initialise(g, *variables, 1);
   Program p(g, variables);
-  EXPECT_THROW(p.set_input("picture", random_tensor({2, 3, 16, 16}, 1)), Error);
+  EXPECT_THROW(p.set_input("photo", random_tensor({2, 3, 16, 16}, 1)), Error);
   EXPECT_THROW(p.set_input("image", random_tensor({1, 3, 16, 16}, 1)), Error);
   EXPECT_THROW(p.output("nothing"), Error);
   variables->set("fc.bias", Tensor::zeros(DType::kF32, {11}));

@@ -138,7 +138,7 @@ void convolutions(Table& t) {
   conv(t, "3x3_stem", {2, 3, 12, 12}, {16, 3, 3, 3}, pad(1));
   conv(t, "11x11_stride4", {1, 3, 23, 23}, {8, 3, 11, 11}, strided(4, 2));
   conv(t, "4x4_stride4_patches", {2, 3, 8, 8}, {16, 3, 4, 4}, strided(4, 0));
-  conv(t, "kernel_is_picture", {2, 5, 4, 4}, {7, 5, 4, 4}, {});
+  conv(t, "kernel_is_image", {2, 5, 4, 4}, {7, 5, 4, 4}, {});
   conv(t, "1x3", {2, 4, 5, 6}, {6, 4, 1, 3}, {.pad_left = 1, .pad_right = 1});
   conv(t, "3x1", {2, 4, 5, 6}, {6, 4, 3, 1}, {.pad_top = 1, .pad_bottom = 1});
   conv(t, "3x2_strides_2_1", {2, 4, 7, 6}, {6, 4, 3, 2},
@@ -336,7 +336,7 @@ void pool(Table& t, Op op, const std::string& name, const Shape& shape, const Po
   Case c(t, (op == Op::kMaxPool ? "max_pool_" : "avg_pool_") + name);
   // One element of a large window receives all of its gradient.
   const bool gaps = a.stride_h >= a.kernel_h && a.kernel_h * a.kernel_w >= 9;
-  if (op == Op::kMaxPool && (gaps || name == "whole_picture")) c.zeros_expected();
+  if (op == Op::kMaxPool && (gaps || name == "whole_image")) c.zeros_expected();
   const Value x = c.input("x", shape);
   c.done(c.op(op, {x}, a), {x});
 }
@@ -356,7 +356,7 @@ void pools(Table& t) {
          {.kernel_h = 3, .kernel_w = 3, .pad_bottom = 1, .pad_right = 1});
     pool(t, op, "2x3_asymmetric", {2, 4, 5, 7},
          {.kernel_h = 2, .kernel_w = 3, .stride_h = 1, .stride_w = 3, .pad_top = 1, .pad_left = 2});
-    pool(t, op, "whole_picture", {2, 16, 4, 4}, window(4, 1));
+    pool(t, op, "whole_image", {2, 16, 4, 4}, window(4, 1));
   }
   pool(t, Op::kAvgPool, "2x2_padded_uncounted", {2, 16, 6, 6}, window(2, 2, 1, false));
   pool(t, Op::kAvgPool, "3x3_stride2_uncounted", {1, 17, 7, 7}, window(3, 2, 1, false));
@@ -684,7 +684,7 @@ void quantized(Table& t) {
   ConvAttributes grouped = relu;
   grouped.groups = 4;
   quantized_conv(t, "groups4", {2, 16, 7, 7}, {32, 4, 3, 3}, grouped);
-  // First layers: they quantise the picture themselves.
+  // First layers: they quantise the image themselves.
   ConvAttributes stem = strided(2, 3);
   stem.relu = true;
   quantized_conv(t, "7x7_stem", {2, 3, 18, 20}, {64, 3, 7, 7}, stem, {.x = real});

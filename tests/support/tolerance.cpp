@@ -130,7 +130,7 @@ void allow_winograd(const Site& s, const Shape& x, const Shape& w, std::vector<T
   auto b = bounds[0].as<double>();
   const std::int64_t inner = out[2] * out[3];
   if (s.node.op == Op::kConv2dBackwardWeights) {
-    // F(3, 4): one product for each picture and tile.
+    // F(3, 4): one product for each image and tile.
     const Shape& dy = s.shape(1);
     const auto tiles = static_cast<double>(((dy[2] + 3) / 4) * ((dy[3] + 3) / 4));
     for (std::int64_t m = 0; m < w[0]; ++m) {

@@ -1,4 +1,4 @@
-// What is chosen for few pictures, and what is said about it.
+// What is chosen for few images, and what is said about it.
 #include "train/advice.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-DatasetPtr pictures(int count, int side = 8) {
+DatasetPtr images(int count, int side = 8) {
   std::vector<int> labels;
   for (int i = 0; i < count; ++i) labels.push_back(i % 2);
   return make_dataset(std::vector<Image>(static_cast<std::size_t>(count), Image(side, side, 3)),
@@ -40,7 +40,7 @@ TrainOptions of_size(std::int64_t size) {
   return o;
 }
 
-TEST(Advice, FewPicturesAreAugmentedUnlessSmallAndInFewEpochs) {
+TEST(Advice, FewImagesAreAugmentedUnlessSmallAndInFewEpochs) {
   struct Case {
     int size, epochs;
     std::string preset;
@@ -52,7 +52,7 @@ TEST(Advice, FewPicturesAreAugmentedUnlessSmallAndInFewEpochs) {
                         {224, 100, "cifar"}}) {
     TrainOptions o = of_size(c.size);
     o.epochs = c.epochs;
-    const Resolved few = resolved(o, pictures(100));
+    const Resolved few = resolved(o, images(100));
     EXPECT_EQ(few.options.augmentation, augmentation_preset(c.preset)) << c.size;
     ASSERT_EQ(few.notes.size(), 1U);
     EXPECT_EQ(few.notes[0].find("augmentation " + c.preset), 0U) << few.notes[0];
@@ -62,21 +62,21 @@ TEST(Advice, FewPicturesAreAugmentedUnlessSmallAndInFewEpochs) {
   }
 }
 
-TEST(Advice, ManyPicturesAndTrainedWeightsAreAugmentedAsBefore) {
+TEST(Advice, ManyImagesAndTrainedWeightsAreAugmentedAsBefore) {
   for (const auto& [size, preset] : {std::pair{32, "cifar"}, {224, "imagenet"}}) {
-    const Resolved many = resolved(of_size(size), pictures(10'001, 2));
+    const Resolved many = resolved(of_size(size), images(10'001, 2));
     EXPECT_EQ(many.options.augmentation, augmentation_preset(preset));
     EXPECT_TRUE(many.notes.empty());
     TrainOptions tuned = of_size(size);
     tuned.transfer.weights = "weights.pth";
-    EXPECT_EQ(resolved(tuned, pictures(100)).options.augmentation, augmentation_preset(preset));
+    EXPECT_EQ(resolved(tuned, images(100)).options.augmentation, augmentation_preset(preset));
   }
 }
 
 TEST(Advice, WhatIsGivenIsNeitherChangedNorTalkedAbout) {
   TrainOptions o = of_size(224);
   o.augmentation = augmentation_preset("imagenet");
-  const Resolved given = resolved(o, pictures(100));
+  const Resolved given = resolved(o, images(100));
   EXPECT_EQ(given.options.augmentation, o.augmentation);
   EXPECT_TRUE(given.notes.empty());
 }
@@ -93,11 +93,11 @@ class CachedWeights : public FolderTest {
     o.model.architecture = architecture.empty() ? "resnet18" : architecture;
     o.data.cache = folder_;
     o.transfer.weights = weights;
-    return suggest_weights(o, *pictures(count, 2), architecture);
+    return suggest_weights(o, *images(count, 2), architecture);
   }
 };
 
-TEST_F(CachedWeights, AreSuggestedForFewPictures) {
+TEST_F(CachedWeights, AreSuggestedForFewImages) {
   EXPECT_EQ(suggested(), "");
   cache("resnet50.tv2_in1k");
   EXPECT_NE(suggested().find("--weights resnet50.tv2_in1k"), std::string::npos) << suggested();

@@ -137,6 +137,23 @@ TEST_F(ClassesOfRuns, ARunOnATableOfNumbersFromBeforeTheOrderWasSortedGoesOn) {
   expect_same_tensors(o.out / "last.safetensors", folder_ / "whole/last.safetensors");
 }
 
+// "image" was "picture" in checkpoints once.
+TEST_F(ClassesOfRuns, ARunFromBeforeKeysWereRenamedGoesOn) {
+  TrainOptions o = options("t.csv", "whole");
+  o.epochs = 1;
+  train(o);
+  const std::filesystem::path last = o.out / "last.safetensors";
+  Safetensors file = read_safetensors(last);
+  const std::string images = file.metadata.at("train_images");
+  file.metadata.erase("train_images");
+  file.metadata["train_pictures"] = images;
+  write_safetensors(last, file.tensors, file.metadata);
+  o = resume_options(o.out);
+  o.epochs = 2;
+  EXPECT_EQ(train(o).epochs, 2);
+  EXPECT_EQ(read_safetensors(last).metadata.at("train_images"), images);
+}
+
 TEST_F(ClassesOfRuns, ARunGoesOnWhereNamesLookTheSame) {
   fs::rename(folder_ / "data/0", folder_ / "data/caf\u00e9");
   TrainOptions o = options("data", "run");

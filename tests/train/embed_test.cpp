@@ -6,7 +6,7 @@
 
 #include "core/file.h"
 #include "core/random.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "resnet/train.h"
 #include "train/support.h"
 
@@ -15,17 +15,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kPictures = 5, kFeatures = 64, kClasses = 3;
+constexpr std::size_t kImages = 5, kFeatures = 64, kClasses = 3;
 
 class Embed : public FolderTest {
  protected:
   Embed() {
-    for (std::size_t i = 0; i < kPictures; ++i) {
+    for (std::size_t i = 0; i < kImages; ++i) {
       Image image(16, 16, 3);
       Random random(1, i, 0);
       for (auto& p : image.pixels) p = static_cast<std::uint8_t>(random.below(256));
-      pictures_.push_back(image);
-      paths_.push_back(folder_ / ("picture" + std::to_string(i) + ".png"));
+      images_.push_back(image);
+      paths_.push_back(folder_ / ("image" + std::to_string(i) + ".png"));
       write_file_atomic(paths_.back(), encode_png(image));
     }
     model_.config = {.architecture = "resnet8", .classes = kClasses, .image_size = 16};
@@ -44,7 +44,7 @@ class Embed : public FolderTest {
   }
 
   std::vector<fs::path> paths_;
-  std::vector<Image> pictures_;
+  std::vector<Image> images_;
   ModelFile model_;
   EmbedOptions options_;
 };
@@ -63,8 +63,8 @@ void expect_close(std::span<const float> a, std::span<const float> b) {
 
 TEST_F(Embed, IsWhatTheHeadReads) {
   const Embeddings e = of("");
-  ASSERT_EQ(e.features.shape(), (Shape{kPictures, kFeatures}));
-  ASSERT_EQ(e.names.size(), kPictures);
+  ASSERT_EQ(e.features.shape(), (Shape{kImages, kFeatures}));
+  ASSERT_EQ(e.names.size(), kImages);
   EXPECT_EQ(e.names[2], paths_[2].string());
   EXPECT_TRUE(e.labels.empty() && e.skipped.empty());
   // The head by hand.
@@ -72,7 +72,7 @@ TEST_F(Embed, IsWhatTheHeadReads) {
   const auto b = model_.weights.at("fc.bias").as<float>();
   const auto x = e.features.as<float>();
   std::vector<float> logits;
-  for (std::size_t i = 0; i < kPictures; ++i) {
+  for (std::size_t i = 0; i < kImages; ++i) {
     for (std::size_t c = 0; c < kClasses; ++c) {
       double sum = b[c];
       for (std::size_t k = 0; k < kFeatures; ++k) {
@@ -87,8 +87,8 @@ TEST_F(Embed, IsWhatTheHeadReads) {
 TEST_F(Embed, TakesAnyLayer) {
   expect_close(of("").features.as<float>(), of("layer3").features.as<float>());
   const Embeddings whole = of("layer1.0.conv1", false), pooled = of("layer1.0.conv1");
-  ASSERT_EQ(whole.features.shape(), (Shape{kPictures, 16, 16, 16}));
-  ASSERT_EQ(pooled.features.shape(), (Shape{kPictures, 16}));
+  ASSERT_EQ(whole.features.shape(), (Shape{kImages, 16, 16, 16}));
+  ASSERT_EQ(pooled.features.shape(), (Shape{kImages, 16}));
   std::vector<float> means;
   const auto values = whole.features.as<float>();
   for (std::size_t i = 0; i < values.size(); i += 256) {
@@ -108,14 +108,14 @@ TEST_F(Embed, BatchesMakeNoDifference) {
   std::int64_t done = 0;
   o.eval.progress = [&](std::int64_t d, std::int64_t) { done = d; };
   expect_close(all.features.as<float>(), embed(model_, paths_, o).features.as<float>());
-  EXPECT_EQ(done, static_cast<std::int64_t>(kPictures));
+  EXPECT_EQ(done, static_cast<std::int64_t>(kImages));
 }
 
-TEST_F(Embed, UnreadablePicturesHaveNoRow) {
+TEST_F(Embed, UnreadableImagesHaveNoRow) {
   const Embeddings all = of("");
-  write_file_atomic(paths_[1], std::string_view("no picture"));
+  write_file_atomic(paths_[1], std::string_view("no image"));
   const Embeddings rest = of("");
-  ASSERT_EQ(rest.names.size(), kPictures - 1);
+  ASSERT_EQ(rest.names.size(), kImages - 1);
   EXPECT_EQ(rest.names[1], paths_[2].string());
   ASSERT_EQ(rest.skipped.size(), 1U);
   EXPECT_EQ(rest.skipped[0].name, paths_[1].string());
@@ -125,12 +125,12 @@ TEST_F(Embed, UnreadablePicturesHaveNoRow) {
     return error_of([&] { embed(model_, std::vector{path}, options_); },
                     path == paths_[1] ? ErrorCode::kBadData : ErrorCode::kNotFound);
   };
-  EXPECT_NE(only(paths_[1]).find("not one of the 1 pictures"), std::string::npos);
+  EXPECT_NE(only(paths_[1]).find("not one of the 1 images"), std::string::npos);
   only(folder_ / "missing.png");
 }
 
 TEST_F(Embed, DataSetsBringLabels) {
-  const DatasetPtr data = make_dataset(pictures_, {0, 1, 0, 1, 1}, {"x", "y"});
+  const DatasetPtr data = make_dataset(images_, {0, 1, 0, 1, 1}, {"x", "y"});
   const Embeddings e = embed(model_, data, options_);
   EXPECT_EQ(e.labels, (std::vector<int>{0, 1, 0, 1, 1}));
   expect_close(of("").features.as<float>(), e.features.as<float>());

@@ -11,7 +11,7 @@ namespace resnet {
 namespace {
 
 TEST(Metrics, CountsByHand) {
-  // [4, 7]: ranks of the labels are 1, 5, 6; the last row is not judged.
+  // [4, 7]: ranks of the labels are 1, 5, 6; the last row does not count.
   const std::vector<float> logits = {3, 0, 0, 0, 0, 0, 0,   //
                                      1, 2, 3, 4, 5, 0, -1,  //
                                      6, 5, 4, 3, 2, 1, 0,   //
@@ -61,13 +61,13 @@ TEST(Metrics, FewerThanFiveClassesAreAlwaysInTheTopFive) {
   EXPECT_EQ(m.top5(), 1);
 }
 
-TEST(Metrics, NothingJudgedIsZero) {
+TEST(Metrics, NothingEvaluatedIsZero) {
   const Metrics m(3);
   EXPECT_EQ(m.top1(), 0);
   EXPECT_EQ(m.loss(), 0);
 }
 
-TEST(ConfusionPicture, IsDarkWhereTheAnswersAre) {
+TEST(ConfusionImage, IsDarkWhereThePredictionsAre) {
   const Image image = draw_confusion({9, 0, 0, 4}, 2);
   const int cell = image.width / 2;
   const auto centre = [&](int row, int column) {

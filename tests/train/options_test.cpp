@@ -129,7 +129,7 @@ TEST(Options, JsonKeepsWhatItDoesNotName) {
 }
 
 Augmentation resolved_augmentation(TrainOptions o, int size = 32) {
-  o.epochs = 20;  // few pictures in few epochs would not be augmented
+  o.epochs = 20;  // few images in few epochs would not be augmented
   DataSplits data;
   data.train = test_dataset(40, size);
   data.val = test_dataset(4, size);
@@ -264,18 +264,18 @@ TEST(Options, NamesRoundTripAndSuggest) {
   EXPECT_TRUE(mentions(error_of([] { parse_optimizer("adam"); }), "did you mean \"adamw\""));
 }
 
-// Pictures of one colour each; `sizes` are their sides.
+// Images of one colour each; `sizes` are their sides.
 DataSplits data_of(int size, int count, std::vector<int> labels, int classes) {
-  std::vector<Image> pictures;
+  std::vector<Image> images;
   for (int i = 0; i < count; ++i) {
     Image image(size, size, 3);
     std::ranges::fill(image.pixels, static_cast<std::uint8_t>(i % 2 == 0 ? 51 : 204));
-    pictures.push_back(std::move(image));
+    images.push_back(std::move(image));
   }
   std::vector<std::string> names;
   for (int c = 0; c < classes; ++c) names.push_back("class" + std::to_string(c));
   DataSplits splits;
-  splits.train = make_dataset(std::move(pictures), std::move(labels), std::move(names));
+  splits.train = make_dataset(std::move(images), std::move(labels), std::move(names));
   splits.val = splits.train;
   return splits;
 }
@@ -286,7 +286,7 @@ DataSplits two_classes(int size, int count = 10) {
   return data_of(size, count, labels, 2);
 }
 
-TEST(Recipe, FollowsTheSizeOfThePictures) {
+TEST(Recipe, FollowsTheSizeOfTheImages) {
   const TrainOptions small = resolve({}, two_classes(32, 3000));
   EXPECT_EQ(small.model.architecture, "resnet20");
   EXPECT_EQ(small.model.image_size, 32);

@@ -1,12 +1,15 @@
-// Networks on 8-bit integers: every family can be made one, files keep them, answers hardly change.
+// Int8 networks: every family can be made one, files keep them, predictions hardly change.
 #include "resnet/quantize.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 #include "core/random.h"
+#include "formats/image.h"
 #include "formats/safetensors.h"
 #include "resnet/program.h"
 #include "resnet/quantized_graph.h"
@@ -18,7 +21,7 @@
 namespace resnet {
 namespace {
 
-Tensor pictures(const ModelConfig& c, std::int64_t n, std::uint64_t seed) {
+Tensor random_images(const ModelConfig& c, std::int64_t n, std::uint64_t seed) {
   Tensor t(DType::kF32, {n, c.channels, c.image_size, c.image_size});
   Random random(seed);
   for (float& x : t.as<float>()) x = static_cast<float>(random.normal());
@@ -96,9 +99,9 @@ double quantisation_noise(const ModelFile& real, const ModelFile& quantized, con
 
 class QuantizedFamilies : public testing::TestWithParam<ModelConfig> {};
 
-TEST_P(QuantizedFamilies, AnswerAlmostLikeTheRealOnes) {
+TEST_P(QuantizedFamilies, PredictAlmostLikeTheRealOnes) {
   const ModelFile real = random_model(GetParam());
-  const Tensor images = pictures(real.config, 3, 1);
+  const Tensor images = random_images(real.config, 3, 1);
   const ModelFile quantized = quantize_model(real, std::vector<Tensor>{images}, {.threads = 1});
   const Tensor expected = logits_of(real, images);
   const Tensor actual = logits_of(quantized, images);
@@ -150,7 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Quantize, KeepsLayersInF32) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-  const std::vector<Tensor> images{pictures(real.config, 2, 1)};
+  const std::vector<Tensor> images{random_images(real.config, 2, 1)};
   const ModelFile m =
       quantize_model(real, images, {.keep = std::vector<std::string>{"conv1", "fc"}, .threads = 1});
   EXPECT_EQ(m.weights.at("conv1.weight").dtype(), DType::kF32);
@@ -166,7 +169,7 @@ TEST(Quantize, KeepsLayersInF32) {
 
 TEST(Quantize, WeightsOfSevenBitsFitOldMachines) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-  const std::vector<Tensor> images{pictures(real.config, 2, 1)};
+  const std::vector<Tensor> images{random_images(real.config, 2, 1)};
   const ModelFile m = quantize_model(real, images, {.weight_bits = 7, .threads = 1});
   int largest = 0;
   for (const auto& [name, t] : m.weights) {
@@ -210,12 +213,12 @@ TEST(Quantize, CorrectsTheMeanOfWhatLayersMake) {
 
 TEST(Quantize, RefusesWhatMakesNoSense) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-  const std::vector<Tensor> images{pictures(real.config, 2, 1)};
+  const std::vector<Tensor> images{random_images(real.config, 2, 1)};
   EXPECT_NE(error_of([&] { quantize_model(real, images, {.weight_bits = 4}); }).find("7 or 8 bits"),
             std::string::npos);
   EXPECT_NE(error_of([&] { quantize_model(real, images, {.percentile = 101}); }).find("percentile"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { quantize_model(real, std::vector<Tensor>{}); }).find("pictures"),
+  EXPECT_NE(error_of([&] { quantize_model(real, std::vector<Tensor>{}); }).find("images"),
             std::string::npos);
   const Tensor wrong(DType::kF32, {1, 3, 8, 8});
   EXPECT_NE(
@@ -228,7 +231,7 @@ TEST(Quantize, RefusesWhatMakesNoSense) {
 TEST(Quantize, RefusesWeightsThatAreNotFinite) {
   for (const char* name : {"fc.weight", "fc.bias"}) {
     ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-    const std::vector<Tensor> images{pictures(real.config, 2, 1)};
+    const std::vector<Tensor> images{random_images(real.config, 2, 1)};
     Tensor t = real.weights.at(name).clone();
     t.as<float>()[1] = std::nanf("");
     real.weights[name] = t;
@@ -240,9 +243,37 @@ TEST(Quantize, RefusesWeightsThatAreNotFinite) {
 
 class QuantizedFiles : public FolderTest {};
 
+TEST_F(QuantizedFiles, WhatCannotBeReadLeavesTheRestOfItsBatchToCalibrateWith) {
+  const ModelFile real = random_model({.architecture = "resnet8", .classes = 2, .image_size = 16});
+  const auto quantized = [&](const std::string& data, bool broken) {
+    Random random(3);
+    const auto write = [&](const std::string& name) {
+      Image image(16, 16, 3);
+      for (auto& x : image.pixels) x = static_cast<std::uint8_t>(random.below(256));
+      const std::filesystem::path file = folder_ / data / name;
+      std::filesystem::create_directories(file.parent_path());
+      write_file_atomic(file, encode_png(image));
+    };
+    for (const char* name : {"train/1/b.png", "val/0/d.png", "val/1/e.png"}) write(name);
+    for (int i = 10; i < 22; ++i) write(fmt::format("train/0/{}.png", i));
+    if (broken) std::ofstream(folder_ / data / "train/0/1.png") << "no image";
+    return quantize_model(real, {.source = (folder_ / data).string()},
+                          {.calibration = Calibration::kMinMax,
+                           .keep = std::vector<std::string>{},
+                           .batch_size = 16,
+                           .threads = 1})
+        .model;
+  };
+  const ModelFile without = quantized("without", false), with = quantized("with", true);
+  ASSERT_EQ(with.weights.size(), without.weights.size());
+  for (const auto& [name, tensor] : without.weights) {
+    EXPECT_TRUE(same(with.weights.at(name), tensor)) << name;
+  }
+}
+
 TEST_F(QuantizedFiles, ComeBackAsTheyWere) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-  const Tensor images = pictures(real.config, 2, 1);
+  const Tensor images = random_images(real.config, 2, 1);
   const ModelFile m = quantize_model(real, std::vector<Tensor>{images}, {.threads = 1});
   const auto path = folder_ / "model.safetensors";
   save_model(path, m);
@@ -261,7 +292,7 @@ TEST_F(QuantizedFiles, ComeBackAsTheyWere) {
 
 TEST_F(QuantizedFiles, ThatAreDamagedSaySo) {
   const ModelFile real = random_model({.architecture = "resnet8", .classes = 3, .image_size = 16});
-  const std::vector<Tensor> images{pictures(real.config, 2, 1)};
+  const std::vector<Tensor> images{random_images(real.config, 2, 1)};
   const auto path = folder_ / "model.safetensors";
   save_model(path, quantize_model(real, images, {.threads = 1}));
   const Safetensors good = read_safetensors(path);
@@ -301,9 +332,9 @@ TEST_F(QuantizedFiles, ThatAreDamagedSaySo) {
   });
 }
 
-// --- From data to file to answers.
+// --- From data to file to predictions.
 
-TEST_F(QuantizedFiles, AnswerLikeTheModelsTheyWereMadeOf) {
+TEST_F(QuantizedFiles, PredictLikeTheModelsTheyWereMadeOf) {
   const std::string data = "galaxies:train=256,val=96,size=32";
   TrainOptions o;
   o.data.source = data;
@@ -315,7 +346,7 @@ TEST_F(QuantizedFiles, AnswerLikeTheModelsTheyWereMadeOf) {
   const ModelFile real = load_model(folder_ / "run");
   const Quantized q = quantize_model(
       real, DataSpec{.source = data},
-      {.pictures = 64, .held_out = 96, .keep = std::vector<std::string>{}, .threads = 1});
+      {.images = 64, .held_out = 96, .keep = std::vector<std::string>{}, .threads = 1});
   ASSERT_EQ(q.trials.size(), 3U);
   EXPECT_EQ(q.images, 96);
   const QuantizeTrial& best = q.trials[q.best];
@@ -327,8 +358,8 @@ TEST_F(QuantizedFiles, AnswerLikeTheModelsTheyWereMadeOf) {
 
   save_model(folder_ / "int8.safetensors", q.model);
   const ModelFile model = load_model(folder_ / "int8.safetensors");
-  const EvalResult judged = evaluate(model, DataSpec{.source = data}, {.threads = 1});
-  EXPECT_DOUBLE_EQ(judged.top1, best.top1);
+  const EvalResult evaluated = evaluate(model, DataSpec{.source = data}, {.threads = 1});
+  EXPECT_DOUBLE_EQ(evaluated.top1, best.top1);
   const DatasetPtr test = open_test_data({.source = data, .image_size = 32}, model.class_names);
   const Embeddings features = embed(model, test, {.eval = {.threads = 1}});
   EXPECT_EQ(features.features.shape(), (Shape{96, 64}));

@@ -116,12 +116,12 @@ TEST_F(Resumed, WithARelativePathThatLeadsNowhereSaysWhatToDo) {
   Safetensors file = read_safetensors(last);
   std::string& options = file.metadata.at("options");
   const std::string source = "galaxies:train=32,val=8,size=16,seed=3";
-  options.replace(options.find(source), source.size(), "pictures/of-flowers");
+  options.replace(options.find(source), source.size(), "images/of-flowers");
   write_safetensors(last, file.tensors, file.metadata);
   const TrainOptions o = resume_options(folder_ / "run");
   const std::string error = error_of([&] { train(o); }, ErrorCode::kNotFound);
   for (const std::string& part :
-       {std::string("pictures/of-flowers"), std::string("the folder where it was started"),
+       {std::string("images/of-flowers"), std::string("the folder where it was started"),
         "--resume " + (folder_ / "run").string() + " DATA"}) {
     EXPECT_TRUE(mentions(error, part)) << error;
   }

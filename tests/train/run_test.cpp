@@ -18,7 +18,7 @@
 
 #include "core/file.h"
 #include "core/random.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/safetensors.h"
 #include "resnet/program.h"
 #include "resnet/train.h"
@@ -106,7 +106,7 @@ TrainOptions colour_options(const fs::path& root) {
 
 TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   write_colours(folder_ / "data", 16, 6);
-  std::ofstream(folder_ / "data" / "train" / "red" / "broken.png") << "not a picture";
+  std::ofstream(folder_ / "data" / "train" / "red" / "broken.png") << "not an image";
   std::vector<std::string> warnings;
   Observer observer;
   observer.warning = [&](const std::string& text) { warnings.push_back(text); };
@@ -136,7 +136,7 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
     EXPECT_TRUE(fs::exists(folder_ / "run" / file)) << file;
   }
   EXPECT_EQ(read_text_file(folder_ / "run" / "confusion.csv"),
-            "true \\ answered,blue,red\nblue,6,0\nred,0,6\n");
+            "true \\ predicted,blue,red\nblue,6,0\nred,0,6\n");
 
   const ModelFile model = load_model(result.model);
   DataSpec data;
@@ -150,19 +150,20 @@ TEST_F(Run, LearnsAnEasyProblemAndItsModelIsOfUse) {
   EXPECT_NEAR(evaluate(model, data, one_by_one).loss, again.loss, 1e-4 * again.loss + 1e-6);
 
   const fs::path val = folder_ / "data" / "val";
-  const auto answers = predict(
+  const auto predictions = predict(
       model, {val / "blue", val / "red" / "0.png", folder_ / "data/train/red/broken.png"}, 2);
-  ASSERT_EQ(answers.size(), 8U);
-  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(answers[i].classes.at(0).name, "blue");
-  EXPECT_EQ(answers[6].classes.at(0).name, "red");
-  EXPECT_EQ(answers[6].classes.at(0).index, 1);
-  EXPECT_NEAR(answers[6].classes[0].probability + answers[6].classes[1].probability, 1, 1e-5);
-  EXPECT_TRUE(answers[7].classes.empty());
-  EXPECT_TRUE(mentions(answers[7].error, "expected a JPEG")) << answers[7].error;
+  ASSERT_EQ(predictions.size(), 8U);
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(predictions[i].classes.at(0).name, "blue");
+  EXPECT_EQ(predictions[6].classes.at(0).name, "red");
+  EXPECT_EQ(predictions[6].classes.at(0).index, 1);
+  EXPECT_NEAR(predictions[6].classes[0].probability + predictions[6].classes[1].probability, 1,
+              1e-5);
+  EXPECT_TRUE(predictions[7].classes.empty());
+  EXPECT_TRUE(mentions(predictions[7].error, "expected a JPEG")) << predictions[7].error;
   error_of([&] { predict(model, {folder_ / "nowhere"}); }, ErrorCode::kNotFound);
 }
 
-TEST_F(Run, ValidatesOnMirroredAndMovedPicturesToo) {
+TEST_F(Run, ValidatesOnMirroredAndMovedImagesToo) {
   write_colours(folder_ / "data", 16, 6);
   TrainOptions o = colour_options(folder_);
   o.val_flip = true;
@@ -491,7 +492,7 @@ TEST_F(Run, NamesAWeightThatIsNotANumberAndKeepsTheCheckpoint) {
 }
 
 TEST_F(Run, StopsEarly) {
-  // Every picture is the same, so top-1 cannot rise after the first epoch.
+  // Every image is the same, so top-1 cannot rise after the first epoch.
   for (const char* part : {"train", "val"}) {
     for (const char* name : {"a", "b"}) {
       fs::create_directories(folder_ / "data" / part / name);

@@ -27,12 +27,12 @@ Value norm_network(Graph& g, std::int64_t batch) {
   return g.linear("fc", g.global_avg_pool(x), kClasses);
 }
 
-struct Pictures {
+struct Images {
   Tensor images, targets;
 };
 
-Pictures pictures(std::int64_t first, std::int64_t count) {
-  Pictures p{Tensor(DType::kF64, {count, 2, 6, 6}), Tensor::zeros(DType::kF64, {count, kClasses})};
+Images images(std::int64_t first, std::int64_t count) {
+  Images p{Tensor(DType::kF64, {count, 2, 6, 6}), Tensor::zeros(DType::kF64, {count, kClasses})};
   for (std::int64_t i = 0; i < count; ++i) {
     Random random(7, static_cast<std::uint64_t>(first + i));
     for (int k = 0; k < 72; ++k) {
@@ -51,7 +51,7 @@ std::shared_ptr<Variables> variables_for(std::initializer_list<const Graph*> gra
       v.cast(device == Device::kReference ? DType::kF64 : DType::kF32));
 }
 
-void set(Program& program, const Pictures& p) {
+void set(Program& program, const Images& p) {
   program.set_input("image", p.images);
   program.set_input("targets", p.targets);
 }
@@ -75,11 +75,11 @@ TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
   auto b = variables_for({&part, &apply}, Device::kReference);
   Program one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
   for (std::int64_t step = 0; step < 3; ++step) {
-    set(one, pictures(8 * step, 8));
+    set(one, images(8 * step, 8));
     one.set_input("lr", 0.1);
     one.run();
     for (std::int64_t i = 0; i < 4; ++i) {
-      set(parts, pictures(8 * step + 2 * i, 2));
+      set(parts, images(8 * step + 2 * i, 2));
       parts.set_input(kWindowScale, 1);
       parts.run();
     }
@@ -135,12 +135,12 @@ TEST(TrainingGraph, AWindowThatIsNotFullIsTheMeanOfItsImages) {
   auto b = variables_for({&part, &apply}, Device::kReference);
   Program one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
   for (std::int64_t step = 0; step < 2; ++step) {
-    set(one, pictures(6 * step, 6));
+    set(one, images(6 * step, 6));
     one.set_input("lr", 0.1);
     one.run();
     double loss = 0;
     for (std::int64_t i = 0; i < 3; ++i) {
-      set(parts, pictures(6 * step + 2 * i, 2));
+      set(parts, images(6 * step + 2 * i, 2));
       parts.set_input(kWindowScale, 5.0 / 3);
       parts.run();
       loss += parts.scalar("loss") / 3;
@@ -172,7 +172,7 @@ TEST(TrainingGraph, ABatchWithoutWeightChangesNothingBesideDecay) {
         v->assign(kClassWeights, Tensor::from<double>({kClasses}, std::span(weights)));
         const Variables before = v->cast(DType::kF64);
         Program program(g, v, {.device = device});
-        set(program, pictures(0, 1));  // of class 0
+        set(program, images(0, 1));  // of class 0
         program.set_input("lr", 0.1);
         if (kind == Optimizer::kAdamW) program.set_input("step", 1);
         program.run();
@@ -194,7 +194,7 @@ TEST(TrainingGraph, ClippingScalesTheWholeGradient) {
   auto before = variables_for({&free}, Device::kReference);
   auto after = std::make_shared<Variables>(before->cast(DType::kF64));
   Program unclipped(free, after, kOnReference);
-  set(unclipped, pictures(0, 4));
+  set(unclipped, images(0, 4));
   unclipped.set_input("lr", 1);
   unclipped.run();
   EXPECT_EQ(unclipped.scalar("gradient_scale"), 1);
@@ -213,7 +213,7 @@ TEST(TrainingGraph, ClippingScalesTheWholeGradient) {
   options.clip_norm = norm / 3;
   auto clipped = std::make_shared<Variables>(before->cast(DType::kF64));
   Program program(training_graph(small_network, 4, options), clipped, kOnReference);
-  set(program, pictures(0, 4));
+  set(program, images(0, 4));
   program.set_input("lr", 1);
   program.run();
   const double scale = (norm / 3) / (norm + 1e-6);
@@ -266,7 +266,7 @@ TEST(TrainingGraph, AverageIsThatOfTheWeightsSoFar) {
   std::map<std::string, std::vector<double>> expected;
   double weight = 0;
   for (int step = 0; step < 4; ++step) {
-    set(program, pictures(4 * step, 4));
+    set(program, images(4 * step, 4));
     program.set_input("lr", 0.5);
     program.run();
     weight = 0.7 * weight + 0.3;
@@ -296,7 +296,7 @@ TEST(TrainingGraph, NothingIsUpdatedWhenTheGradientIsNotFinite) {
       const Graph g = training_graph(small_network, 4, options);
       auto v = variables_for({&g}, device);
       Program program(g, v, {.device = device});
-      Pictures p = pictures(0, 4);
+      Images p = images(0, 4);
       const auto run = [&](double step) {
         set(program, p);
         program.set_input("lr", 0.1);
@@ -324,7 +324,7 @@ TEST(TrainingGraph, ClassWeightsWeighTheLoss) {
   const std::vector<double> weights = {1, 0, 3};
   v->assign(kClassWeights, Tensor::from<double>({kClasses}, std::span(weights)));
   Program program(g, v, kOnReference);
-  set(program, pictures(0, 3));  // one of each class
+  set(program, images(0, 3));  // one of each class
   program.set_input("lr", 0);
   program.run();
   const Tensor logits = program.output("logits");

@@ -14,7 +14,7 @@
 
 #include "core/file.h"
 #include "core/random.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "resnet/weights.h"
@@ -292,7 +292,7 @@ class Transfer : public FolderTest {
     return o.out.string();
   }
 
-  // Reddish and bluish noise; one picture of each part is unreadable.
+  // Reddish and bluish noise; one image of each part is unreadable.
   TrainOptions colours(const std::string& out) {
     const fs::path data = folder_ / "colours";
     if (!fs::exists(data)) {
@@ -311,7 +311,7 @@ class Transfer : public FolderTest {
               .write(reinterpret_cast<const char*>(bytes.data()),
                      static_cast<std::streamsize>(bytes.size()));
         }
-        std::ofstream(data / part / "red" / "broken.png") << "not a picture";
+        std::ofstream(data / part / "red" / "broken.png") << "not an image";
       }
     }
     TrainOptions o;
@@ -410,7 +410,7 @@ TEST_P(ResumeTransfer, IsBitwiseInEveryPhase) {
   EXPECT_EQ(whole.epochs, 3);
   // Weights, classes and preprocessing are in the checkpoint.
   fs::rename(weights, folder_ / "moved");
-  // An epoch: 42 pictures, batches of 8.
+  // An epoch: 42 images, batches of 8.
   const int steps = (5 + o.accumulate - 1) / o.accumulate;
   for (const int stop : {1, steps, steps + 1, 2 * steps, 3 * steps - 1}) {
     SCOPED_TRACE(stop);
@@ -470,7 +470,7 @@ TEST_F(Transfer, CachedFeaturesChangeNothing) {
       Observer observer;
       observer.progress = [&](const Progress& p) { cached += p.caching; };
       const TrainResult fast = train(o, observer);
-      EXPECT_EQ(cached, 6 + 3);  // batches of 42 and 18 pictures
+      EXPECT_EQ(cached, 6 + 3);  // batches of 42 and 18 images
       TrainOptions slow = o;
       slow.out = o.out.string() + "-slow";
       slow.transfer.cache_features = false;
@@ -540,7 +540,7 @@ TEST_F(Transfer, TheHeadIsKeptForTheSameClasses) {
             (std::vector<std::string>{"fc.0.weight", "fc.0.bias", "fc.3.weight", "fc.3.bias"}));
 }
 
-TEST_F(Transfer, TheStemFitsGreyPictures) {
+TEST_F(Transfer, TheStemFitsGreyImages) {
   const ModelFile m = load_model(pretrained());
   ModelConfig c = m.config;
   c.channels = 1;

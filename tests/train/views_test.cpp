@@ -1,4 +1,4 @@
-// Answers averaged over views and scales, against averaging by hand.
+// Predictions averaged over views and scales, against averaging by hand.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -27,8 +27,8 @@ ModelFile small_model() {
   return model;
 }
 
-/// Softmax of one look at one picture.
-std::vector<double> look(const ModelFile& model, const Image& picture, const View& view, int side) {
+/// Softmax of one look at one image.
+std::vector<double> look(const ModelFile& model, const Image& image, const View& view, int side) {
   Preprocessing prep = model.preprocessing;
   ModelConfig config = model.config;
   if (side != 16) {
@@ -36,7 +36,7 @@ std::vector<double> look(const ModelFile& model, const Image& picture, const Vie
     prep.resize = side == 24 ? 27 : 36;
   }
   Tensor input(DType::kF32, {1, 3, side, side});
-  preprocess(picture, prep, input.as<float>().data(), DataLayout::kNCHW, view);
+  preprocess(image, prep, input.as<float>().data(), DataLayout::kNCHW, view);
   auto variables = std::make_shared<Variables>(to_variables(model)->cast(DType::kF64));
   Evaluator evaluator(config, variables, 1, {.device = Device::kReference}, DataLayout::kNCHW);
   const Tensor logits = evaluator.logits(input);
@@ -47,7 +47,7 @@ std::vector<double> look(const ModelFile& model, const Image& picture, const Vie
   return p;
 }
 
-TEST(Predictor, AnswersAnyNumberOfPicturesAsOneByOne) {
+TEST(Predictor, PredictsAnyNumberOfImagesAsOneByOne) {
   const ModelFile model = small_model();
   EvalOptions options;
   options.device = Device::kReference;
@@ -60,9 +60,9 @@ TEST(Predictor, AnswersAnyNumberOfPicturesAsOneByOne) {
     for (float& x : images.as<float>()) x = std::sin(value += 0.37F);
     const Tensor all = predictor.logits(images);
     ASSERT_EQ(all.shape(), (Shape{n, 3}));
-    const std::size_t picture = 3 * 16 * 16;
+    const std::size_t image = 3 * 16 * 16;
     for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-      const std::span<const float> own = images.as<float>().subspan(i * picture, picture);
+      const std::span<const float> own = images.as<float>().subspan(i * image, image);
       const Tensor one = single.logits(Tensor::from<float>({1, 3, 16, 16}, own));
       for (std::size_t c = 0; c < 3; ++c) {
         EXPECT_FLOAT_EQ(all.as<float>()[i * 3 + c], one.as<float>()[c]) << n << " " << i;
@@ -90,9 +90,9 @@ TEST(Predictor, CompilesFewPrograms) {
 
 TEST(Views, AreAveragedAsByHand) {
   const ModelFile model = small_model();
-  std::vector<Image> pictures;
-  for (std::uint32_t i = 0; i < 5; ++i) pictures.push_back(test_picture(25, 19, 3, i * 7919));
-  const DatasetPtr data = make_dataset(pictures, {0, 1, 2, 0, 1}, model.class_names);
+  std::vector<Image> images;
+  for (std::uint32_t i = 0; i < 5; ++i) images.push_back(test_image(25, 19, 3, i * 7919));
+  const DatasetPtr data = make_dataset(images, {0, 1, 2, 0, 1}, model.class_names);
   for (const auto& [crops, flip, scales] :
        {std::tuple{1, true, std::vector<int>{}}, {5, false, {16, 24}}, {10, false, {32}}}) {
     SCOPED_TRACE(crops);
@@ -114,7 +114,7 @@ TEST(Views, AreAveragedAsByHand) {
         std::vector<double> mean(3);
         for (const int side : sides) {
           for (const View& view : options.views) {
-            const auto p = look(model, pictures[static_cast<std::size_t>(index)], view, side);
+            const auto p = look(model, images[static_cast<std::size_t>(index)], view, side);
             for (std::size_t c = 0; c < 3; ++c) {
               mean[c] += p[c] / static_cast<double>(sides.size() * options.views.size());
             }
@@ -144,7 +144,7 @@ TEST(Views, OfOneLookAreTheNetworksOwnLogits) {
   EXPECT_FALSE(evaluator.next());
 }
 
-TEST(Predictor, AnswersThatAreNotFiniteAreErrorsWithTheLayer) {
+TEST(Predictor, PredictionsThatAreNotFiniteAreErrorsWithTheLayer) {
   ModelFile model = small_model();
   Tensor bias = model.weights.at("fc.bias").clone();
   bias.as<float>()[1] = std::nanf("");

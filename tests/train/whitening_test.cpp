@@ -22,9 +22,9 @@ TrainOptions options_for(const DatasetPtr& data) {
 // What the filters measure on the patches that they were made from is uncorrelated, and of variance
 // λ / (λ + 5e-4).
 TEST(Whitening, DecorrelatesPatches) {
-  std::vector<Image> pictures;
-  for (std::uint32_t i = 0; i < 40; ++i) pictures.push_back(test_picture(32, 32, 3, i * 7919 + 1));
-  const DatasetPtr data = make_dataset(pictures, std::vector<int>(40, 0), {"a", "b"});
+  std::vector<Image> images;
+  for (std::uint32_t i = 0; i < 40; ++i) images.push_back(test_image(32, 32, 3, i * 7919 + 1));
+  const DatasetPtr data = make_dataset(images, std::vector<int>(40, 0), {"a", "b"});
   const TrainOptions o = options_for(data);
   const Tensor filters = whitening_filters(o, *data, {24, 3, 2, 2});
   const auto w = filters.as<float>();
@@ -32,8 +32,8 @@ TEST(Whitening, DecorrelatesPatches) {
   std::vector<double> sum(24 * 24);
   double count = 0;
   std::vector<float> x(3 * 32 * 32);
-  for (const Image& picture : pictures) {
-    preprocess(picture, prep, x.data(), DataLayout::kNCHW);
+  for (const Image& image : images) {
+    preprocess(image, prep, x.data(), DataLayout::kNCHW);
     for (std::size_t top = 0; top + 2 <= 32; ++top) {
       for (std::size_t left = 0; left + 2 <= 32; ++left) {
         std::array<double, 24> y{};

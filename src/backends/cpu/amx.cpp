@@ -1,11 +1,11 @@
 // dw[o, i, kh, kw] = Σ dy[n, o, oy, ox] x[n, i, s oy + kh − pad, s ox + kw − pad] as products of
 // matrices, of which the sum over places (n, oy, ox) is the inner dimension.
 //
-// With kh = s t + a, the row is s (oy + t) + a − pad: row oy + t of the picture's phase a, which is
+// With kh = s t + a, the row is s (oy + t) + a − pad: row oy + t of the image's phase a, which is
 // every s-th row from a − pad on (columns likewise). dy and each phase of x are laid on one grid of
 // n x (oh + T) x (ow + T) places, T = (k − 1) / s, with zeros where there is nothing; on the
 // flattened grid a filter's tap is then a phase and a distance: dw[tap] = Σ_p dy[p] x_phase[p +
-// distance], and what is beyond the border of one picture meets zeros of dy.
+// distance], and what is beyond the border of one image meets zeros of dy.
 //
 // The units multiply tiles: 16 filters x 32 places by 32 places x 16 channels, the latter with the
 // two values of neighbouring places side by side. Places are therefore packed in pairs, from an

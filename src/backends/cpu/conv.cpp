@@ -291,8 +291,8 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
   if (preferred != 0) own_winograd(preferred);
   const bool dnnl_first = !own || (gradient && preferred == 0);
   if (dnnls && dnnl_first) dnnl_winograd();
-  // Of one picture all weights are read for few pixels, and oneDNN's 1x1 kernels wait for them;
-  // with more pictures ours are faster for some shapes only.
+  // Of one image all weights are read for few pixels, and oneDNN's 1x1 kernels wait for them;
+  // with more images ours are faster for some shapes only.
   const bool pointwise = p.op == Op::kConv2d && p.w[2] == 1 && p.w[3] == 1 && p.a.groups == 1 &&
                          p.a.pad_top == 0 && p.a.pad_left == 0 && p.a.pad_bottom == 0 &&
                          p.a.pad_right == 0 && p.x[1] % 16 == 0 && p.y[1] % (2 * block) == 0 &&
@@ -302,7 +302,7 @@ std::vector<KernelCandidate> candidates(const NodeView& v, const Problem& p) {
   };
   const bool prefer_pointwise = pointwise && p.x[0] == 1;
   if (prefer_pointwise) own_pointwise();
-  // The first convolution reads the few channels of a picture as they come.
+  // The first convolution reads the few channels of an image as they come.
   const bool x_is_plain = v.node.op != Op::kConv2dBackwardData && v.have[0] == kPlainLayout;
   if (x_is_plain && p.x[1] < 4) dnnl("plain-to-blocked", direct, kPlainLayout, kBlockedLayout);
   dnnl("blocked", direct, kBlockedLayout, kBlockedLayout);

@@ -29,7 +29,7 @@ constexpr Layout activation_layout(DType dtype) {
 dnnl::memory::data_type data_type(DType dtype);
 
 /// A 4-D activation as the kernels of our own see it: tiles [n][channel block] of `pixels` x block.
-/// Channels last, a picture is one tile: its block is all of its channels.
+/// Channels last, an image is one tile: its block is all of its channels.
 struct BlockedShape {
   std::int64_t n = 0, channels = 0, blocks = 0, height = 0, width = 0, block = 16;
   BlockedShape() = default;
@@ -142,6 +142,6 @@ KernelChoice make_linear(const NodeView& v);       // linear.cpp
 KernelChoice make_loss(const NodeView& v);         // loss.cpp
 KernelChoice make_shape(const NodeView& v);        // shape.cpp
 KernelChoice make_update(const NodeView& v);       // update.cpp
-KernelChoice make_quantized(const NodeView& v);    // quantized.cpp: every op on 8-bit integers
+KernelChoice make_quantized(const NodeView& v);    // quantized.cpp: every int8 op
 
 }  // namespace resnet

@@ -44,7 +44,7 @@ simd::Store store_of(const BlockedShape& s) {
   return bytes >= kStreamBytes ? simd::Store::kStream : simd::Store::kCached;
 }
 
-// Total of a per-tile sum over the pictures, for channel c.
+// Total of a per-tile sum over the images, for channel c.
 double total(const BlockedShape& s, const float* sums, std::int64_t c) {
   double t = 0;
   for (std::int64_t n = 0; n < s.n; ++n) t += static_cast<double>(sums[n * s.padded() + c]);

@@ -1,4 +1,4 @@
-// Our own 1x1 convolutions, forward. With one picture oneDNN's leave a third of the processor's
+// Our own 1x1 convolutions, forward. With one image oneDNN's leave a third of the processor's
 // arithmetic unused (docs/PERFORMANCE.md).
 #include <omp.h>
 

@@ -7,7 +7,7 @@
 
 namespace resnet::pointwise {
 
-/// A part of one picture: `pixels` in a row by some pairs of channel blocks. Strides are floats
+/// A part of one image: `pixels` in a row by some pairs of channel blocks. Strides are floats
 /// between channel blocks.
 struct Part {
   std::int64_t x_blocks = 0, x_stride = 0, y_stride = 0;
@@ -22,7 +22,7 @@ struct Tail {
   bool relu = false;
 };
 
-/// The part of y = w x, of one picture. Weights are [pair of y blocks][x channel][2 x lane].
+/// The part of y = w x, of one image. Weights are [pair of y blocks][x channel][2 x lane].
 void convolve(const Part& part, const float* x, const float* w, const Tail& tail, float* y);
 
 /// Lanes of the vectors that these loops use: they need blocks of exactly that many channels.

@@ -27,21 +27,21 @@ simd::PoolWindows windows_of(const Shape& x, const Shape& y, const PoolAttribute
 class MaxPool final : public Kernel {
  public:
   MaxPool(const Shape& x, const Shape& y, const PoolAttributes& a)
-      : pictures_(x[0]), p_(windows_of(x, y, a)) {}
+      : images_(x[0]), p_(windows_of(x, y, a)) {}
   void run(const KernelArgs& args) override {
     const auto* x = static_cast<const simd::Bf16*>(args.in[0]);
     auto* y = static_cast<simd::Bf16*>(args.out[0]);
     auto* position = static_cast<std::uint8_t*>(args.out[1]);
     const std::int64_t row_size = p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t row = 0; row < pictures_ * p_.out_height; ++row) {
+    for (std::int64_t row = 0; row < images_ * p_.out_height; ++row) {
       simd::max_pool_row(p_, x + row / p_.out_height * p_.height * p_.width * p_.channels,
                          row % p_.out_height, y + row * row_size, position + row * row_size);
     }
   }
 
  private:
-  std::int64_t pictures_;
+  std::int64_t images_;
   simd::PoolWindows p_;
 };
 
@@ -49,7 +49,7 @@ class MaxPool final : public Kernel {
 class PoolBackward final : public Kernel {
  public:
   PoolBackward(const Shape& x, const Shape& y, const PoolAttributes& a, bool max)
-      : pictures_(x[0]), p_(windows_of(x, y, a)) {
+      : images_(x[0]), p_(windows_of(x, y, a)) {
     if (max) return;
     const auto counted = [&](std::int64_t o, std::int64_t stride, std::int64_t kernel,
                              std::int64_t pad, std::int64_t size) {
@@ -71,15 +71,15 @@ class PoolBackward final : public Kernel {
     auto* dx = static_cast<simd::Bf16*>(args.out[0]);
     const std::int64_t picture = p_.out_height * p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t row = 0; row < pictures_ * p_.height; ++row) {
-      const std::int64_t at = row / p_.height * picture;
+    for (std::int64_t row = 0; row < images_ * p_.height; ++row) {
+      const std::int64_t at = row / p_.height * image;
       simd::pool_backward_row(p_, dy + at, position != nullptr ? position + at : nullptr,
                               share_.data(), row % p_.height, dx + row * p_.width * p_.channels);
     }
   }
 
  private:
-  std::int64_t pictures_;
+  std::int64_t images_;
   simd::PoolWindows p_;
   std::vector<float> share_;  // of a window's average that each of its pixels gets
 };

@@ -1,4 +1,4 @@
-// Ops on 8-bit integers, by oneDNN and a few loops of our own. Their 4-D values lie channels last
+// Int8 ops, by oneDNN and a few loops of our own. Their 4-D values lie channels last
 // (nhwc), which is what its fastest integer kernels want, from the first layer to the last.
 #include <omp.h>
 
@@ -98,7 +98,7 @@ class QuantizedFirst final : public Kernel {
   std::size_t bytes_;
 };
 
-// Makes of a layer on integers one that takes its data as it comes, in f32.
+// Makes of an int8 layer one that takes its data as it comes, in f32.
 void quantize_first(const NodeView& v, const memory::desc& x, KernelChoice& choice) {
   const auto& a = v.attributes<QuantizedAttributes>();
   const Conversion c(v, v.target.describe_memory(v.in(0), v.have[0]), x, 1.0F / a.x_scale);
@@ -139,7 +139,7 @@ class WithResidual final : public Kernel {
   std::size_t bytes_;
 };
 
-// The first layer, from the picture on, by a kernel of our own.
+// The first layer, from the image on, by a kernel of our own.
 class Stem final : public Kernel {
  public:
   Stem(const stem::Problem& problem, std::vector<float> multipliers, int threads)
@@ -167,7 +167,7 @@ std::optional<KernelChoice> make_stem(const NodeView& v) {
       w[3] != 7) {
     return std::nullopt;
   }
-  const stem::Problem p{.pictures = x[0],
+  const stem::Problem p{.images = x[0],
                         .channels = x[1],
                         .height = x[2],
                         .width = x[3],
@@ -219,7 +219,7 @@ std::optional<KernelChoice> make_pointwise(const NodeView& v) {
       q.conv != expected || w[2] != 1 || w[3] != 1) {
     return std::nullopt;
   }
-  const pointwise::Problem p{.pictures = x[0],
+  const pointwise::Problem p{.images = x[0],
                              .channels = x[1],
                              .height = x[2],
                              .width = x[3],

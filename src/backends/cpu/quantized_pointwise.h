@@ -1,4 +1,4 @@
-// 1x1 convolutions on 8-bit integers with AMX. A few channels make many results there, so that the
+// 1x1 int8 convolutions with AMX. A few channels make many results there, so that the
 // time is not in the products but in what follows: scale, skip addition, ReLU and rounding, which
 // here takes place on the sums of 32 pixels by 64 filters while they are in the L1 cache.
 #pragma once
@@ -9,13 +9,13 @@
 namespace resnet::pointwise {
 
 struct Problem {
-  std::int64_t pictures = 0, channels = 0, height = 0, width = 0;  ///< of x [n, h, w, c]
-  std::int64_t filters = 0, out_height = 0, out_width = 0;         ///< of y [n, oh, ow, m]
+  std::int64_t images = 0, channels = 0, height = 0, width = 0;  ///< of x [n, h, w, c]
+  std::int64_t filters = 0, out_height = 0, out_width = 0;       ///< of y [n, oh, ow, m]
   std::int64_t stride = 1;
   bool x_signed = false, y_signed = false;
   bool residual = false, residual_signed = false;
   float residual_scale = 1;  ///< in units of y
-  std::int64_t pixels() const { return pictures * out_height * out_width; }
+  std::int64_t pixels() const { return images * out_height * out_width; }
 };
 
 /// Whether the machine and oneDNN's settings allow for it, and the kernel takes the problem.

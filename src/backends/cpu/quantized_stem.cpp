@@ -68,8 +68,8 @@ RESNET_AMX_INT8 inline __m128i quantized(const float* x, std::int64_t count, __m
   return _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(bounded));
 }
 
-// One row of rearranged pixels from two rows of a picture (one, at an odd end).
-RESNET_AMX_INT8 void rearrange_row(const Problem& p, const float* picture, std::int64_t block_row,
+// One row of rearranged pixels from two rows of an image (one, at an odd end).
+RESNET_AMX_INT8 void rearrange_row(const Problem& p, const float* image, std::int64_t block_row,
                                    std::int8_t* out) {
   const std::int64_t pixels = p.out_width + kTaps;
   if (block_row < 0 || 2 * block_row >= p.height) {
@@ -80,15 +80,15 @@ RESNET_AMX_INT8 void rearrange_row(const Problem& p, const float* picture, std::
   std::memset(out, 0, kBefore * kPixel);
   out += kBefore * kPixel;
   const std::int64_t wanted = pixels - kBefore;
-  for (std::int64_t b = 0; b < wanted; b += 8) {  // 8 rearranged pixels, 16 of the picture's
+  for (std::int64_t b = 0; b < wanted; b += 8) {  // 8 rearranged pixels, 16 of the image's
     const std::int64_t left = std::min<std::int64_t>(16, p.width - 2 * b);
     __m128i rows[8];
     for (std::int64_t j = 0; j < 8; ++j) {
       const std::int64_t c = j / 2, h = 2 * block_row + j % 2;
       const bool there = c < p.channels && h < p.height && left > 0;
-      rows[j] = there ? quantized(picture + (c * p.height + h) * p.width + 2 * b, left, inverse,
-                                  p.x_signed)
-                      : _mm_setzero_si128();
+      rows[j] =
+          there ? quantized(image + (c * p.height + h) * p.width + 2 * b, left, inverse, p.x_signed)
+                : _mm_setzero_si128();
     }
     // An 8x8 transposition of pairs of bytes.
     __m128i t[8], u[8];
@@ -152,14 +152,14 @@ RESNET_AMX_INT8 void multiply(const Problem& p, const std::int8_t* x, const std:
   amx_int8::memory_is_used(sums);
 }
 
-RESNET_AMX_INT8 void strip(const Problem& p, const float* picture, const std::int8_t* w,
+RESNET_AMX_INT8 void strip(const Problem& p, const float* image, const std::int8_t* w,
                            const float* bias, const float* multipliers, std::int64_t first,
                            std::int64_t rows, std::uint8_t* y, std::byte* scratch) {
   auto* sums = reinterpret_cast<std::int32_t*>(scratch);
   auto* x = reinterpret_cast<std::int8_t*>(scratch + 4 * kTile);
   const std::int64_t stride = row_bytes(p);
   for (std::int64_t i = 0; i < rows + kTaps - 1; ++i) {
-    rearrange_row(p, picture, first + i - kBefore, x + i * stride);
+    rearrange_row(p, image, first + i - kBefore, x + i * stride);
   }
   const amx_int8::Rounding rounding{.filters = p.filters};
   const auto product = p.x_signed ? multiply<true> : multiply<false>;
@@ -203,7 +203,7 @@ void run(const Problem& p, const float* x, const std::int8_t* weights, const flo
     configure();
     std::byte* own = rest + omp_get_thread_num() * thread_bytes(p);
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < p.pictures * strips; ++i) {
+    for (std::int64_t i = 0; i < p.images * strips; ++i) {
       const std::int64_t n = i / strips, first = i % strips * kStripRows;
       strip(p, x + n * p.channels * p.height * p.width, packed, scaled, multipliers, first,
             std::min(kStripRows, p.out_height - first),

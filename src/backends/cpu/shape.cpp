@@ -27,7 +27,7 @@ struct ChannelCopy {
   std::int64_t stride = 1;
   bool scatter = false;
 
-  // One picture; runs that end at block borders of either side.
+  // One image; runs that end at block borders of either side.
   template <class T>
   void run(const T* source, T* target, std::int64_t n) const {
     const BlockedShape& coarse = scatter ? x : y;
@@ -59,10 +59,10 @@ class CopyChannels final : public Kernel {
   void run(const KernelArgs& args) override {
     auto* y = static_cast<T*>(args.out[0]);
     const BlockedShape& s = copies_[0].y;
-    const std::int64_t picture = s.blocks * s.tile();
+    const std::int64_t image = s.blocks * s.tile();
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < s.n; ++n) {
-      if (clear_) std::fill_n(y + n * picture, picture, T{0});
+      if (clear_) std::fill_n(y + n * image, image, T{0});
       for (std::size_t i = 0; i < copies_.size(); ++i) {
         copies_[i].run(static_cast<const T*>(args.in[i]), y, n);
       }
@@ -74,7 +74,7 @@ class CopyChannels final : public Kernel {
   bool clear_;
 };
 
-// [n, c] tensors: as pictures of one pixel in blocks of one channel.
+// [n, c] tensors: as images of one pixel in blocks of one channel.
 BlockedShape view(const NodeView& v, const TensorType& t) {
   const Shape& s = t.shape;
   return s.size() == 4 ? v.target.blocked(t) : BlockedShape({s[0], s[1], 1, 1}, 1);

@@ -433,7 +433,7 @@ HWY_INLINE Span inside(std::int64_t first, std::int64_t kernel, std::int64_t siz
   return {first < 0 ? -first : 0, size - first < kernel ? size - first : kernel};
 }
 
-// The maximum of one vector of channels over the part of a window that is in the picture; its pixel
+// The maximum of one vector of channels over the part of a window that is in the image; its pixel
 // (0, 0) is or would be at x[corner].
 template <class D1>
 HWY_INLINE void max_of_window(D1 d, const PoolWindows& p, const Bf16* x, std::int64_t corner,

@@ -2,8 +2,8 @@
 // instruction set of the machine. They know nothing of graphs: pointers, sizes, one tile or range a
 // call; the callers split the work among threads.
 //
-// A tile is `pixels` x `block` elements, channels innermost: one channel block of one picture in
-// nChw16c, all channels of a picture in nhwc. Per-channel arrays have `block` entries. Elements are
+// A tile is `pixels` x `block` elements, channels innermost: one channel block of one image in
+// nChw16c, all channels of an image in nhwc. Per-channel arrays have `block` entries. Elements are
 // f32, or bf16, which is read into f32, computed with as f32, and rounded to nearest even where it
 // is written. Pointers to f32 tiles are 64-byte aligned, as is the arena.
 #pragma once
@@ -81,17 +81,17 @@ const Kernels<float>& kernels<float>();
 template <>
 const Kernels<Bf16>& kernels<Bf16>();
 
-/// Windows over pictures that lie channels last.
+/// Windows over images that lie channels last.
 struct PoolWindows {
   std::int64_t channels, height, width;  ///< of x
   std::int64_t out_height, out_width;    ///< of y
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
 };
-/// One row of one picture's y: the maximum of each window of x, and its place kh kernel_w + kw. Of
+/// One row of one image's y: the maximum of each window of x, and its place kh kernel_w + kw. Of
 /// equal ones the first counts; padding never wins; a NaN does.
 void max_pool_row(const PoolWindows& p, const Bf16* x, std::int64_t row, Bf16* y,
                   std::uint8_t* position);
-/// The gradient of pooling, one row of one picture's dx: every pixel sums over the windows that
+/// The gradient of pooling, one row of one image's dx: every pixel sums over the windows that
 /// cover it. With `position` (as dy) a window's gradient goes to that pixel of it, without each of
 /// its pixels gets `share[window]` of it.
 void pool_backward_row(const PoolWindows& p, const Bf16* dy, const std::uint8_t* position,

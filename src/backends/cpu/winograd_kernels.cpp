@@ -110,7 +110,7 @@ struct Transform<2> {
 };
 
 struct Tile {
-  std::int64_t n, row, column;  // picture, first row and column of the output
+  std::int64_t n, row, column;  // image, first row and column of the output
 };
 
 Tile tile_at(const Geometry& g, std::int64_t index) {

@@ -1,4 +1,4 @@
-// Pooling. Windows slide over the padded picture as a convolution's do; the output's size is
+// Pooling. Windows slide over the padded image as a convolution's do; the output's size is
 // rounded down. Semantics are those of torch.nn.MaxPool2d and AvgPool2d.
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@ namespace resnet::reference {
 namespace {
 
 /// Calls f(place in x, kh kernel_w + kw) for the elements of output (n, c, oh, ow)'s window that
-/// lie in the picture, in row-major order. There is at least one: padding is smaller than the
+/// lie in the image, in row-major order. There is at least one: padding is smaller than the
 /// kernel.
 template <class F>
 void each_in_window(const PoolAttributes& a, const Dims& x, std::int64_t n, std::int64_t c,
@@ -77,7 +77,7 @@ Compute max_pool_backward(const Site& site) {
 }
 
 /// x -> y = the window's sum / its size; with count_padding padding counts as zeros, otherwise the
-/// sum is divided by the number of elements inside the picture.
+/// sum is divided by the number of elements inside the image.
 Compute avg_pool(const Site& site) {
   const auto a = site.attributes<PoolAttributes>();
   const Dims xd(site.inputs[0]), yd(site.outputs[0]);
@@ -107,7 +107,7 @@ Compute avg_pool_backward(const Site& site) {
   };
 }
 
-/// x [n, c, h, w] -> [n, c], the mean of each channel of each picture (Lin et al. 2014).
+/// x [n, c, h, w] -> [n, c], the mean of each channel of each image (Lin et al. 2014).
 Compute global_avg_pool(const Site& site) {
   const Dims d(site.inputs[0]);
   return [=](const KernelArgs& args) {

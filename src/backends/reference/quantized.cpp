@@ -1,4 +1,4 @@
-// Ops on 8-bit integers (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+// Int8 ops (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 // Integer-Arithmetic-Only Inference", CVPR 2018). Sums are exact; what is rounded is rounded once,
 // to the nearest, ties to even.
 #include <algorithm>
@@ -151,7 +151,7 @@ Compute integer_max_pool(const Site& site) {
   };
 }
 
-/// x [n, c, h, w] -> scale * mean over the picture [n, c]
+/// x [n, c, h, w] -> scale * mean over the image [n, c]
 Compute integer_global_avg_pool(const Site& site) {
   const float scale = site.attributes<QuantizeAttributes>().scale;
   const Dims xd(site.inputs[0]);

@@ -1,4 +1,4 @@
-// Pictures from bytes: JPEG, PNG, WebP and FITS in, PNG and JPEG out. The format is told by the
+// Images from bytes: JPEG, PNG, WebP and FITS in, PNG and JPEG out. The format is told by the
 // first bytes, never by the name. Pixels equal those of Pillow's `Image.open(f).convert("RGB" or
 // "L")` to the bit; FITS, which Pillow leaves linear, is stretched as fits.cpp says.
 #pragma once
@@ -16,7 +16,7 @@ namespace resnet {
 
 enum class ColorMode : std::uint8_t { kGrey, kRgb };
 
-struct PictureOptions {
+struct ImageOptions {
   /// Of 16-bit grey PNG; of 16-bit colour the high byte is taken, as Pillow does.
   Scale16Bit scale_16bit = Scale16Bit::kClip;
   /// Above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, the smallest whose shorter side
@@ -24,37 +24,37 @@ struct PictureOptions {
   int shorter_side = 0;
   /// Asked, once the size is known, for the part that is wanted; what it gives is to lie inside. Of
   /// a JPEG that is not progressive little more than that part is decoded. Damage anywhere in the
-  /// file is found nevertheless: whether a picture can be read does not depend on the part.
+  /// file is found nevertheless: whether an image can be read does not depend on the part.
   PartPicker pick = {};
   std::uint64_t max_pixels = 178'956'970;  ///< refuse larger declared sizes (Pillow's limit)
 };
 
-/// Decodes one picture. The result has 1 channel (`kGrey`) or 3 (`kRgb`); transparency is dropped,
+/// Decodes one image. The result has 1 channel (`kGrey`) or 3 (`kRgb`); transparency is dropped,
 /// as Pillow's `convert` does. Pixels lie as stored, with the EXIF orientation in
 /// `Image::orientation`. `name` is only for messages. The declared size is checked against
 /// the limit and against the number of bytes before anything is allocated. Throws `kBadData`
 /// (damaged, truncated, implausible) or `kUnsupported` (GIF, TIFF, …, named). Thread-safe.
-Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
-                     const PictureOptions& options = {});
+Image decode_image(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
+                   const ImageOptions& options = {});
 
 /// Throws `kInvalidArgument` for a part that is empty or does not lie inside.
-Image part_of_picture(const Image& image, const Rect& part);
+Image part_of_image(const Image& image, const Rect& part);
 
 /// Turned and mirrored by its orientation, which becomes 1.
 Image upright(Image image);
-/// Where `part` of the picture turned upright lies in the picture of this size as it is stored.
+/// Where `part` of the image turned upright lies in the image of this size as it is stored.
 Rect stored_part(const Rect& part, int width, int height, int orientation);
 
-/// Bytes that begin as a picture does: one that can be decoded, or one of another format that no
+/// Bytes that begin as an image does: one that can be decoded, or one of another format that no
 /// text begins like. A dozen bytes are enough.
-bool begins_picture(std::span<const std::byte> bytes);
+bool begins_image(std::span<const std::byte> bytes);
 
 /// By extension alone, any case: jpg jpeg png webp fits (also .gz), and also the kinds that
-/// `decode_picture` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported
+/// `decode_image` refuses by name (gif bmp tif tiff heic heif avif …), so that they are reported
 /// and not silently ignored.
-bool is_picture_path(const std::filesystem::path& path);
+bool is_image_path(const std::filesystem::path& path);
 
-/// 8-bit PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels. The same picture gives the same bytes.
+/// 8-bit PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels. The same image gives the same bytes.
 /// Throws `kInvalidArgument` when sizes and pixels disagree.
 std::vector<std::byte> encode_png(const Image& image);
 /// Baseline JPEG of 1 (grey) or 3 (RGB) channels, colour at half the resolution. Throws

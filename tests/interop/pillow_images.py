@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Preprocessed pictures, to the bit: `resnet data tensor` against Pillow and torchvision.
+"""Preprocessed images, to the bit: `resnet data tensor` against Pillow and torchvision.
 
-    python tests/interop/pillow_pictures.py --resnet build/release/src/resnet [--photos FOLDER]
+    python tests/interop/pillow_images.py --resnet build/release/src/resnet [--photos FOLDER]
 
-Makes pictures of every kind that both sides read, from noise, gradients, drawings and (with --photos) parts of
+Makes images of every kind that both sides read, from noise, gradients, drawings and (with --photos) parts of
 the photographs in FOLDER, and compares the network's input for several sizes, crops and interpolations.
 `cjpeg` (libjpeg-turbo-progs) makes the JPEGs that Pillow cannot write; without it they are left out.
 Exits with 1 if a single value differs.
@@ -39,7 +39,7 @@ MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BIL
 
 
 def contents(random, photos, width, height):
-    """An RGB picture of this size."""
+    """An RGB image of this size."""
     kind = random.integers(4 if photos else 3)
     if kind == 0:
         return Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
@@ -86,7 +86,7 @@ def cjpeg(image, *flags):
 
 
 def makers():
-    """Kind of picture -> function(random, RGB picture) -> bytes."""
+    """Kind of image -> function(random, RGB image) -> bytes."""
     m = {}
     quality = lambda r: int(r.integers(20, 100))
     for name, code in [("4:4:4", 0), ("4:2:2", 1), ("4:2:0", 2)]:
@@ -181,7 +181,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnet", required=True, type=pathlib.Path)
     parser.add_argument("--photos", type=pathlib.Path, help="folder with photographs, searched for *.jpg")
-    parser.add_argument("--rounds", type=int, default=2, help="pictures of each kind and size (default 2)")
+    parser.add_argument("--rounds", type=int, default=2, help="images of each kind and size (default 2)")
     args = parser.parse_args()
     print(f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}")
     if int(PIL.__version__.split(".")[0]) < 13:
@@ -231,7 +231,7 @@ def main():
                     compared += 1
             if refused[kind]:
                 print(f"{kind}: {done.stderr.splitlines()[0]}")
-    print(f"{made} pictures of {len(makers())} kinds, {compared} tensors: {sum(wrong.values())} differ, "
+    print(f"{made} images of {len(makers())} kinds, {compared} tensors: {sum(wrong.values())} differ, "
           f"{sum(refused.values())} refused by resnet alone, {sum(both.values())} refused by both, "
           f"{sum(ours_only.values())} by Pillow alone")
     for kind in wrong | refused | both | ours_only:

@@ -1,6 +1,6 @@
-// Pictures a second of processor time, from files in memory: bench/pictures.py compares with
+// Images a second of processor time, from files in memory: bench/images.py compares with
 // others.
-//   pictures_bench SECONDS FILE…    prints "STAGE PICTURES_PER_SECOND" lines
+//   images_bench SECONDS FILE…    prints "STAGE IMAGES_PER_SECOND" lines
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -9,7 +9,7 @@
 
 #include "core/file.h"
 #include "data/augment.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "resnet/data.h"
 
 int main(int argc, char** argv) {
@@ -17,10 +17,10 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   const double seconds = std::atof(argv[1]);
   std::vector<std::vector<std::byte>> files;
-  std::vector<Image> pictures;
+  std::vector<Image> images;
   for (int i = 2; i < argc; ++i) {
     files.push_back(read_file(argv[i]));
-    pictures.push_back(decode_picture(files.back(), argv[i], ColorMode::kRgb));
+    images.push_back(decode_image(files.back(), argv[i], ColorMode::kRgb));
   }
   Preprocessing bicubic;
   bicubic.interpolation = Interpolation::kBicubic;
@@ -35,14 +35,14 @@ int main(int argc, char** argv) {
     } while (passed < seconds);
     fmt::print("{} {:.1f}\n", stage, static_cast<double>(done) / passed);
   };
-  const auto decode = [&](std::size_t i) { return decode_picture(files[i], "", ColorMode::kRgb); };
+  const auto decode = [&](std::size_t i) { return decode_image(files[i], "", ColorMode::kRgb); };
   time("decode", [&](std::size_t i) { decode(i); });
-  time("resize+crop", [&](std::size_t i) { preprocess_pixels(pictures[i], {}); });
+  time("resize+crop", [&](std::size_t i) { preprocess_pixels(images[i], {}); });
   time("decode+resize+crop", [&](std::size_t i) { preprocess_pixels(decode(i), {}); });
   time("decode+resize+crop bicubic", [&](std::size_t i) { preprocess_pixels(decode(i), bicubic); });
   time("all to tensor", [&](std::size_t i) { preprocess(decode(i), {}, input.data()); });
 
-  // Training: random resized crops, of pictures that are decoded as a whole and as far as need be.
+  // Training: random resized crops, of images that are decoded as a whole and as far as need be.
   const Augmenter augmenter({}, augmentation_preset("imagenet"));
   Augmenter::Scratch scratch;
   std::uint64_t n = 0;
@@ -52,11 +52,11 @@ int main(int argc, char** argv) {
   n = 0;
   time("random crop, decoded in part", [&](std::size_t i) {
     Random random(1, 2, n++);
-    PictureOptions options;
+    ImageOptions options;
     options.pick = [&](int width, int height, int orientation) {
       return augmenter.pick(width, height, orientation, random);
     };
-    augmenter.finish(decode_picture(files[i], "", ColorMode::kRgb, options), random, false,
+    augmenter.finish(decode_image(files[i], "", ColorMode::kRgb, options), random, false,
                      input.data(), DataLayout::kNCHW, scratch);
   });
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes pictures.inc: tiny pictures of every kind, with the pixels that Pillow decodes from them.
+"""Writes images.inc: tiny images of every kind, with the pixels that Pillow decodes from them.
 
 Run by hand (needs Pillow, NumPy and cjpeg) when a kind is added; the tests only read its output:
-    python3 make_pictures.py > pictures.inc
+    python3 make_images.py > images.inc
 """
 import io
 import struct
@@ -59,7 +59,7 @@ def exif(orientation, order="<"):
     return (mark + struct.pack(order + "HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0))
 
 
-def pictures():
+def images():
     pixels = smooth(4)
     rgb = Image.fromarray(pixels[..., :3].copy())
     rgba = Image.fromarray(pixels)
@@ -118,9 +118,9 @@ def literal(data):
 
 
 def main():
-    print("// Made by make_pictures.py; do not edit.")
+    print("// Made by make_images.py; do not edit.")
     print("// {name, width, height, file, RGB pixels, grey pixels}, bytes in hexadecimal.")
-    for name, data in pictures():
+    for name, data in images():
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         rgb = image.convert("RGB")
         grey = image.convert("L")

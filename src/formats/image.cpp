@@ -1,4 +1,4 @@
-#include "formats/picture.h"
+#include "formats/image.h"
 
 #include <algorithm>
 #include <array>
@@ -6,28 +6,28 @@
 
 #include "core/check.h"
 #include "core/text.h"
-#include "formats/picture_internal.h"
+#include "formats/image_internal.h"
 
 namespace resnet {
-namespace picture {
+namespace image {
 
 void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t file_bytes,
                 std::uint64_t max_pixels_per_byte, const std::string& name,
-                const PictureOptions& options) {
+                const ImageOptions& options) {
   // Decoders give at most 32 bits a side, so the product cannot overflow.
   if (width == 0 || height == 0) {
-    fail(ErrorCode::kBadData, "{}: the picture declares the size {} x {}; it is damaged", name,
-         width, height);
+    fail(ErrorCode::kBadData, "{}: the image declares the size {} x {}; it is damaged", name, width,
+         height);
   }
   const std::uint64_t pixels = width * height;
   if (pixels > options.max_pixels) {
     fail(ErrorCode::kBadData,
-         "{}: the picture declares {} x {} pixels, above the limit of {}; shrink it", name, width,
+         "{}: the image declares {} x {} pixels, above the limit of {}; shrink it", name, width,
          height, options.max_pixels);
   }
   if (pixels / max_pixels_per_byte > file_bytes) {
     fail(ErrorCode::kBadData,
-         "{}: the picture declares {} x {} pixels, which its {} bytes cannot hold; it is damaged",
+         "{}: the image declares {} x {} pixels, which its {} bytes cannot hold; it is damaged",
          name, width, height, file_bytes);
   }
 }
@@ -38,14 +38,14 @@ void check_part(const Rect& part, int width, int height) {
   if (part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 ||
       part.width > width - part.left || part.height > height - part.top) {
     fail(ErrorCode::kInvalidArgument,
-         "{} x {} pixels from ({}, {}) on of a picture of {} x {}; expected a part inside it",
+         "{} x {} pixels from ({}, {}) on of an image of {} x {}; expected a part inside it",
          part.width, part.height, part.left, part.top, width, height);
   }
 }
 
 }  // namespace
 
-Rect wanted_part(const PictureOptions& options, int width, int height, int orientation) {
+Rect wanted_part(const ImageOptions& options, int width, int height, int orientation) {
   if (!options.pick) return {0, 0, width, height};
   const Rect part = options.pick(width, height, orientation);
   check_part(part, width, height);
@@ -56,9 +56,9 @@ namespace {
 
 using namespace std::string_view_literals;
 
-Image take_part(Image image, const PictureOptions& options) {
+Image take_part(Image image, const ImageOptions& options) {
   if (!options.pick) return image;
-  return part_of_picture(image, wanted_part(options, image.width, image.height, image.orientation));
+  return part_of_image(image, wanted_part(options, image.width, image.height, image.orientation));
 }
 
 bool starts_with(Bytes bytes, std::string_view magic, std::size_t offset = 0) {
@@ -112,7 +112,7 @@ bool is_webp(Bytes bytes) {
   return starts_with(bytes, "RIFF"sv) && starts_with(bytes, "WEBP"sv, 8);
 }
 
-Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& options) {
+Image decode_any(Bytes bytes, const std::string& name, const ImageOptions& options) {
   if (bytes.empty()) fail(ErrorCode::kBadData, "{}: the file is empty", name);
   if (starts_with(bytes, kJpeg)) return decode_jpeg(bytes, name, options);
   if (starts_with(bytes, kPng)) return take_part(decode_png(bytes, name, options), options);
@@ -124,7 +124,7 @@ Image decode_any(Bytes bytes, const std::string& name, const PictureOptions& opt
   const std::string_view kind = recognise(bytes);
   if (kind.empty()) {
     fail(ErrorCode::kBadData,
-         "{}: expected a JPEG, PNG, WebP or FITS picture, found something else; remove or convert "
+         "{}: expected a JPEG, PNG, WebP or FITS image, found something else; remove or convert "
          "it",
          name);
   }
@@ -154,15 +154,15 @@ Image to_mode(Image image, ColorMode mode) {
 }
 
 }  // namespace
-}  // namespace picture
+}  // namespace image
 
-Image decode_picture(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
-                     const PictureOptions& options) {
-  return picture::to_mode(picture::decode_any(bytes, name, options), mode);
+Image decode_image(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
+                   const ImageOptions& options) {
+  return image::to_mode(image::decode_any(bytes, name, options), mode);
 }
 
-Image part_of_picture(const Image& image, const Rect& part) {
-  picture::check_part(part, image.width, image.height);
+Image part_of_image(const Image& image, const Rect& part) {
+  image::check_part(part, image.width, image.height);
   Image out(part.width, part.height, image.channels);
   out.orientation = image.orientation;
   out.clipped = image.clipped;
@@ -173,8 +173,8 @@ Image part_of_picture(const Image& image, const Rect& part) {
   return out;
 }
 
-bool begins_picture(std::span<const std::byte> bytes) {
-  using namespace picture;
+bool begins_image(std::span<const std::byte> bytes) {
+  using namespace image;
   if (starts_with(bytes, kJpeg) || starts_with(bytes, kPng) || is_webp(bytes) || is_fits(bytes) ||
       starts_with(bytes, kGzip)) {
     return true;
@@ -188,7 +188,7 @@ bool begins_picture(std::span<const std::byte> bytes) {
          std::ranges::any_of(bytes.first(std::min(bytes.size(), kEnough)), is_control);
 }
 
-bool is_picture_path(const std::filesystem::path& path) {
+bool is_image_path(const std::filesystem::path& path) {
   static constexpr std::array<std::string_view, 24> kExtensions = {
       ".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".webp",    ".gif",    ".bmp",
       ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2",     ".jxl",    ".ppm",

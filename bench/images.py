@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Pictures a second, decoded and preprocessed on one core: ours, Pillow's, torchvision's C++ ops'.
+"""Images a second, decoded and preprocessed on one core: ours, Pillow's, torchvision's C++ ops'.
 
-    python bench/pictures.py --bench build/bench/bench/pictures_bench --photos FOLDER
+    python bench/images.py --bench build/bench/bench/images_bench --photos FOLDER
 
 One process a side on the same core, in turn; medians of the rounds, in processor time, so that other processes disturb
 little. Files are in memory. Resize(256, bilinear, antialiased), CenterCrop(224) unless it says otherwise; "all to tensor"
@@ -87,7 +87,7 @@ def main():
                 speeds.setdefault(stage, {}).setdefault(side, []).append(float(speed))
     import PIL
     import torchvision
-    print(f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}; {len(paths)} photographs, pictures/s of processor time")
+    print(f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}; {len(paths)} photographs, images/s of processor time")
     print("| stage | ours | Pillow | ratio | torchvision's C++ | ratio |\n|---|---|---|---|---|---|")
     for stage, of in speeds.items():
         ours, pillow, vision = (statistics.median(of[side]) for side in sides)

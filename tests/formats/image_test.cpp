@@ -1,4 +1,4 @@
-#include "formats/picture.h"
+#include "formats/image.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -12,18 +12,18 @@
 namespace resnet {
 namespace {
 
-const TestPicture& picture(std::string_view name) {
-  const auto* it = std::find_if(std::begin(kPictures), std::end(kPictures),
-                                [&](const TestPicture& p) { return p.name == name; });
-  if (it == std::end(kPictures)) throw std::runtime_error(std::string(name));
+const TestImage& image(std::string_view name) {
+  const auto* it = std::find_if(std::begin(kImages), std::end(kImages),
+                                [&](const TestImage& p) { return p.name == name; });
+  if (it == std::end(kImages)) throw std::runtime_error(std::string(name));
   return *it;
 }
 
-ByteVector file_of(std::string_view name) { return from_hex(picture(name).file); }
+ByteVector file_of(std::string_view name) { return from_hex(image(name).file); }
 
 Image decode(const ByteVector& bytes, ColorMode mode = ColorMode::kRgb,
-             const PictureOptions& options = {}) {
-  return upright(decode_picture(bytes, "x.pic", mode, options));
+             const ImageOptions& options = {}) {
+  return upright(decode_image(bytes, "x.pic", mode, options));
 }
 
 std::vector<std::uint8_t> pixels_of(const char* hex) {
@@ -33,10 +33,10 @@ std::vector<std::uint8_t> pixels_of(const char* hex) {
   return out;
 }
 
-class Pictures : public testing::TestWithParam<TestPicture> {};
+class Images : public testing::TestWithParam<TestImage> {};
 
-TEST_P(Pictures, EqualPillowToTheBit) {
-  const TestPicture& p = GetParam();
+TEST_P(Images, EqualPillowToTheBit) {
+  const TestImage& p = GetParam();
   const ByteVector file = from_hex(p.file);
   for (const auto& [mode, channels, expected] :
        {std::tuple{ColorMode::kRgb, 3, p.rgb}, std::tuple{ColorMode::kGrey, 1, p.grey}}) {
@@ -48,7 +48,7 @@ TEST_P(Pictures, EqualPillowToTheBit) {
   }
 }
 
-TEST_P(Pictures, EveryTruncationIsRefused) {
+TEST_P(Images, EveryTruncationIsRefused) {
   const ByteVector file = from_hex(GetParam().file);
   for (std::size_t length = 0; length < file.size(); ++length) {
     EXPECT_THROW(decode({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)}), Error)
@@ -56,9 +56,9 @@ TEST_P(Pictures, EveryTruncationIsRefused) {
   }
 }
 
-TEST_P(Pictures, DamageIsAnErrorOrAPictureOfTheDeclaredSize) {
+TEST_P(Images, DamageIsAnErrorOrAnImageOfTheDeclaredSize) {
   const ByteVector file = from_hex(GetParam().file);
-  PictureOptions options;
+  ImageOptions options;
   options.max_pixels = 1 << 20;
   std::size_t refused = 0;
   for (std::size_t i = 0; i < file.size(); ++i) {
@@ -74,32 +74,32 @@ TEST_P(Pictures, DamageIsAnErrorOrAPictureOfTheDeclaredSize) {
   EXPECT_GT(refused, 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Pictures, testing::ValuesIn(kPictures), [](const auto& test) {
+INSTANTIATE_TEST_SUITE_P(All, Images, testing::ValuesIn(kImages), [](const auto& test) {
   std::string name = test.param.name;
   std::replace(name.begin(), name.end(), '.', '_');
   return name;
 });
 
-TEST(Picture, OrientationCanBeLeftAlone) {
-  const auto stored = pixels_of(picture("exif_1.jpg").rgb);
+TEST(Image, OrientationCanBeLeftAlone) {
+  const auto stored = pixels_of(image("exif_1.jpg").rgb);
   for (int o = 1; o <= 8; ++o) {
     const std::string name = "exif_" + std::to_string(o) + ".jpg";
-    const Image as_stored = decode_picture(file_of(name), name, ColorMode::kGrey);
+    const Image as_stored = decode_image(file_of(name), name, ColorMode::kGrey);
     EXPECT_EQ(as_stored.orientation, o);
-    EXPECT_EQ(decode_picture(file_of(name), name, ColorMode::kRgb).pixels, stored) << name;
+    EXPECT_EQ(decode_image(file_of(name), name, ColorMode::kRgb).pixels, stored) << name;
     if (o > 1) {
       EXPECT_NE(decode(file_of(name)).pixels, stored) << name;
     }
   }
 }
 
-TEST(Picture, MayBeDecodedSmaller) {
+TEST(Image, MayBeDecodedSmaller) {
   const auto mean = [](const Image& image) {
     double sum = 0;
     for (const std::uint8_t v : image.pixels) sum += v;
     return sum / static_cast<double>(image.pixels.size());
   };
-  PictureOptions options;
+  ImageOptions options;
   for (const char* name : {"baseline_444.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"}) {
     SCOPED_TRACE(name);
     const Image full = decode(file_of(name));  // 11 x 7
@@ -122,7 +122,7 @@ TEST(Picture, MayBeDecodedSmaller) {
 }
 
 // ---------------------------------------------------------------------------------- parts of
-// pictures
+// images
 
 struct NamedLayout {
   const char* name;
@@ -169,9 +169,9 @@ std::vector<Rect> parts_of(int width, int height) {
 }
 
 void expect_equal_parts(const ByteVector& file, int shorter_side) {
-  PictureOptions options;
+  ImageOptions options;
   options.shorter_side = shorter_side;
-  const Image whole = decode_picture(file, "x.jpg", ColorMode::kRgb, options);
+  const Image whole = decode_image(file, "x.jpg", ColorMode::kRgb, options);
   for (const Rect& part : parts_of(whole.width, whole.height)) {
     options.pick = [&](int width, int height, int orientation) {
       EXPECT_EQ(width, whole.width);
@@ -179,8 +179,8 @@ void expect_equal_parts(const ByteVector& file, int shorter_side) {
       EXPECT_EQ(orientation, whole.orientation);
       return part;
     };
-    const Image image = decode_picture(file, "x.jpg", ColorMode::kRgb, options);
-    const Image expected = part_of_picture(whole, part);
+    const Image image = decode_image(file, "x.jpg", ColorMode::kRgb, options);
+    const Image expected = part_of_image(whole, part);
     ASSERT_EQ(image.width, part.width);
     ASSERT_EQ(image.height, part.height);
     ASSERT_EQ(image.orientation, whole.orientation);
@@ -202,7 +202,7 @@ TEST_P(Parts, EqualThoseOfTheWholeToTheBit) {
 
 TEST_P(Parts, DamageOutsideIsFoundAsInTheWhole) {
   const ByteVector file = make_jpeg(96, 80, GetParam().layout);
-  PictureOptions top;
+  ImageOptions top;
   top.pick = [](int, int, int) { return Rect{20, 4, 16, 8}; };
   for (std::size_t length = 0; length < file.size(); length += 1 + file.size() / 200) {
     EXPECT_THROW(decode({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)},
@@ -210,7 +210,7 @@ TEST_P(Parts, DamageOutsideIsFoundAsInTheWhole) {
                  Error)
         << length;
   }
-  const auto can_read = [](const ByteVector& bytes, const PictureOptions& options) {
+  const auto can_read = [](const ByteVector& bytes, const ImageOptions& options) {
     try {
       decode(bytes, ColorMode::kRgb, options);
       return true;
@@ -232,28 +232,28 @@ TEST_P(Parts, DamageOutsideIsFoundAsInTheWhole) {
 INSTANTIATE_TEST_SUITE_P(Jpeg, Parts, testing::ValuesIn(kLayouts),
                          [](const auto& test) { return std::string(test.param.name); });
 
-TEST(Picture, PartsOfEveryKind) {
-  PictureOptions options;
+TEST(Image, PartsOfEveryKind) {
+  ImageOptions options;
   options.pick = [](int, int, int) { return Rect{2, 1, 6, 3}; };
-  for (const TestPicture& p : kPictures) {
+  for (const TestImage& p : kImages) {
     SCOPED_TRACE(p.name);
     const ByteVector file = from_hex(p.file);
-    const Image whole = decode_picture(file, "x", ColorMode::kRgb);
+    const Image whole = decode_image(file, "x", ColorMode::kRgb);
     if (whole.width < 8 || whole.height < 4) continue;
-    EXPECT_EQ(decode_picture(file, "x", ColorMode::kRgb, options).pixels,
-              part_of_picture(whole, {2, 1, 6, 3}).pixels);
+    EXPECT_EQ(decode_image(file, "x", ColorMode::kRgb, options).pixels,
+              part_of_image(whole, {2, 1, 6, 3}).pixels);
   }
   for (const Rect& outside : {Rect{0, 0, 12, 1}, Rect{-1, 0, 1, 1}, Rect{0, 0, 0, 1},
                               Rect{0, 7, 1, 1}, Rect{1, 0, 2147483647, 1}}) {
     options.pick = [&](int, int, int) { return outside; };
     for (const char* name : {"rgb_8.png", "baseline_420.jpg"}) {
-      expect_error(ErrorCode::kInvalidArgument, {"of a picture of 11 x 7", "a part inside it"},
-                   [&] { decode_picture(file_of(name), name, ColorMode::kRgb, options); });
+      expect_error(ErrorCode::kInvalidArgument, {"of an image of 11 x 7", "a part inside it"},
+                   [&] { decode_image(file_of(name), name, ColorMode::kRgb, options); });
     }
   }
 }
 
-TEST(Picture, PartsLieWhereTheyAreStored) {
+TEST(Image, PartsLieWhereTheyAreStored) {
   Image image(5, 3, 1);
   for (std::size_t i = 0; i < image.pixels.size(); ++i) {
     image.pixels[i] = static_cast<std::uint8_t>(i);
@@ -263,12 +263,12 @@ TEST(Picture, PartsLieWhereTheyAreStored) {
     const Image turned = upright(image);
     const Rect part{1, 0, 2, 3};
     const Rect stored = stored_part(part, image.width, image.height, orientation);
-    EXPECT_EQ(upright(part_of_picture(image, stored)).pixels, part_of_picture(turned, part).pixels)
+    EXPECT_EQ(upright(part_of_image(image, stored)).pixels, part_of_image(turned, part).pixels)
         << orientation;
   }
 }
 
-TEST(Picture, BrokenExifIsIgnored) {
+TEST(Image, BrokenExifIsIgnored) {
   const std::string exif("Exif\0\0", 6);
   const ByteVector original = file_of("exif_6.jpg");
   const auto tiff = static_cast<std::size_t>(
@@ -276,7 +276,7 @@ TEST(Picture, BrokenExifIsIgnored) {
                   reinterpret_cast<const std::byte*>(exif.data()) + exif.size()) -
       original.begin() + 6);
   ASSERT_LT(tiff, original.size());
-  const auto stored = pixels_of(picture("exif_1.jpg").rgb);
+  const auto stored = pixels_of(image("exif_1.jpg").rgb);
   // The byte order, the magic, a directory beyond the end, the value 0 (the file is big-endian).
   for (const auto& [offset, value] :
        {std::pair{0, 'X'}, std::pair{3, '+'}, std::pair{4, '\xff'}, std::pair{19, '\0'}}) {
@@ -286,8 +286,8 @@ TEST(Picture, BrokenExifIsIgnored) {
   }
 }
 
-TEST(Picture, Grey16KeepsItsHighByteOnRequest) {
-  PictureOptions options;
+TEST(Image, Grey16KeepsItsHighByteOnRequest) {
+  ImageOptions options;
   options.scale_16bit = Scale16Bit::kHighByte;
   const Image clipped = decode(file_of("grey_16.png"), ColorMode::kGrey);
   const Image scaled = decode(file_of("grey_16.png"), ColorMode::kGrey, options);
@@ -295,7 +295,7 @@ TEST(Picture, Grey16KeepsItsHighByteOnRequest) {
   EXPECT_LT(std::count(scaled.pixels.begin(), scaled.pixels.end(), 255), 10);
 }
 
-TEST(Picture, NamesWhatItCannotRead) {
+TEST(Image, NamesWhatItCannotRead) {
   using namespace std::string_view_literals;
   for (const auto& [magic, kind] :
        {std::pair{"GIF89a\1\0\1\0"sv, "GIF"}, std::pair{"BM\x46\0\0\0"sv, "BMP"},
@@ -337,7 +337,7 @@ long peak_kilobytes() {
   return usage.ru_maxrss;
 }
 
-TEST(Picture, LyingSizesAreRefusedBeforeAnythingIsAllocated) {
+TEST(Image, LyingSizesAreRefusedBeforeAnythingIsAllocated) {
   const long before = peak_kilobytes();
   const ByteVector jpeg = file_of("baseline_444.jpg");
   const std::size_t frame = find_bytes(jpeg, "\xff\xc0") + 5;  // height, width
@@ -368,7 +368,7 @@ TEST(Picture, LyingSizesAreRefusedBeforeAnythingIsAllocated) {
   EXPECT_LT(peak_kilobytes() - before, 50'000);  // the pixels alone would take 495 MiB
 }
 
-TEST(Picture, LyingPngChunksAreRefusedBeforeLibpngAllocatesThem) {
+TEST(Image, LyingPngChunksAreRefusedBeforeLibpngAllocatesThem) {
   const ByteVector png = file_of("exif_6.png");
   const std::size_t length = find_bytes(png, "eXIf") - 4;
   ASSERT_LT(length, png.size());
@@ -376,24 +376,24 @@ TEST(Picture, LyingPngChunksAreRefusedBeforeLibpngAllocatesThem) {
                [&] { decode(with_size(png, length, 4, 1885339648)); });
 }
 
-TEST(Picture, BytesBehindThePictureAreIgnored) {
+TEST(Image, BytesBehindTheImageAreIgnored) {
   for (const char* name : {"rgb_8.png", "baseline_420.jpg"}) {
     ByteVector file = file_of(name);
     file.insert(file.end(), 5, std::byte{0xff});
-    EXPECT_EQ(decode(file).pixels, pixels_of(picture(name).rgb)) << name;
+    EXPECT_EQ(decode(file).pixels, pixels_of(image(name).rgb)) << name;
   }
 }
 
-TEST(Picture, LimitIsTheCallers) {
-  PictureOptions options;
-  options.max_pixels = 76;  // the picture has 11 x 7
+TEST(Image, LimitIsTheCallers) {
+  ImageOptions options;
+  options.max_pixels = 76;  // the image has 11 x 7
   expect_error(ErrorCode::kBadData, {"above the limit of 76"},
                [&] { decode(file_of("lossy.webp"), ColorMode::kRgb, options); });
   options.max_pixels = 77;
   EXPECT_EQ(decode(file_of("lossy.webp"), ColorMode::kRgb, options).width, 11);
 }
 
-TEST(Picture, ManyScansForFewBytesAreRefused) {
+TEST(Image, ManyScansForFewBytesAreRefused) {
   const ByteVector file = file_of("grey_progressive.jpg");
   const std::size_t first = find_bytes(file, "\xff\xda");
   const std::size_t end = file.size() - 2;
@@ -408,12 +408,12 @@ TEST(Picture, ManyScansForFewBytesAreRefused) {
   expect_error(ErrorCode::kBadData, {"too many scans"}, [&] { decode(bomb); });
 }
 
-TEST(Picture, PathsOfPictures) {
+TEST(Image, PathsOfImages) {
   for (const char* name : {"a.jpg", "b/c.JPEG", "d.Png", "e.webp", "f.gif", "g.BMP", "h.tiff"}) {
-    EXPECT_TRUE(is_picture_path(name)) << name;
+    EXPECT_TRUE(is_image_path(name)) << name;
   }
   for (const char* name : {"a.txt", "jpg", ".jpg", "b.jpg.part", "c.npz", ""}) {
-    EXPECT_FALSE(is_picture_path(name)) << name;
+    EXPECT_FALSE(is_image_path(name)) << name;
   }
 }
 

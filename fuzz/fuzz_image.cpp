@@ -1,4 +1,4 @@
-#include "formats/picture.h"
+#include "formats/image.h"
 
 #include <zlib.h>
 
@@ -32,12 +32,12 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace resnet;
-  PictureOptions options;
-  options.max_pixels = 1 << 18;  // so that a second holds many pictures
+  ImageOptions options;
+  options.max_pixels = 1 << 18;  // so that a second holds many images
   options.scale_16bit = static_cast<Scale16Bit>(size % 8);
   for (const ColorMode mode : {ColorMode::kRgb, ColorMode::kGrey}) {
     fuzz::expect_no_other_error([&] {
-      const Image image = decode_picture(fuzz::bytes_of(data, size), "fuzz", mode, options);
+      const Image image = decode_image(fuzz::bytes_of(data, size), "fuzz", mode, options);
       const auto pixels =
           static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
       fuzz::require(pixels > 0 && pixels <= options.max_pixels);
@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Image whole;
   bool sound = false;
   fuzz::expect_no_other_error([&] {
-    whole = decode_picture(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
+    whole = decode_image(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
     sound = true;
   });
   if (!sound) return 0;
@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     part.height = 1 + seed / 5 % (height - part.top);
     return part;
   };
-  const Image image = decode_picture(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
-  fuzz::require(image.pixels == part_of_picture(whole, part).pixels);
+  const Image image = decode_image(fuzz::bytes_of(data, size), "fuzz", ColorMode::kRgb, options);
+  fuzz::require(image.pixels == part_of_image(whole, part).pixels);
   return 0;
 }

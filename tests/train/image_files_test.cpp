@@ -1,4 +1,4 @@
-// Images that are given to be answered: what is done about paths that are none.
+// Images that are given to be predicted: what is done about paths that are none.
 #include "train/files.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "core/file.h"
-#include "formats/picture.h"
+#include "formats/image.h"
 #include "resnet/predictor.h"
 #include "train/support.h"
 
@@ -39,7 +39,7 @@ class WithoutPrivilege {
   __user_cap_data_struct saved_[2] = {};
 };
 
-class PictureFiles : public FolderTest {
+class ImageFiles : public FolderTest {
  protected:
   void draw(const fs::path& path) {
     fs::create_directories((folder_ / path).parent_path());
@@ -55,7 +55,7 @@ class PictureFiles : public FolderTest {
   }
 };
 
-TEST_F(PictureFiles, AFolderThatCannotBeListedIsNamedAndTheRestAnswered) {
+TEST_F(ImageFiles, AFolderThatCannotBeListedIsNamedAndTheRestPredicted) {
   draw("a/1.png");
   draw("a/sub/2.png");
   draw("b/3.png");
@@ -64,9 +64,9 @@ TEST_F(PictureFiles, AFolderThatCannotBeListedIsNamedAndTheRestAnswered) {
   DatasetPtr data;
   {
     const WithoutPrivilege here;
-    data = picture_files({folder_ / "a", folder_ / "b"});
-    EXPECT_THROW(picture_files({folder_ / "b"}), Error) << "alone";
-    EXPECT_THROW(list_pictures(folder_ / "a"), Error) << "nobody to be told";
+    data = image_files({folder_ / "a", folder_ / "b"});
+    EXPECT_THROW(image_files({folder_ / "b"}), Error) << "alone";
+    EXPECT_THROW(list_images(folder_ / "a"), Error) << "nobody to be told";
   }
   fs::permissions(folder_ / "a/sub", fs::perms::owner_all);
   fs::permissions(folder_ / "b", fs::perms::owner_all);
@@ -80,24 +80,24 @@ TEST_F(PictureFiles, AFolderThatCannotBeListedIsNamedAndTheRestAnswered) {
             std::string::npos);
 }
 
-TEST_F(PictureFiles, WhatIsMissingStandsInItsPlace) {
+TEST_F(ImageFiles, WhatIsMissingStandsInItsPlace) {
   draw("1.png");
   fs::create_directories(folder_ / "empty");
   fs::create_symlink("circle", folder_ / "circle");
-  const auto data = picture_files(
-      {folder_ / "none.png", folder_ / "1.png", folder_ / "empty", folder_ / "circle"});
+  const auto data =
+      image_files({folder_ / "none.png", folder_ / "1.png", folder_ / "empty", folder_ / "circle"});
   ASSERT_EQ(data->size(), 4);
   for (const std::int64_t i : {0, 2, 3}) EXPECT_FALSE(readable(*data, i)) << data->name(i);
   EXPECT_TRUE(readable(*data, 1));
-  error_of([&] { picture_files({folder_ / "none.png"}); }, ErrorCode::kNotFound);
+  error_of([&] { image_files({folder_ / "none.png"}); }, ErrorCode::kNotFound);
 }
 
-TEST_F(PictureFiles, APipeIsAnImageHoweverOftenItIsLookedAt) {
+TEST_F(ImageFiles, APipeIsAnImageHoweverOftenItIsLookedAt) {
   draw("1.png");
   const fs::path pipe = folder_ / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   std::thread writer([&] { std::ofstream(pipe) << read_text_file(folder_ / "1.png"); });
-  const auto data = picture_files({pipe});
+  const auto data = image_files({pipe});
   writer.join();
   EXPECT_EQ(data->image(0).width, 8);
   EXPECT_EQ(data->image(0).width, 8);
@@ -122,7 +122,7 @@ class Counting final : public Dataset {
 
  private:
   std::int64_t size_;
-  std::vector<std::string> classes_ = {"picture"};
+  std::vector<std::string> classes_ = {"image"};
 };
 
 TEST(Predict, ManyUnreadableImagesTakeStepsInProportion) {
@@ -136,9 +136,9 @@ TEST(Predict, ManyUnreadableImagesTakeStepsInProportion) {
   constexpr std::int64_t kCount = 400;
   const auto data = std::make_shared<Counting>(kCount);
   Predictor predictor(model, {.batch_size = 64, .threads = 1});
-  const auto answers = predictor.predict(data, 1);
-  ASSERT_EQ(std::ssize(answers), kCount);
-  EXPECT_EQ(answers[7].error, "no image");
+  const auto predictions = predictor.predict(data, 1);
+  ASSERT_EQ(std::ssize(predictions), kCount);
+  EXPECT_EQ(predictions[7].error, "no image");
   EXPECT_EQ(data->reads, kCount);
   EXPECT_LE(data->names, 4 * kCount);
 }

@@ -1,4 +1,4 @@
-#include "data/picture_ops.h"
+#include "data/image_ops.h"
 
 #include <algorithm>
 #include <cmath>
@@ -22,14 +22,14 @@ std::uint8_t blend(int degenerate, int value, float factor) {
   return static_cast<std::uint8_t>(mixed);
 }
 
-void look_up(Image& picture, const Table& table) {
-  for (std::uint8_t& v : picture.pixels) v = table[v];
+void look_up(Image& image, const Table& table) {
+  for (std::uint8_t& v : image.pixels) v = table[v];
 }
 
-void blend_with(Image& picture, int degenerate, float factor) {
+void blend_with(Image& image, int degenerate, float factor) {
   Table table{};
   for (int v = 0; v < 256; ++v) table[static_cast<std::size_t>(v)] = blend(degenerate, v, factor);
-  look_up(picture, table);
+  look_up(image, table);
 }
 
 int luma(const std::uint8_t* p) {
@@ -38,18 +38,18 @@ int luma(const std::uint8_t* p) {
 
 /// Applies to each channel the table that `make` derives from its histogram.
 template <class MakeTable>
-void remap_by_histogram(Image& picture, MakeTable make) {
-  const auto channels = static_cast<std::size_t>(picture.channels);
+void remap_by_histogram(Image& image, MakeTable make) {
+  const auto channels = static_cast<std::size_t>(image.channels);
   for (std::size_t c = 0; c < channels; ++c) {
     std::array<std::int64_t, 256> histogram{};
-    for (std::size_t i = c; i < picture.pixels.size(); i += channels) {
-      ++histogram[picture.pixels[i]];
+    for (std::size_t i = c; i < image.pixels.size(); i += channels) {
+      ++histogram[image.pixels[i]];
     }
     Table table{};
     for (std::size_t v = 0; v < 256; ++v) table[v] = static_cast<std::uint8_t>(v);
     make(histogram, table);
-    for (std::size_t i = c; i < picture.pixels.size(); i += channels) {
-      picture.pixels[i] = table[picture.pixels[i]];
+    for (std::size_t i = c; i < image.pixels.size(); i += channels) {
+      image.pixels[i] = table[image.pixels[i]];
     }
   }
 }
@@ -99,35 +99,34 @@ std::array<std::uint8_t, 3> to_rgb(const std::array<std::uint8_t, 3>& hsv) {
 
 }  // namespace
 
-void adjust_brightness(Image& picture, float factor) { blend_with(picture, 0, factor); }
+void adjust_brightness(Image& image, float factor) { blend_with(image, 0, factor); }
 
-void adjust_contrast(Image& picture, float factor) {
+void adjust_contrast(Image& image, float factor) {
   std::int64_t total = 0;
-  for (std::size_t i = 0; i < picture.pixels.size();
-       i += static_cast<std::size_t>(picture.channels)) {
-    total += picture.channels == 1 ? picture.pixels[i] : luma(&picture.pixels[i]);
+  for (std::size_t i = 0; i < image.pixels.size(); i += static_cast<std::size_t>(image.channels)) {
+    total += image.channels == 1 ? image.pixels[i] : luma(&image.pixels[i]);
   }
-  const double pixels = static_cast<double>(picture.width) * picture.height;
-  blend_with(picture, static_cast<int>(static_cast<double>(total) / pixels + 0.5), factor);
+  const double pixels = static_cast<double>(image.width) * image.height;
+  blend_with(image, static_cast<int>(static_cast<double>(total) / pixels + 0.5), factor);
 }
 
-void adjust_saturation(Image& picture, float factor) {
-  if (picture.channels == 1) return;
-  for (std::size_t i = 0; i < picture.pixels.size(); i += 3) {
-    std::uint8_t* p = &picture.pixels[i];
+void adjust_saturation(Image& image, float factor) {
+  if (image.channels == 1) return;
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3) {
+    std::uint8_t* p = &image.pixels[i];
     const int grey = luma(p);
     for (int c = 0; c < 3; ++c) p[c] = blend(grey, p[c], factor);
   }
 }
 
-void adjust_sharpness(Image& picture, float factor, Image& scratch) {
-  scratch = picture;  // the border is not smoothed
-  const int channels = picture.channels;
-  const std::ptrdiff_t step = std::ptrdiff_t{picture.width} * channels;
-  for (int y = 1; y + 1 < picture.height; ++y) {
+void adjust_sharpness(Image& image, float factor, Image& scratch) {
+  scratch = image;  // the border is not smoothed
+  const int channels = image.channels;
+  const std::ptrdiff_t step = std::ptrdiff_t{image.width} * channels;
+  for (int y = 1; y + 1 < image.height; ++y) {
     const std::uint8_t* p = scratch.row(y);
-    std::uint8_t* out = picture.row(y);
-    for (int x = channels; x < (picture.width - 1) * channels; ++x) {
+    std::uint8_t* out = image.row(y);
+    for (int x = channels; x < (image.width - 1) * channels; ++x) {
       int sum = 4 * p[x];
       for (const std::ptrdiff_t dy : {-step, std::ptrdiff_t{0}, step}) {
         sum += p[x + dy - channels] + p[x + dy] + p[x + dy + channels];
@@ -137,32 +136,32 @@ void adjust_sharpness(Image& picture, float factor, Image& scratch) {
   }
 }
 
-void adjust_hue(Image& picture, double shift) {
-  if (picture.channels == 1) return;
+void adjust_hue(Image& image, double shift) {
+  if (image.channels == 1) return;
   const auto turn = static_cast<std::uint8_t>(static_cast<int>(shift * 255));
-  for (std::size_t i = 0; i < picture.pixels.size(); i += 3) {
-    auto hsv = to_hsv(&picture.pixels[i]);
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3) {
+    auto hsv = to_hsv(&image.pixels[i]);
     hsv[0] = static_cast<std::uint8_t>(hsv[0] + turn);
     const auto rgb = to_rgb(hsv);
-    std::copy(rgb.begin(), rgb.end(), &picture.pixels[i]);
+    std::copy(rgb.begin(), rgb.end(), &image.pixels[i]);
   }
 }
 
-void posterize(Image& picture, int bits) {
+void posterize(Image& image, int bits) {
   const auto mask = static_cast<std::uint8_t>(0xff << (8 - bits));
-  for (std::uint8_t& v : picture.pixels) v &= mask;
+  for (std::uint8_t& v : image.pixels) v &= mask;
 }
 
-void solarize(Image& picture, double threshold) {
+void solarize(Image& image, double threshold) {
   Table table{};
   for (int v = 0; v < 256; ++v) {
     table[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(v < threshold ? v : 255 - v);
   }
-  look_up(picture, table);
+  look_up(image, table);
 }
 
-void autocontrast(Image& picture) {
-  remap_by_histogram(picture, [](const auto& histogram, Table& table) {
+void autocontrast(Image& image) {
+  remap_by_histogram(image, [](const auto& histogram, Table& table) {
     int low = 0;
     int high = 255;
     while (low < 255 && histogram[static_cast<std::size_t>(low)] == 0) ++low;
@@ -176,8 +175,8 @@ void autocontrast(Image& picture) {
   });
 }
 
-void equalize(Image& picture) {
-  remap_by_histogram(picture, [](const auto& histogram, Table& table) {
+void equalize(Image& image) {
+  remap_by_histogram(image, [](const auto& histogram, Table& table) {
     std::int64_t total = 0;
     std::int64_t last = 0;
     int used = 0;
@@ -208,14 +207,14 @@ AffineMap rotation_about_center(double degrees, int width, int height) {
   return {cosine, sine, cosine * -x + sine * -y + x, -sine, cosine, -sine * -x + cosine * -y + y};
 }
 
-void transform(Image& picture, const AffineMap& m, Interpolation interpolation, Image& scratch) {
-  std::swap(picture, scratch);
+void transform(Image& image, const AffineMap& m, Interpolation interpolation, Image& scratch) {
+  std::swap(image, scratch);
   const Image& in = scratch;
   const int channels = in.channels;
-  reshape(picture, in.width, in.height, channels);
+  reshape(image, in.width, in.height, channels);
   const bool nearest = interpolation == Interpolation::kNearest;
   for (int y = 0; y < in.height; ++y) {
-    std::uint8_t* out = picture.row(y);
+    std::uint8_t* out = image.row(y);
     for (int x = 0; x < in.width; ++x, out += channels) {
       double sx = m[0] * (x + 0.5) + m[1] * (y + 0.5) + m[2];
       double sy = m[3] * (x + 0.5) + m[4] * (y + 0.5) + m[5];
