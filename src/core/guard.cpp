@@ -11,7 +11,7 @@ namespace {
 
 // Made while there is memory; copies of it share its text.
 const Error kNoMemory(ErrorCode::kOutOfMemory,
-                      "not enough memory; try a smaller batch, smaller pictures, or fewer threads");
+                      "not enough memory; try a smaller batch, smaller images, or fewer threads");
 
 }  // namespace
 

@@ -90,7 +90,7 @@ struct Training {
   DType dtype = DType::kF32;
 };
 
-// What `train` does for each step, but for the loader, whose pictures take memory in threads of
+// What `train` does for each step, but for the loader, whose images take memory in threads of
 // their own: TrainingStep, and the logits for the accuracy so far.
 TEST_P(Threads, StepsTakeNothingButTheLogits) {
   // A tensor of its own for each batch: its shape, and the block that counts its owners.
@@ -131,7 +131,7 @@ TEST_P(Threads, StepsTakeNothingButTheLogits) {
   }
 }
 
-TEST_P(Threads, AnswersTakeNothingButTheLogits) {
+TEST_P(Threads, PredictionsTakeNothingButTheLogits) {
   constexpr std::int64_t kLogits = 2;  // as above
   ModelFile model;
   model.config = {.architecture = "resnet8", .classes = 3, .image_size = 16};

@@ -125,7 +125,7 @@ void set_batch(Program& p) {
   for (std::size_t i = 0; i < kBatch; ++i) {
     targets.as<float>()[i * 10 + static_cast<std::size_t>(labels[i])] = 1;
   }
-  p.set_input("image", pictures({kBatch, 3, kSide, kSide}));
+  p.set_input("image", images({kBatch, 3, kSide, kSide}));
   p.set_input("targets", targets);
   p.set_input("lr", kRate);
 }
@@ -136,7 +136,7 @@ double squares(const Tensor& t) {
   return sum;
 }
 
-// A gradient of weights sums x dy over pictures and pixels. Errors of x and dy add up as squares
+// A gradient of weights sums x dy over images and pixels. Errors of x and dy add up as squares
 // do, to shares of the sum of x^2 dy^2. The gradient itself may be smaller: behind a batch norm dy
 // has the mean 0, which leaves little where x hardly varies. By layer, the root of the former over
 // the size of the latter, in f64.
@@ -277,7 +277,7 @@ TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
     const bool convolution = before.shape().size() == 4;
     if (convolution) ++layer;
     if (before.shape().size() == 1 && !name.starts_with("fc")) {
-      // Sums over pictures and pixels, single ones of which may cancel: all together.
+      // Sums over images and pixels, single ones of which may cancel: all together.
       norm_difference += squares(difference(d, expected));
       norm_size += squares(expected);
       continue;

@@ -67,7 +67,7 @@
 //    16 for B' and G, (c + 1) / 2 in sums over c and 1 in products, 2 for bias and residual. F(4,
 //    3) at our points has a = 4.78, b = 18.3 (transposed, for weights, 20.0): 1.6e-6 with c = 64,
 //    of which measurements show half. F(2, 3) has 1.67 and 4.98, the textbook's points 10.8
-//    and 43.3. The gradient of weights sums over pictures and tiles in place of c.
+//    and 43.3. The gradient of weights sums over images and tiles in place of c.
 //
 // 8. Integers. Sums of products are exact, whatever the order. What follows (bias, scale, residual,
 //    ReLU) is at most 12 roundings of f32 on terms whose magnitudes the reference sums: e. Results

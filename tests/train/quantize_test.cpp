@@ -66,7 +66,7 @@ double mean_square(const Tensor& t) {
 
 // What quantising may change, of the size of the logits. Rounding to integers moves a value by up
 // to half a step, evenly spread: its mean square is scale^2 / 12. Min-max calibration on the same
-// pictures saturates nothing. Beside the mean square of what is rounded (each activation, each
+// images saturates nothing. Beside the mean square of what is rounded (each activation, each
 // layer's filters) that is a share of noise; a convolution by filters of mean 0 keeps the share of
 // what it reads, and so do ReLU, skip additions and averages at worst. Noise of different tensors
 // is independent, so the shares add up. A filter's steps are 1/127 of its largest weight, so that

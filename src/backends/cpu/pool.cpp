@@ -69,7 +69,7 @@ class PoolBackward final : public Kernel {
     const auto* dy = static_cast<const simd::Bf16*>(args.in[0]);
     const auto* position = share_.empty() ? static_cast<const std::uint8_t*>(args.in[1]) : nullptr;
     auto* dx = static_cast<simd::Bf16*>(args.out[0]);
-    const std::int64_t picture = p_.out_height * p_.out_width * p_.channels;
+    const std::int64_t image = p_.out_height * p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < images_ * p_.height; ++row) {
       const std::int64_t at = row / p_.height * image;
