@@ -345,9 +345,9 @@ struct LrFinderResult {
   std::optional<double> least;
   /// The last rate before the loss is back where it began. Unset where it never came back.
   std::optional<double> highest;
-  /// Midway, by ratio, from `least` to the lower of `own` and `highest`: a test of few steps ends
-  /// its fall at too low a rate, one of many bears higher rates than a run begins with. Unset where
-  /// the loss never fell.
+  /// Half of `own`, or three times `highest` where that is lower: of the rules tried, the one that
+  /// came near the best rate of a scan on every set (docs/DEFAULTS.md). Unset where the loss never
+  /// fell.
   std::optional<double> suggestion;
   bool diverged = false;
   bool interrupted = false;       ///< By Observer::stop.

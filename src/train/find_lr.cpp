@@ -109,8 +109,10 @@ void suggest_rates(LrFinderResult& result, int steps) {
   if (!fell(least)) return;
   result.least = result.lr[least];
   if (end < loss.size() || result.diverged) result.highest = result.lr[end - 1];
-  result.suggestion =
-      std::sqrt(*result.least * std::min(result.own, result.highest.value_or(result.own)));
+  // Both factors were measured, docs/DEFAULTS.md. Where the loss is least depends on the steps of
+  // the test more than on the data, and training warms up, so that it bears more than `highest`.
+  result.suggestion = result.own / 2;
+  if (result.highest) result.suggestion = std::min(*result.suggestion, 3 * *result.highest);
 }
 
 LrFinderResult find_learning_rate(const TrainOptions& options, const LrFinderOptions& given,
