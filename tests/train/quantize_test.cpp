@@ -97,6 +97,41 @@ double quantisation_noise(const ModelFile& real, const ModelFile& quantized, con
   return std::sqrt(noise);
 }
 
+// The device is the reference up to the first layer in which values are neighbours of ties: they
+// lie within the 12 roundings of their three terms (sum, bias, residual; tests/support rule 8),
+// each of which has a size of 255 steps at most, and move by one step.
+void expect_ties_first(const ModelFile& quantized, const Tensor& images) {
+  Graph g = inference_graph(quantized, images.dim(0));
+  std::vector<std::string> names;
+  for (std::int32_t i = 0, end = static_cast<std::int32_t>(g.nodes().size()); i < end; ++i) {
+    const Node& n = g.nodes()[static_cast<std::size_t>(i)];
+    if (n.op == Op::kParameter || n.outputs.empty() || is_floating(n.outputs[0].dtype)) continue;
+    names.push_back(fmt::format("{} {}", i, n.name));
+    g.mark_output(names.back(), {i, 0});
+  }
+  Program cpu(g, variables_of(quantized, Device::kCpu), {.threads = 1});
+  Program reference(g, variables_of(quantized, Device::kReference), {.device = Device::kReference});
+  for (Program* p : {&cpu, &reference}) {
+    p->set_input("image", images);
+    p->run();
+  }
+  for (const std::string& name : names) {
+    const Tensor x = cpu.output(name).cast(DType::kF64),
+                 y = reference.output(name).cast(DType::kF64);
+    double differ = 0;
+    for (std::size_t i = 0; i < x.as<double>().size(); ++i) {
+      const double d = std::abs(x.as<double>()[i] - y.as<double>()[i]);
+      if (d == 0) continue;
+      EXPECT_EQ(d, 1) << name;
+      ++differ;
+    }
+    if (differ == 0) continue;
+    const double expected = static_cast<double>(x.size()) * 2 * 12 * 0x1p-24 * 3 * 255;
+    EXPECT_LE(differ, expected + 3 * std::sqrt(expected) + 1) << name;
+    return;
+  }
+}
+
 class QuantizedFamilies : public testing::TestWithParam<ModelConfig> {};
 
 TEST_P(QuantizedFamilies, PredictAlmostLikeTheRealOnes) {
@@ -108,13 +143,12 @@ TEST_P(QuantizedFamilies, PredictAlmostLikeTheRealOnes) {
   const double noise = quantisation_noise(real, quantized, images);
   EXPECT_LT(relative(actual, expected), noise);
   EXPECT_GT(relative(actual, expected), 1e-5) << "that was not quantised";
-  // The device is the reference but for neighbours of ties, which then spread: a value is one where
-  // it lies within the 12 roundings of its three terms (sum, bias, residual; tests/support rule 8)
-  // of a tie, each of which has a size of 255 steps at most. It moves by a whole step, the square
-  // of which is 12 times that of quantising.
-  constexpr double kTies = 2 * 12 * 0x1p-24 * 3 * 255;
+  expect_ties_first(quantized, images);
+  // From there on it spreads: what moves by a fraction of a step flips as large a share of the
+  // values of the next layer by whole steps. At worst that is another way to round the network, as
+  // far from the real one, and independent.
   EXPECT_LT(relative(actual, logits_of(quantized, images, Device::kReference)),
-            std::sqrt(12 * kTies) * noise);
+            std::sqrt(2.0) * noise);
   for (const auto& [layer, scales] : quantized.quantization.weights) {
     EXPECT_EQ(quantized.weights.at(layer + ".weight").dtype(), DType::kI8) << layer;
   }
