@@ -32,7 +32,7 @@ resnet::Graph with_outputs(const resnet::test::OpCase& c) {
   return g;
 }
 
-std::unique_ptr<resnet::Program> program_of(const resnet::test::OpCase& c) {
+std::unique_ptr<resnet::Session> session_of(const resnet::test::OpCase& c) {
   const auto sources = resnet::test::make_sources(c, resnet::test::Numbers::kReals, 0);
   const auto plain = [&](const std::string& name) {
     const resnet::Tensor& t = sources.at(name);
@@ -43,19 +43,19 @@ std::unique_ptr<resnet::Program> program_of(const resnet::test::OpCase& c) {
   for (const resnet::Value v : c.graph.parameters()) {
     variables->set(c.graph.node(v).name, plain(c.graph.node(v).name));
   }
-  auto program = std::make_unique<resnet::Program>(with_outputs(c), variables,
+  auto session = std::make_unique<resnet::Session>(with_outputs(c), variables,
                                                    resnet::CompileOptions{.threads = 2});
   for (const resnet::Node& n : c.graph.nodes()) {
-    if (n.op == Op::kInput) program->set_input(n.name, plain(n.name));
+    if (n.op == Op::kInput) session->set_input(n.name, plain(n.name));
   }
-  return program;
+  return session;
 }
 
 void time(benchmark::State& state, const resnet::test::OpCase& c) {
-  const auto program = program_of(c);
-  program->run();  // packs weights
-  for (auto _ : state) program->run();
-  state.counters["kernels"] = static_cast<double>(program->stats().steps);
+  const auto session = session_of(c);
+  session->run();  // packs weights
+  for (auto _ : state) session->run();
+  state.counters["kernels"] = static_cast<double>(session->program().stats().steps);
 }
 
 }  // namespace

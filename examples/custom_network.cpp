@@ -62,7 +62,7 @@ int main(int argc, char** argv) try {
   // Compile.
   auto weights = std::make_shared<resnet::Variables>();
   resnet::initialise(learning, *weights, /*seed=*/1);
-  resnet::Program learn(learning, weights), predict(predicting, weights);
+  resnet::Session learn(learning, weights), predict(predicting, weights);
 
   // Run.
   resnet::Loader train(data.train, prep, resnet::augmentation_preset("galaxy"),

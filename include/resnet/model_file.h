@@ -2,7 +2,7 @@
 // it, so that training, evaluation and serving cannot disagree about classes or preprocessing.
 //
 //     ModelFile model = load_model("runs/flowers");            // a file or a run's folder
-//     Program program(inference_graph(model, 1), to_variables(model));
+//     Session session(inference_graph(model, 1), to_variables(model));
 //
 // Weights lie under torchvision's names: Python reads the file with `safetensors` and, for the
 // architectures that torchvision has, load_state_dict takes it as it is. The keys of the metadata

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "resnet/graph.h"
@@ -60,19 +62,68 @@ struct StepProfile {
 /// What this machine does at most. Takes about two seconds and 256 MiB. 0 threads: all processors.
 MachinePeaks measure_peaks(int threads = 0);
 
-/// A graph ready to run on one device. From the second run on, `run()`, `set_input()` of values as
-/// the program keeps them and `scalar()` do not allocate; oneDNN does for the length of a call. Not
-/// thread-safe; programs that share Variables may run at the same time only if none of them
-/// updates.
+/// A compiled graph: kernels, a plan of memory and weights in the kernels' layouts. Nothing of it
+/// changes but that weights are packed again when their variables have changed; copies are the same
+/// program. Any number of threads may make sessions of one and run them at the same time.
 class Program {
  public:
   /// `variables` must hold every parameter of the graph with its shape (see `initialise`).
   /// The layout describes 4-D graph inputs and outputs as the host passes them.
   Program(const Graph& graph, std::shared_ptr<Variables> variables,
           const CompileOptions& options = {}, DataLayout host_layout = DataLayout::kNCHW);
-  ~Program();
-  Program(Program&&) noexcept;
-  Program& operator=(Program&&) noexcept;
+
+  const ProgramStats& stats() const;
+  Variables& variables() const;
+  /// The steps in order with kernels, layouts and memory offsets, as text.
+  std::string describe() const;
+
+ private:
+  friend class Session;
+  friend class StepRun;
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+/// A kernel that has just run in a session, and what it wrote. Valid until the observer returns.
+class StepRun {
+ public:
+  std::string_view name() const;    ///< Of the layer.
+  std::string_view op() const;      ///< "reorder" for a change of layout that compiling added.
+  std::string_view kernel() const;  ///< The implementation chosen.
+  DType dtype() const;              ///< Of its first input; kF32 where it has none.
+  double seconds() const;           ///< That it took.
+  double flops() const;             ///< 2 x multiply-adds, by the textbook definition.
+  double bytes() const;  ///< Inputs read and outputs written once, as they lie in memory.
+  std::size_t outputs() const;
+  /// Copies what it wrote, row-major; passes may have fused or folded what the graph had.
+  Tensor output(std::size_t i) const;
+  /// False if one of its outputs holds a NaN or an infinity.
+  bool finite() const;
+
+ private:
+  friend class Session;
+  StepRun(const void* session, const void* step, double seconds)
+      : session_(session), step_(step), seconds_(seconds) {}
+  const void* session_;  // Session::Impl
+  const void* step_;     // its step
+  double seconds_;
+};
+
+/// What running a program takes: memory for activations, and inputs. Cheap to make, as weights are
+/// the program's. From the second run on, `run()`, `set_input()` of values as the program keeps
+/// them and `scalar()` do not allocate; oneDNN does for the length of a call. Not thread-safe: a
+/// session for each thread. Sessions whose programs share Variables may run at the same time only
+/// if none of them updates.
+class Session {
+ public:
+  explicit Session(Program program);
+  /// The same for a program of its own.
+  Session(const Graph& graph, std::shared_ptr<Variables> variables,
+          const CompileOptions& options = {}, DataLayout host_layout = DataLayout::kNCHW)
+      : Session(Program(graph, std::move(variables), options, host_layout)) {}
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
 
   /// Copies a host tensor (f32 or f64) into a graph input. Throws kInvalidArgument on another
   /// shape.
@@ -85,8 +136,11 @@ class Program {
   /// `seed` and `step` select the dropout masks.
   void set_random(std::uint64_t seed, std::uint64_t step);
   void run();
-  /// Runs with a check after every kernel; the name of the first layer that wrote a NaN or an
-  /// infinity, if any did. Updates are not carried out.
+  /// Runs and calls `observer` after every kernel; ends early when that returns false. Without
+  /// `updates`, kernels that write variables are left out.
+  void run(const std::function<bool(const StepRun&)>& observer, bool updates = true);
+  /// The name of the first layer that writes a NaN or an infinity, or of the first input or
+  /// variable that holds one. Runs without updates.
   std::optional<std::string> find_non_finite();
   /// Runs and times every kernel.
   std::vector<StepProfile> profile();
@@ -96,12 +150,10 @@ class Program {
   /// Its first element.
   double scalar(std::string_view name) const;
 
-  const ProgramStats& stats() const;
-  Variables& variables() const;
-  /// The steps in order with kernels, layouts and memory offsets, as text.
-  std::string describe() const;
+  const Program& program() const;
 
  private:
+  friend class StepRun;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

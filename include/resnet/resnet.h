@@ -2,6 +2,7 @@
 #pragma once
 
 #include "resnet/data.h"
+#include "resnet/decode.h"
 #include "resnet/download.h"
 #include "resnet/error.h"
 #include "resnet/graph.h"

@@ -116,11 +116,11 @@ struct Layers {
   }
 };
 
-std::vector<StepProfile> median_profile(Program& program, int runs) {
-  std::vector<StepProfile> steps = program.profile();
+std::vector<StepProfile> median_profile(Session& session, int runs) {
+  std::vector<StepProfile> steps = session.profile();
   std::vector<std::vector<double>> seconds(steps.size());
   for (int i = 0; i < runs && !stop_requested(); ++i) {
-    const std::vector<StepProfile> again = program.profile();
+    const std::vector<StepProfile> again = session.profile();
     for (std::size_t s = 0; s < steps.size(); ++s) seconds[s].push_back(again[s].seconds);
   }
   for (std::size_t s = 0; s < steps.size(); ++s) {
@@ -276,23 +276,23 @@ class Step {
   Step(const Flags& f, const ModelConfig& config, std::optional<ModelFile> model)
       : infer_(f.mode == "infer"),
         image_(normal_tensor({f.batch, config.channels, config.image_size, config.image_size})),
-        program_(make_program(f, config, std::move(model))) {
-    program_.set_input("image", image_);
+        session_(make_session(f, config, std::move(model))) {
+    session_.set_input("image", image_);
     if (infer_) return;
-    program_.set_input("targets", one_hot(f.batch, config.classes));
-    program_.set_input("lr", 0.01);
+    session_.set_input("targets", one_hot(f.batch, config.classes));
+    session_.set_input("lr", 0.01);
   }
   double seconds() {
     const auto start = std::chrono::steady_clock::now();
-    if (infer_) program_.share_input("image", image_);
-    program_.run();
-    if (infer_) program_.output("logits");
+    if (infer_) session_.share_input("image", image_);
+    session_.run();
+    if (infer_) session_.output("logits");
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  Program& program() { return program_; }
+  Session& session() { return session_; }
 
  private:
-  static Program make_program(const Flags& f, const ModelConfig& config,
+  static Session make_session(const Flags& f, const ModelConfig& config,
                               std::optional<ModelFile> model) {
     if (!model && f.dtype == "int8") model = drawn_model(config);
     if (!model) {
@@ -310,7 +310,7 @@ class Step {
   }
   bool infer_;
   Tensor image_;
-  Program program_;
+  Session session_;
 };
 
 std::vector<double> timed_steps(Step& step, const Flags& f) {
@@ -362,7 +362,7 @@ int run(Flags& f) {
   const bool deep = f.layers || !f.roofline.empty();
   Layers layers;
   constexpr int kProfiles = 5;
-  layers.steps = median_profile(step.program(), deep ? kProfiles : 0);
+  layers.steps = median_profile(step.session(), deep ? kProfiles : 0);
   if (deep) layers.peaks = measure_peaks(f.compile.threads);
   if (!f.roofline.empty()) {
     const std::string title = fmt::format("{} {} {}, batch {}, on {} threads", config.architecture,
@@ -370,7 +370,7 @@ int run(Flags& f) {
     write_file_atomic(f.roofline, draw_svg(roofline(layers, title)));
   }
   const double flops = layers.sum([](const StepProfile& s) { return s.flops; });
-  const ProgramStats& stats = step.program().stats();
+  const ProgramStats& stats = step.session().program().stats();
   if (f.json) {
     nlohmann::json object{{"architecture", config.architecture},
                           {"mode", f.mode},

@@ -92,7 +92,7 @@ int write_tensor(const Flags& f) {
   }
   f.scale_16bit.apply(prep);
   std::vector<std::filesystem::path> paths;
-  std::vector<ImageBytes> given;
+  std::vector<EncodedImage> given;
   for (const std::string& path : f.paths) {
     auto image = path == "-" ? image_from(std::cin) : std::nullopt;
     if (image) {

@@ -55,7 +55,7 @@ std::string csv_of(const Embeddings& e, const std::vector<std::string>& labels) 
 // What is named on the command line and on standard input, or comes from there.
 DatasetPtr images_of(const Flags& f, std::vector<BadImage>& skipped) {
   std::vector<fs::path> paths;
-  std::vector<ImageBytes> given;
+  std::vector<EncodedImage> given;
   for (const std::string& p : f.paths) {
     if (p != "-") {
       paths.emplace_back(p);

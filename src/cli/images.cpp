@@ -25,7 +25,7 @@ std::function<void(const std::string&)> notes_to(ProgressLine& line) {
   return [&line](const std::string& text) { line.note("note: " + text); };
 }
 
-std::optional<ImageBytes> image_from(std::istream& in) {
+std::optional<EncodedImage> image_from(std::istream& in) {
   std::streambuf& buffer = *in.rdbuf();
   if (in.peek() == std::istream::traits_type::eof()) {
     in.clear();
@@ -38,7 +38,7 @@ std::optional<ImageBytes> image_from(std::istream& in) {
   for (std::streamsize i = 0; i < n; ++i) buffer.sungetc();
   if (!begins_image(std::as_bytes(std::span(head).first(static_cast<std::size_t>(n))))) return {};
 
-  ImageBytes image{.name = "-", .bytes = {}};
+  EncodedImage image{.name = "-", .bytes = {}};
   std::vector<char> piece(std::size_t{1} << 16);
   while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
     const auto bytes = std::as_bytes(std::span(piece).first(static_cast<std::size_t>(in.gcount())));

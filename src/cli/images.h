@@ -26,6 +26,6 @@ std::function<void(const std::string&)> notes_to(ProgressLine& line);
 
 /// The image that standard input is, called "-", if its first bytes are those of one; else nothing
 /// is taken from it. Throws `kBadData` when it is longer than an image may be.
-std::optional<ImageBytes> image_from(std::istream& in);
+std::optional<EncodedImage> image_from(std::istream& in);
 
 }  // namespace resnet::cli

@@ -28,21 +28,31 @@ struct RunContext {
   std::uint64_t step = 0;
 };
 
+/// What a kernel needs from run to run in one session, such as a library's handles.
+class KernelState {
+ public:
+  virtual ~KernelState() = default;
+};
+
 /// Pointers in the order of the node's inputs and outputs. Update ops write through `in`.
 struct KernelArgs {
   std::span<void* const> in;
   std::span<void* const> out;
   void* scratch = nullptr;
   RunContext context;
+  KernelState* state = nullptr;  ///< the kernel's `make_state`; null: made for this run alone
 };
 
-/// One compiled operation. `run` takes no memory by itself (what a library takes and gives back
-/// within a call aside, and on the reference device, which is not made to be fast) and throws
-/// nothing but std::bad_alloc.
+/// One compiled operation, shared by all sessions of a program. `run` takes no memory by itself
+/// (what a library takes and gives back within a call aside, and on the reference device, which is
+/// not made to be fast) and throws nothing but std::bad_alloc. Any number of threads may run it at
+/// the same time, each with scratch and state of its own.
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  virtual void run(const KernelArgs& args) = 0;
+  virtual void run(const KernelArgs& args) const = 0;
+  /// Null for a kernel that needs none.
+  virtual std::unique_ptr<KernelState> make_state() const { return nullptr; }
 };
 
 /// A target's answer for one node.
@@ -74,7 +84,7 @@ class Target {
   /// A kernel with one input and one output that changes the layout.
   virtual KernelChoice reorder(const TensorType& type, Layout from, Layout to) = 0;
   /// Called at the start of every run, on the thread that runs.
-  virtual void begin_run() {}
+  virtual void begin_run() const {}
   /// "nChw16c", for descriptions.
   virtual std::string describe(Layout layout) const = 0;
 };

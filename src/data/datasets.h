@@ -10,10 +10,14 @@
 
 #include "formats/image.h"
 #include "resnet/data.h"
+#include "resnet/decode.h"
 
 namespace resnet {
 
 constexpr std::uint64_t kMaxImageFile = std::uint64_t{1} << 30;  ///< bytes
+
+/// Throws kBadData for a file in memory of more bytes than allowed.
+void check_size(std::uint64_t bytes, const DecodeLimits& limits, const std::string& name);
 
 /// What a decoder is told of how a data set is read.
 ImageOptions decoding_of(const ReadOptions& options);

@@ -40,7 +40,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   LoaderOptions load = evaluation_options(batch, loader_threads(o.loader_threads));
   load.max_bad_fraction = o.max_bad_fraction;
   Loader loader(data, model.preprocessing, Augmentation{}, load);
-  Program program(graph_of(model, batch, options), variables_of(model, o.device),
+  Session session(graph_of(model, batch, options), variables_of(model, o.device),
                   {.device = o.device, .threads = o.threads, .dtype = o.dtype}, load.layout);
 
   Embeddings result;
@@ -50,9 +50,9 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   Batch images;
   loader.start_epoch(0);
   while (loader.next(images)) {
-    program.set_input("image", images.images);
-    program.run();
-    const Tensor features = program.output("features").cast(DType::kF32);
+    session.set_input("image", images.images);
+    session.run();
+    const Tensor features = session.output("features").cast(DType::kF32);
     shape = features.shape();
     const std::span<const float> values = features.as<float>();
     const std::size_t width = values.size() / static_cast<std::size_t>(batch);
@@ -63,7 +63,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
         fail(ErrorCode::kBadData,
              "{}: its features are not finite: NaN or infinity first appears in '{}'; take "
              "another model",
-             data->name(images.indices[row]), program.find_non_finite().value_or("features"));
+             data->name(images.indices[row]), session.find_non_finite().value_or("features"));
       }
       rows.insert(rows.end(), own.begin(), own.end());
       result.names.push_back(data->name(images.indices[row]));

@@ -59,12 +59,12 @@ Evaluator::Evaluator(const ModelConfig& config, std::shared_ptr<Variables> varia
 
 Evaluator::Evaluator(const Graph& graph, std::int64_t classes, std::shared_ptr<Variables> variables,
                      const CompileOptions& compile, DataLayout layout)
-    : classes_(classes), program_(graph, std::move(variables), compile, layout) {}
+    : classes_(classes), session_(graph, std::move(variables), compile, layout) {}
 
 Tensor Evaluator::logits(const Tensor& images) {
-  program_.share_input("image", images);
-  program_.run();
-  return program_.output("logits");
+  session_.share_input("image", images);
+  session_.run();
+  return session_.output("logits");
 }
 
 std::string prediction_not_finite(const std::string& layer) {
@@ -74,7 +74,7 @@ std::string prediction_not_finite(const std::string& layer) {
       layer);
 }
 
-std::string Evaluator::layer_not_finite() { return program_.find_non_finite().value_or("logits"); }
+std::string Evaluator::layer_not_finite() { return session_.find_non_finite().value_or("logits"); }
 
 std::vector<double> softmax(const Tensor& logits, std::size_t row) {
   const auto of = [&](auto values) {
@@ -175,6 +175,7 @@ ModelPrograms::ModelPrograms(const ModelFile& model, const EvalOptions& options)
 }
 
 std::int64_t ModelPrograms::batch_for(std::int64_t images) {
+  const std::lock_guard lock(mutex_);
   const std::int64_t n = std::clamp<std::int64_t>(images, 1, most_);
   const auto found = sizes_.lower_bound(n);
   if (found != sizes_.end() && *found < 2 * n) return *found;
@@ -184,14 +185,23 @@ std::int64_t ModelPrograms::batch_for(std::int64_t images) {
   return size;
 }
 
-Evaluator& ModelPrograms::evaluator(std::size_t scale, std::int64_t rows) {
+Program ModelPrograms::program(std::size_t scale, std::int64_t rows) {
+  const std::lock_guard lock(mutex_);
   Scale& s = scales_[scale];
   const auto found = s.by_rows.find(rows);
   if (found != s.by_rows.end()) return found->second;
   const DataLayout layout = LoaderOptions{}.layout;
   Graph graph = inference_graph(s.config, rows);
   if (!quantization_.empty()) graph = quantize_graph(graph, quantization_);
-  return s.by_rows.emplace(rows, Evaluator(graph, s.config.classes, variables_, compile_, layout))
+  return s.by_rows.emplace(rows, Program(graph, variables_, compile_, layout)).first->second;
+}
+
+Evaluator& ModelSessions::evaluator(std::size_t scale, std::int64_t rows) {
+  const auto found = evaluators_.find({scale, rows});
+  if (found != evaluators_.end()) return found->second;
+  return evaluators_
+      .emplace(std::pair(scale, rows),
+               Evaluator(programs_->program(scale, rows), programs_->classes()))
       .first->second;
 }
 
@@ -203,9 +213,10 @@ struct ViewEvaluator::Scale {
 
 ViewEvaluator::~ViewEvaluator() = default;
 
-ViewEvaluator::ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const EvalOptions& options,
+ViewEvaluator::ViewEvaluator(ModelSessions& sessions, DatasetPtr data, const EvalOptions& options,
                              double max_bad_fraction)
     : views_(options.views.size()) {
+  ModelPrograms& programs = sessions.programs();
   const std::int64_t batch = programs.batch_for(data->size());
   LoaderOptions load =
       evaluation_options(static_cast<int>(batch), loader_threads(options.loader_threads));
@@ -214,7 +225,7 @@ ViewEvaluator::ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const Eva
   for (std::size_t i = 0; i < programs.scales(); ++i) {
     scales_.push_back(std::unique_ptr<Scale>(
         new Scale{{data, programs.preprocessing(i), Augmentation{}, load},
-                  programs.evaluator(i, batch * static_cast<std::int64_t>(views_)),
+                  sessions.evaluator(i, batch * static_cast<std::int64_t>(views_)),
                   {}}));
     scales_.back()->loader.start_epoch(0);
   }
@@ -321,7 +332,7 @@ void report_predictions(const ViewEvaluator& evaluator,
 }  // namespace
 
 EvalResult Predictor::evaluate(const DatasetPtr& data) try {
-  auto& [model, options, programs, difference_noted] = *impl_;
+  auto& [model, options, sessions, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no images to evaluate on");
   }
@@ -333,7 +344,7 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) try {
         data->class_names().size(), model.class_names.size());
   }
   const auto start = Clock::now();
-  ViewEvaluator evaluator(programs, data, options, options.max_bad_fraction);
+  ViewEvaluator evaluator(sessions, data, options, options.max_bad_fraction);
   Metrics metrics(model.config.classes);
   while (evaluator.next()) {
     if (!evaluator.not_finite().empty()) {

@@ -4,7 +4,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "resnet/model_file.h"
@@ -20,6 +22,9 @@ std::string prediction_not_finite(const std::string& layer);
 
 class Evaluator {
  public:
+  explicit Evaluator(const Program& program, std::int64_t classes)
+      : classes_(classes), session_(program) {}
+
   /// Reads `variables` anew in every run, so it may share those of a training program.
   Evaluator(const ModelConfig& config, std::shared_ptr<Variables> variables, std::int64_t batch,
             const CompileOptions& compile, DataLayout layout);
@@ -42,24 +47,20 @@ class Evaluator {
   /// The first layer that made a NaN or an infinity of the last images; they are evaluated again.
   std::string layer_not_finite();
 
-  const ProgramStats& stats() const { return program_.stats(); }
+  const ProgramStats& stats() const { return session_.program().stats(); }
 
  private:
   std::int64_t classes_;
-  Program program_;
+  Session session_;
 };
 
-/// The programs that a model's predictions need, compiled when they are first wanted and kept.
+/// The programs that a model's predictions need, compiled when they are first wanted and kept for
+/// all predictors that share them. Any thread may call any member.
 class ModelPrograms {
  public:
   /// Throws kInvalidArgument on scales that make no sense.
   ModelPrograms(const ModelFile& model, const EvalOptions& options);
 
-  struct Scale {
-    ModelConfig config;
-    Preprocessing preprocessing;
-    std::map<std::int64_t, Evaluator> by_rows = {};
-  };
   std::size_t scales() const { return scales_.size(); }
   const Preprocessing& preprocessing(std::size_t scale) const {
     return scales_[scale].preprocessing;
@@ -69,21 +70,42 @@ class ModelPrograms {
   /// for as many rows as it has images. At most the batch size.
   std::int64_t batch_for(std::int64_t images);
   /// With an input of that many rows.
-  Evaluator& evaluator(std::size_t scale, std::int64_t rows);
+  Program program(std::size_t scale, std::int64_t rows);
+  std::int64_t classes() const { return scales_.front().config.classes; }
 
  private:
+  struct Scale {
+    ModelConfig config;
+    Preprocessing preprocessing;
+    std::map<std::int64_t, Program> by_rows = {};
+  };
   CompileOptions compile_;
   Quantization quantization_;
   std::shared_ptr<Variables> variables_;
   std::vector<Scale> scales_;
   std::int64_t most_;  // images at a time
   std::set<std::int64_t> sizes_;
+  std::mutex mutex_;  // of `by_rows` and `sizes_`
+};
+
+/// A thread's sessions of these programs, made when they are first wanted.
+class ModelSessions {
+ public:
+  explicit ModelSessions(std::shared_ptr<ModelPrograms> programs)
+      : programs_(std::move(programs)) {}
+  ModelPrograms& programs() const { return *programs_; }
+  const std::shared_ptr<ModelPrograms>& shared() const { return programs_; }
+  Evaluator& evaluator(std::size_t scale, std::int64_t rows);
+
+ private:
+  std::shared_ptr<ModelPrograms> programs_;
+  std::map<std::pair<std::size_t, std::int64_t>, Evaluator> evaluators_;  // by scale and rows
 };
 
 struct Predictor::Impl {
   ModelFile model;
   EvalOptions options;
-  ModelPrograms programs;
+  ModelSessions sessions;
   bool difference_noted = false;
 };
 
@@ -95,9 +117,9 @@ void note_oddities(const ModelFile& model, const EvalOptions& options, const Loa
 /// A model's predictions for all images of a data set, in order, over all views and scales.
 class ViewEvaluator {
  public:
-  /// `programs` of the same options; they must outlive this. Throws kInvalidArgument on views that
+  /// `sessions` of the same options; they must outlive this. Throws kInvalidArgument on views that
   /// make no sense.
-  ViewEvaluator(ModelPrograms& programs, DatasetPtr data, const EvalOptions& options,
+  ViewEvaluator(ModelSessions& sessions, DatasetPtr data, const EvalOptions& options,
                 double max_bad_fraction);
   ~ViewEvaluator();
 

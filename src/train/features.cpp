@@ -52,7 +52,7 @@ std::optional<FeatureCache> FeatureCache::compute(
     Loader& loader, const std::atomic<bool>* stop,
     const std::function<void(std::int64_t)>& progress) {
   const Graph graph = features_graph(o.model, loader.options().batch_size);
-  Program program(graph, variables, {.device = o.device, .threads = o.threads, .dtype = o.dtype},
+  Session session(graph, variables, {.device = o.device, .threads = o.threads, .dtype = o.dtype},
                   o.layout);
   const std::int64_t width = graph.shape(graph.outputs()[0].second)[1];
   FeatureCache cache;
@@ -62,9 +62,9 @@ std::optional<FeatureCache> FeatureCache::compute(
   Batch batch;
   loader.start_epoch(0);
   while (loader.next(batch)) {
-    program.set_input("image", batch.images);
-    program.run();
-    const Tensor features = program.output("features");
+    session.set_input("image", batch.images);
+    session.run();
+    const Tensor features = session.output("features");
     for (std::size_t i = 0; i < static_cast<std::size_t>(batch.count); ++i) {
       std::memcpy(cache.table_.raw() + static_cast<std::size_t>(batch.indices[i]) * row,
                   features.raw() + i * row, row);

@@ -1,5 +1,6 @@
 #include "train/files.h"
 
+#include <optional>
 #include <utility>
 
 #include "core/check.h"
@@ -21,7 +22,8 @@ struct Entry {
 
 class ImageFiles final : public Dataset {
  public:
-  explicit ImageFiles(std::vector<Entry> entries) : entries_(std::move(entries)) {}
+  ImageFiles(std::vector<Entry> entries, const DecodeLimits& limits)
+      : entries_(std::move(entries)), limits_(limits) {}
   std::int64_t size() const override { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   int label(std::int64_t /*i*/) const override { return 0; }
@@ -31,18 +33,22 @@ class ImageFiles final : public Dataset {
     const Entry& e = at(i);
     if (!e.error.empty()) throw Error(e.code, e.error);
     const auto decode = [&](std::span<const std::byte> bytes) {
-      out = decode_image(bytes, e.name, ColorMode::kRgb, decoding_of(options));
+      ImageOptions how = decoding_of(options);
+      how.max_pixels = limits_.max_pixels;
+      out = decode_image(bytes, e.name, ColorMode::kRgb, how);
     };
     if (e.bytes) {
+      check_size(e.bytes->size(), limits_, e.name);
       decode(*e.bytes);
     } else {
-      decode(read_file(e.name, kMaxImageFile));
+      decode(read_file(e.name, limits_.max_bytes));
     }
   }
 
  private:
   const Entry& at(std::int64_t i) const { return entries_.at(static_cast<std::size_t>(i)); }
   std::vector<Entry> entries_;
+  DecodeLimits limits_;
   std::vector<std::string> class_names_ = {"image"};
 };
 
@@ -72,7 +78,8 @@ void add_path(const fs::path& path, std::vector<Entry>& entries) {
 
 }  // namespace
 
-DatasetPtr image_files(const std::vector<fs::path>& paths, std::vector<ImageBytes> given) {
+DatasetPtr image_files(const std::vector<fs::path>& paths, std::vector<EncodedImage> given,
+                       const DecodeLimits& limits) {
   const bool alone = paths.size() + given.size() == 1;
   std::vector<Entry> entries;
   for (const fs::path& path : paths) {
@@ -83,13 +90,13 @@ DatasetPtr image_files(const std::vector<fs::path>& paths, std::vector<ImageByte
       entries.push_back({.name = path.string(), .code = error.code(), .error = error.what()});
     }
   }
-  for (ImageBytes& image : given) {
+  for (EncodedImage& image : given) {
     entries.push_back({.name = std::move(image.name), .bytes = std::move(image.bytes)});
   }
   if (entries.size() == 1 && alone && !entries.front().error.empty()) {
     throw Error(entries.front().code, entries.front().error);
   }
-  return std::make_shared<ImageFiles>(std::move(entries));
+  return std::make_shared<ImageFiles>(std::move(entries), limits);
 }
 
 }  // namespace resnet

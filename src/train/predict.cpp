@@ -29,8 +29,8 @@ std::vector<ClassScore> best_classes(const std::vector<double>& probabilities, i
 }  // namespace
 
 Predictor::Predictor(ModelFile model, EvalOptions options) try {
-  ModelPrograms programs(model, options);
-  impl_ = std::make_unique<Impl>(Impl{std::move(model), std::move(options), std::move(programs)});
+  ModelSessions sessions(std::make_shared<ModelPrograms>(model, options));
+  impl_ = std::make_unique<Impl>(Impl{std::move(model), std::move(options), std::move(sessions)});
 } catch (...) {
   throw_as_error();
 }
@@ -39,6 +39,28 @@ Predictor::Predictor(Predictor&&) noexcept = default;
 Predictor& Predictor::operator=(Predictor&&) noexcept = default;
 
 const ModelFile& Predictor::model() const { return impl_->model; }
+
+Predictor::Predictor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Predictor Predictor::for_another_thread() const try {
+  return Predictor(std::make_unique<Impl>(
+      Impl{impl_->model, impl_->options, ModelSessions(impl_->sessions.shared())}));
+} catch (...) {
+  throw_as_error();
+}
+
+void Predictor::warm_up(std::int64_t images) try {
+  ModelSessions& sessions = impl_->sessions;
+  const auto views = std::ssize(impl_->options.views);
+  const std::int64_t rows = sessions.programs().batch_for(images) * views;
+  for (std::size_t scale = 0; scale < sessions.programs().scales(); ++scale) {
+    const Preprocessing& p = sessions.programs().preprocessing(scale);
+    sessions.evaluator(scale, rows)
+        .logits(Tensor::zeros(DType::kF32, {rows, p.channels, p.height, p.width}));
+  }
+} catch (...) {
+  throw_as_error();
+}
 
 Tensor Predictor::logits(const Tensor& images) try {
   const Preprocessing& p = impl_->model.preprocessing;
@@ -53,13 +75,13 @@ Tensor Predictor::logits(const Tensor& images) try {
   const std::size_t image = pixels.size() / static_cast<std::size_t>(n);
   Tensor result(DType::kF32, {n, classes});
   for (std::int64_t done = 0; done < n;) {
-    const std::int64_t rows = impl_->programs.batch_for(n - done);
+    const std::int64_t rows = impl_->sessions.programs().batch_for(n - done);
     const std::int64_t count = std::min(rows, n - done);
     Tensor batch = Tensor::zeros(DType::kF32, {rows, own[0], own[1], own[2]});
     std::ranges::copy(pixels.subspan(static_cast<std::size_t>(done) * image,
                                      static_cast<std::size_t>(count) * image),
                       batch.as<float>().begin());
-    Evaluator& evaluator = impl_->programs.evaluator(0, rows);
+    Evaluator& evaluator = impl_->sessions.evaluator(0, rows);
     const Tensor predictions = evaluator.logits(batch).cast(DType::kF32);
     const auto own_predictions =
         predictions.as<float>().first(static_cast<std::size_t>(count * classes));
@@ -83,11 +105,11 @@ std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::pa
 
 std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
                                            const std::function<void(const Prediction&)>& each) try {
-  auto& [model, options, programs, difference_noted] = *impl_;
+  auto& [model, options, sessions, difference_noted] = *impl_;
   if (data == nullptr || data->size() == 0) return {};
 
   // Each unreadable one is reported in its place.
-  ViewEvaluator evaluator(programs, data, options, /*max_bad_fraction=*/1);
+  ViewEvaluator evaluator(sessions, data, options, /*max_bad_fraction=*/1);
   std::vector<Prediction> predictions;
   while (evaluator.next()) {
     for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
@@ -112,6 +134,20 @@ std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
   }
   note_oddities(model, options, evaluator.loader(), difference_noted);
   return predictions;
+} catch (...) {
+  throw_as_error();
+}
+
+std::vector<Prediction> Predictor::predict(std::vector<EncodedImage> images, int top,
+                                           const DecodeLimits& limits) try {
+  return predict(image_files({}, std::move(images), limits), top);
+} catch (...) {
+  throw_as_error();
+}
+
+std::vector<Prediction> Predictor::predict(std::vector<Image> images, int top) try {
+  std::vector<int> labels(images.size(), 0);
+  return predict(make_dataset(std::move(images), std::move(labels), {"image"}), top);
 } catch (...) {
   throw_as_error();
 }

@@ -62,18 +62,18 @@ class Calibrator {
         options_(options),
         batch_(batch),
         graph_(marked(model, batch)),
-        program_(graph_, to_variables(model), {.threads = options.threads}) {}
+        session_(graph_, to_variables(model), {.threads = options.threads}) {}
 
   std::int64_t batch() const { return batch_; }
 
   /// Looks at the first `count` images of a batch.
   void see(const Tensor& images, std::int64_t count) {
-    program_.set_input("image", images);
-    program_.run();
+    session_.set_input("image", images);
+    session_.run();
     std::vector<std::pair<Statistics*, Tensor>> values;
     for (const auto& [name, v] : graph_.outputs()) {
       if (!name.starts_with(kActivation)) continue;
-      values.emplace_back(&statistics_[name.substr(kActivation.size())], program_.output(name));
+      values.emplace_back(&statistics_[name.substr(kActivation.size())], session_.output(name));
     }
     try {
       parallel_for(std::ssize(values), loader_threads(options_.threads),
@@ -82,7 +82,7 @@ class Calibrator {
                      add(*s, t, count);
                    });
     } catch (const Error& error) {
-      const auto layer = program_.find_non_finite();
+      const auto layer = session_.find_non_finite();
       if (error.code() != ErrorCode::kNumeric || !layer) throw;
       fail(ErrorCode::kNumeric,
            "an activation is not finite: NaN or infinity first appears in '{}'; quantise another "
@@ -142,19 +142,19 @@ class Calibrator {
   const QuantizeOptions& options_;
   std::int64_t batch_;
   Graph graph_;
-  Program program_;
+  Session session_;
   std::map<std::string, Statistics> statistics_;
   std::int64_t images_ = 0;
 };
 
 void Calibrator::quantize_layer(const Node& n, float x_scale, ModelFile& result) {
-  const Tensor weights = program_.output(std::string(kWeight) + n.name);
+  const Tensor weights = session_.output(std::string(kWeight) + n.name);
   const auto w = weights.as<float>();
   const auto filters = static_cast<std::size_t>(weights.dim(0));
   const std::size_t inner = w.size() / filters;
   std::vector<float> bias(filters, 0.0F);
   if (has_bias(n)) {
-    const Tensor b = program_.output(std::string(kBias) + n.name);
+    const Tensor b = session_.output(std::string(kBias) + n.name);
     std::ranges::copy(b.as<float>(), bias.begin());
   }
   const Statistics& x = statistics_.at(graph_.node(n.inputs[0]).name);
@@ -269,7 +269,7 @@ ModelFile Calibrator::quantized(Calibration calibration, const std::vector<std::
         is_bias ? folded_name(".bias", kBias) : folded_name(".weight", kWeight);
     const bool of_layer =
         std::ranges::any_of(graph_.outputs(), [&](const auto& o) { return o.first == output; });
-    result.weights[n.name] = of_layer ? program_.output(output) : model_.weights.at(n.name);
+    result.weights[n.name] = of_layer ? session_.output(output) : model_.weights.at(n.name);
   }
   return result;
 }

@@ -259,7 +259,7 @@ RunInfo Trainer::describe() const {
   }
   info.steps_per_epoch = steps_per_epoch_;
   info.first_step = state_.step;
-  const ProgramStats& training = step_.network().stats();
+  const ProgramStats& training = step_.network().program().stats();
   info.memory_bytes = training.arena_bytes + training.packed_bytes + training.variable_bytes +
                       evaluator_->stats().arena_bytes + evaluator_->stats().packed_bytes;
   const TransferOptions& t = o_.transfer;

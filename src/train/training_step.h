@@ -64,12 +64,12 @@ class TrainingStep {
 
   Tensor logits() const { return network_->output("logits"); }
   /// Forward and backward pass; without accumulation the update too.
-  Program& network() { return *network_; }
-  const Program& network() const { return *network_; }
+  Session& network() { return *network_; }
+  const Session& network() const { return *network_; }
   const std::shared_ptr<Variables>& variables() const { return variables_; }
 
  private:
-  Program& updating() { return apply_ ? *apply_ : *network_; }
+  Session& updating() { return apply_ ? *apply_ : *network_; }
   std::vector<Graph> graphs(const NetworkBuilder& network) const;
   void add_variables(const std::vector<Graph>& graphs);
   void compile(const std::vector<Graph>& graphs);
@@ -79,8 +79,8 @@ class TrainingStep {
   const StepOptions step_;
   std::size_t phase_ = 0;
   const std::shared_ptr<Variables> variables_ = std::make_shared<Variables>();
-  std::optional<Program> network_;
-  std::optional<Program> apply_;  // the update, with accumulation
+  std::optional<Session> network_;
+  std::optional<Session> apply_;  // the update, with accumulation
 };
 
 StepOptions step_options(const TrainOptions& resolved);

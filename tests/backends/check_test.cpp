@@ -22,7 +22,7 @@ class SpoiledKernel final : public Kernel {
  public:
   SpoiledKernel(std::unique_ptr<Kernel> good, Spoil spoil)
       : good_(std::move(good)), spoil_(std::move(spoil)) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     good_->run(args);
     spoil_(args);
   }

@@ -36,8 +36,9 @@ constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
     {"download.h", "download"},   {"weights.h", "exchange"},
     {"pretrained.h", "exchange"}, {"quantized_graph.h", "compile"},
     {"quantize.h", "train"},      {"train.h", "train"},
-    {"predictor.h", "train"},     {"peaks.h", "core"},
-    {"pack.h", "data"},           {"resnet.h", "train"},  // the umbrella
+    {"decode.h", "data"},         {"predictor.h", "train"},
+    {"peaks.h", "core"},          {"pack.h", "data"},
+    {"resnet.h", "train"},  // the umbrella
 };
 
 // Libraries that show in one place only: what the include starts with, and the folder.

@@ -57,11 +57,11 @@ void expect_kernels_take_nothing(const OpCase& c, bool passes, int threads) {
     const std::string& name = graph.node(v).name;
     variables->set(name, sources.at(name).cast(graph.type(v).dtype));
   }
-  Program program(graph, variables, {.threads = threads, .passes = passes});
+  Session session(graph, variables, {.threads = threads, .passes = passes});
   for (const Node& node : graph.nodes()) {
-    if (node.op == Op::kInput) program.set_input(node.name, sources.at(node.name));
+    if (node.op == Op::kInput) session.set_input(node.name, sources.at(node.name));
   }
-  EXPECT_EQ(settled([&] { program.run(); }).ours, 0) << program.describe();
+  EXPECT_EQ(settled([&] { session.run(); }).ours, 0) << session.program().describe();
 }
 
 TEST_P(Threads, KernelsTakeNoMemory) {

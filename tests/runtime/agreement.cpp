@@ -108,14 +108,14 @@ void expect_kernels_within_bounds(const Graph& graph, const Values& sources) {
   }
 }
 
-std::unique_ptr<Program> program_of(const Graph& graph, const Values& sources,
+std::unique_ptr<Session> program_of(const Graph& graph, const Values& sources,
                                     const CompileOptions& options) {
   auto variables = std::make_shared<Variables>();
   for (const Value v : graph.parameters()) {
     const std::string& name = graph.node(v).name;
     variables->set(name, sources.at(name).cast(DType::kF32));
   }
-  auto program = std::make_unique<Program>(graph, variables, options);
+  auto program = std::make_unique<Session>(graph, variables, options);
   for (const Node& n : graph.nodes()) {
     if (n.op == Op::kInput) program->set_input(n.name, sources.at(n.name).cast(DType::kF32));
   }
@@ -123,10 +123,11 @@ std::unique_ptr<Program> program_of(const Graph& graph, const Values& sources,
   return program;
 }
 
-Values results_of(const Graph& graph, Program& program) {
+Values results_of(const Graph& graph, Session& program) {
   Values values;
   for (const auto& [name, v] : graph.outputs()) values[name] = program.output(name).clone();
-  for (const auto& [name, t] : program.variables().all()) values[kVariable + name] = t.clone();
+  for (const auto& [name, t] : program.program().variables().all())
+    values[kVariable + name] = t.clone();
   return values;
 }
 

@@ -30,10 +30,10 @@ void expect_programs_have_the_bits_of_their_kernels(const Graph& graph, const Va
 void expect_agreement(const Graph& graph, const Values& sources);
 
 /// A program on the CPU with these values for its inputs and variables.
-std::unique_ptr<Program> program_of(const Graph& graph, const Values& sources,
+std::unique_ptr<Session> program_of(const Graph& graph, const Values& sources,
                                     const CompileOptions& options);
 /// Its outputs and variables.
-Values results_of(const Graph& graph, Program& program);
+Values results_of(const Graph& graph, Session& program);
 void expect_same_bits(const Values& a, const Values& b);
 
 }  // namespace resnet::test

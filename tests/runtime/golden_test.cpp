@@ -88,7 +88,7 @@ class Golden : public testing::TestWithParam<Case> {
 
 TEST_P(Golden, Inference) {
   const Graph g = inference_graph(config_, golden_.batch);
-  Program p(g, variables(g), options());
+  Session p(g, variables(g), options());
   p.set_input("image", image_);
   p.run();
   expect_values(p.output("logits"), golden_.eval_logits, "logit");
@@ -103,7 +103,7 @@ TEST_P(Golden, Training) {
 
   const std::shared_ptr<Variables> v = variables(g);
   const Variables start = v->cast(DType::kF64);
-  Program p(g, v, options());
+  Session p(g, v, options());
   p.set_input("image", image_);
   p.set_input("targets", targets_);
   p.set_input("lr", golden_.lr);

@@ -34,7 +34,7 @@ void finish_training(Graph& g, Value features) {
   add_sgd(g, loss, {.momentum = 0.9, .weight_decay = 1e-3}, true);
 }
 
-void fill_inputs(Program& p, const Graph& g) {
+void fill_inputs(Session& p, const Graph& g) {
   for (const Node& n : g.nodes()) {
     if (n.op != Op::kInput) continue;
     if (n.name == "lr") {
@@ -285,7 +285,7 @@ TEST(Hazards, NanPassesThroughRelu) {
       Tensor w = variables->at("conv.weight").clone();
       w.as<float>()[7] = std::nanf("");
       variables->assign("conv.weight", w);
-      Program p(g, variables);
+      Session p(g, variables);
       fill_inputs(p, g);
       p.run();
       EXPECT_TRUE(std::isnan(p.scalar("loss"))) << norm << residual;
@@ -298,7 +298,7 @@ TEST(Hazards, ReplacedVariablesAreSeen) {
   auto variables = std::make_shared<Variables>(), fresh = std::make_shared<Variables>();
   initialise(g, *variables, 1);
   initialise(g, *fresh, 2);
-  Program p(g, variables), expected(g, fresh);
+  Session p(g, variables), expected(g, fresh);
   const Tensor image = random_tensor({1, 3, 16, 16}, 5);
   p.set_input("image", image);
   expected.set_input("image", image);
@@ -328,15 +328,15 @@ TEST(Hazards, AnotherProgramsUpdatesReachPackedWeights) {
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {2, 5}));
   add_sgd(g, loss, {});
   auto variables = random_variables(g);
-  Program train(g, variables);
+  Session train(g, variables);
   fill_inputs(train, g);
   const Graph eval_graph = inference_graph(config, 2);
-  Program eval(eval_graph, variables);
+  Session eval(eval_graph, variables);
   fill_inputs(eval, eval_graph);
   eval.run();
   train.run();
   eval.run();
-  Program again(eval_graph, variables);
+  Session again(eval_graph, variables);
   fill_inputs(again, eval_graph);
   again.run();
   const Tensor a = eval.output("logits"), b = again.output("logits");
@@ -346,7 +346,7 @@ TEST(Hazards, AnotherProgramsUpdatesReachPackedWeights) {
 TEST(Hazards, AnyThreadMayRunAndRead) {
   const Graph g = zoo(2, 32);
   auto variables = random_variables(g);
-  Program p(g, variables, {.threads = 2});
+  Session p(g, variables, {.threads = 2});
   fill_inputs(p, g);
   Tensor elsewhere;
   std::thread([&] {
@@ -354,7 +354,7 @@ TEST(Hazards, AnyThreadMayRunAndRead) {
     elsewhere = p.output("d.conv0.weight");
   }).join();
   auto again = random_variables(g);
-  Program q(g, again, {.threads = 2});
+  Session q(g, again, {.threads = 2});
   fill_inputs(q, g);
   q.run();
   const Tensor here = q.output("d.conv0.weight");
@@ -369,7 +369,7 @@ TEST(Hazards, ALossMayBeAnyShapeOfOneElement) {
   const std::vector<Value> w = g.trainable();
   const std::vector<Value> d = gradients(g, loss, w);
   g.mark_output("d", d[0]);
-  Program p(g, random_variables(g));
+  Session p(g, random_variables(g));
   fill_inputs(p, g);
   p.run();
   const Tensor image = random_tensor({1, 3, 4, 4}, 5), y = p.output("d");
@@ -397,8 +397,8 @@ TEST(Hazards, VeryDeepNetworksCompile) {
   for (const Value v : g.parameters()) {
     variables->set(g.node(v).name, Tensor(DType::kF32, g.shape(v)));
   }
-  Program p(g, variables);
-  EXPECT_GT(p.stats().steps, 10000U);
+  Session p(g, variables);
+  EXPECT_GT(p.program().stats().steps, 10000U);
 }
 
 }  // namespace

@@ -39,9 +39,9 @@ Tensor images(const Shape& shape) {
 }
 
 /// A program, or none where the processor has no bf16.
-std::optional<Program> program(const Graph& g, Device device, DType dtype) {
+std::optional<Session> program(const Graph& g, Device device, DType dtype) {
   try {
-    return Program(g, variables_of(g, device), {.device = device, .threads = 2, .dtype = dtype});
+    return Session(g, variables_of(g, device), {.device = device, .threads = 2, .dtype = dtype});
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
     EXPECT_EQ(dtype, DType::kBF16);
@@ -63,7 +63,7 @@ TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
   const Tensor image = images({2, 3, config.image_size, config.image_size});
   std::vector<Tensor> logits;
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    std::optional<Program> p = program(g, Device::kCpu, dtype);
+    std::optional<Session> p = program(g, Device::kCpu, dtype);
     if (!p) GTEST_SKIP() << "this processor has no bf16";
     p->set_input("image", image);
     p->run();
@@ -119,7 +119,7 @@ Graph training_graph() {
   return g;
 }
 
-void set_batch(Program& p) {
+void set_batch(Session& p) {
   Tensor targets = Tensor::zeros(DType::kF32, {kBatch, 10});
   const std::vector<std::int64_t> labels = golden::labels(kBatch, 10);
   for (std::size_t i = 0; i < kBatch; ++i) {
@@ -151,7 +151,7 @@ std::map<std::string, double> cancellation(Graph g) {
     g.mark_output(layer + " dy", nodes[i].inputs[1]);
     g.mark_output(layer + " dw", {static_cast<std::int32_t>(i), 0});
   }
-  Program p(g, variables_of(g, Device::kReference), {.device = Device::kReference});
+  Session p(g, variables_of(g, Device::kReference), {.device = Device::kReference});
   set_batch(p);
   p.run();
   std::map<std::string, double> result;
@@ -163,7 +163,7 @@ std::map<std::string, double> cancellation(Graph g) {
     h.mark_output(
         "dw", h.append(Op::kConv2dBackwardWeights, "dw",
                        {h.input("x", x.shape()), h.input("dy", dy.shape())}, nodes[i].attributes));
-    Program q(h, std::make_shared<Variables>(), {.device = Device::kReference});
+    Session q(h, std::make_shared<Variables>(), {.device = Device::kReference});
     q.set_input("x", x);
     q.set_input("dy", dy);
     q.run();
@@ -176,7 +176,7 @@ std::map<std::string, double> cancellation(Graph g) {
 }
 
 std::optional<Training> trained(const Graph& g, Device device) {
-  std::optional<Program> p = program(g, device, DType::kBF16);
+  std::optional<Session> p = program(g, device, DType::kBF16);
   if (!p) return std::nullopt;
   set_batch(*p);
   Training t;
@@ -184,7 +184,7 @@ std::optional<Training> trained(const Graph& g, Device device) {
     std::map<std::string, Tensor> result;
     for (const Value w : g.trainable()) {
       const std::string& name = g.node(w).name;
-      result[name] = p->variables().at(name).cast(DType::kF64).clone();
+      result[name] = p->program().variables().at(name).cast(DType::kF64).clone();
     }
     return result;
   };

@@ -53,7 +53,7 @@ Training train(const Graph& g, const CompileOptions& options, int steps) {
   auto variables = std::make_shared<Variables>();
   initialise(g, *variables, 3);
   if (options.device == Device::kReference) *variables = variables->cast(DType::kF64);
-  Program p(g, variables, options);
+  Session p(g, variables, options);
   p.set_input("image", random_tensor({4, 3, 16, 16}, 1));
   p.set_input("targets", one_hot(4, 10));
   p.set_input("lr", 0.05);
@@ -111,7 +111,7 @@ TEST(Program, InferencePacksWeightsAgainAfterAChange) {
   const Graph g = inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 2);
   auto variables = std::make_shared<Variables>();
   initialise(g, *variables, 1);
-  Program p(g, variables);
+  Session p(g, variables);
   p.set_input("image", random_tensor({2, 3, 16, 16}, 5));
   p.run();
   const Tensor before = p.output("logits");
@@ -139,7 +139,7 @@ TEST(Program, BothHostLayoutsGiveTheSameBits) {
       }
     }
   }
-  Program a(g, variables, {}, DataLayout::kNCHW), b(g, variables, {}, DataLayout::kNHWC);
+  Session a(g, variables, {}, DataLayout::kNCHW), b(g, variables, {}, DataLayout::kNHWC);
   a.set_input("image", nchw);
   b.set_input("image", nhwc);
   a.run();
@@ -152,13 +152,13 @@ TEST(Program, SharesTheHostsMemoryUntilAnotherInputIsSet) {
   const Graph g = inference_graph({.architecture = "resnet8", .classes = 10, .image_size = 16}, 2);
   auto variables = std::make_shared<Variables>();
   initialise(g, *variables, 1);
-  const auto logits = [](Program& p) {
+  const auto logits = [](Session& p) {
     p.run();
     const Tensor y = p.output("logits");
     return std::vector<float>(y.as<float>().begin(), y.as<float>().end());
   };
   const Tensor first = random_tensor({2, 3, 16, 16}, 5), second = random_tensor({2, 3, 16, 16}, 6);
-  Program copying(g, variables), sharing(g, variables);
+  Session copying(g, variables), sharing(g, variables);
   copying.set_input("image", first);
   const std::vector<float> of_first = logits(copying);
   copying.set_input("image", second);
@@ -184,7 +184,7 @@ TEST(Program, NamesTheLayerThatOverflows) {
   Tensor huge(DType::kF32, {32});
   for (float& x : huge.as<float>()) x = 3e38F;
   variables->assign("layer2.0.bn1.weight", huge);
-  Program p(g, variables);
+  Session p(g, variables);
   p.set_input("image", random_tensor({2, 3, 16, 16}, 5));
   const auto where = p.find_non_finite();
   ASSERT_TRUE(where.has_value());
@@ -208,9 +208,9 @@ TEST(Program, KeepsOneCopyOfWeights) {
   const Graph g = inference_graph({.architecture = "resnet18", .image_size = 64}, 1);
   auto variables = std::make_shared<Variables>();
   initialise(g, *variables, 1);
-  const Program p(g, variables, {.winograd = false});
-  EXPECT_GT(p.stats().packed_bytes, p.stats().variable_bytes * 9 / 10);
-  EXPECT_LT(p.stats().packed_bytes, p.stats().variable_bytes * 11 / 10);
+  const Session p(g, variables, {.winograd = false});
+  EXPECT_GT(p.program().stats().packed_bytes, p.program().stats().variable_bytes * 9 / 10);
+  EXPECT_LT(p.program().stats().packed_bytes, p.program().stats().variable_bytes * 11 / 10);
 }
 
 TEST(Program, PacksTheSameFromMappedWeightsAndRefusesToTrainThem) {
@@ -232,7 +232,7 @@ TEST(Program, PacksTheSameFromMappedWeightsAndRefusesToTrainThem) {
   }
   const Tensor x = random_tensor({2, 3, 16, 16}, 3);
   const auto logits = [&](const auto& weights) {
-    Program p(g, weights);
+    Session p(g, weights);
     p.set_input("image", x);
     p.run();
     return p.output("logits");
@@ -268,7 +268,7 @@ TEST(Program, SaysWhatIsWrongWithItsInputs) {
   auto variables = std::make_shared<Variables>();
   EXPECT_THROW(Program(g, variables), Error);  // no variables
   initialise(g, *variables, 1);
-  Program p(g, variables);
+  Session p(g, variables);
   EXPECT_THROW(p.set_input("photo", random_tensor({2, 3, 16, 16}, 1)), Error);
   EXPECT_THROW(p.set_input("image", random_tensor({1, 3, 16, 16}, 1)), Error);
   EXPECT_THROW(p.output("nothing"), Error);

@@ -51,11 +51,11 @@ ModelFile random_model(ModelConfig config) {
 }
 
 Tensor logits_of(const ModelFile& m, const Tensor& images, Device device = Device::kCpu) {
-  Program program(inference_graph(m, images.dim(0)), variables_of(m, device),
+  Session session(inference_graph(m, images.dim(0)), variables_of(m, device),
                   {.device = device, .threads = 1});
-  program.set_input("image", images);
-  program.run();
-  return program.output("logits").cast(DType::kF64);
+  session.set_input("image", images);
+  session.run();
+  return session.output("logits").cast(DType::kF64);
 }
 
 double mean_square(const Tensor& t) {
@@ -79,11 +79,11 @@ double quantisation_noise(const ModelFile& real, const ModelFile& quantized, con
     if (n.op == Op::kConv2d || n.op == Op::kLinear) wanted[n.name + ".weight"] = n.inputs[1];
   }
   for (const auto& [name, v] : wanted) g.mark_output("of " + name, v);
-  Program program(g, variables_of(real, Device::kCpu), {.threads = 1});
-  program.set_input("image", images);
-  program.run();
+  Session session(g, variables_of(real, Device::kCpu), {.threads = 1});
+  session.set_input("image", images);
+  session.run();
   const auto size = [&](const std::string& name) {
-    return mean_square(program.output("of " + name));
+    return mean_square(session.output("of " + name));
   };
   double noise = 0;
   for (const auto& [name, scale] : quantized.quantization.activations) {
@@ -109,9 +109,9 @@ void expect_ties_first(const ModelFile& quantized, const Tensor& images) {
     names.push_back(fmt::format("{} {}", i, n.name));
     g.mark_output(names.back(), {i, 0});
   }
-  Program cpu(g, variables_of(quantized, Device::kCpu), {.threads = 1});
-  Program reference(g, variables_of(quantized, Device::kReference), {.device = Device::kReference});
-  for (Program* p : {&cpu, &reference}) {
+  Session cpu(g, variables_of(quantized, Device::kCpu), {.threads = 1});
+  Session reference(g, variables_of(quantized, Device::kReference), {.device = Device::kReference});
+  for (Session* p : {&cpu, &reference}) {
     p->set_input("image", images);
     p->run();
   }

@@ -195,7 +195,7 @@ bool has_bf16() {
   Graph g;
   g.mark_output("y", g.relu(g.input("x", {1, 1, 1, 1})));
   try {
-    const Program p(g, std::make_shared<Variables>(), {.dtype = DType::kBF16});
+    const Session p(g, std::make_shared<Variables>(), {.dtype = DType::kBF16});
     return true;
   } catch (const Error&) {
     return false;

@@ -51,7 +51,7 @@ std::shared_ptr<Variables> variables_for(std::initializer_list<const Graph*> gra
       v.cast(device == Device::kReference ? DType::kF64 : DType::kF32));
 }
 
-void set(Program& program, const Images& p) {
+void set(Session& program, const Images& p) {
   program.set_input("image", p.images);
   program.set_input("targets", p.targets);
 }
@@ -73,7 +73,7 @@ TEST(TrainingGraph, AccumulatedPartsEqualTheWholeBatch) {
   const Graph apply = applying_graph(small_network, options);
   auto a = variables_for({&whole}, Device::kReference);
   auto b = variables_for({&part, &apply}, Device::kReference);
-  Program one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
+  Session one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
   for (std::int64_t step = 0; step < 3; ++step) {
     set(one, images(8 * step, 8));
     one.set_input("lr", 0.1);
@@ -133,7 +133,7 @@ TEST(TrainingGraph, AWindowThatIsNotFullIsTheMeanOfItsImages) {
   const Graph apply = applying_graph(small_network, options);
   auto a = variables_for({&whole}, Device::kReference);
   auto b = variables_for({&part, &apply}, Device::kReference);
-  Program one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
+  Session one(whole, a, kOnReference), parts(part, b, kOnReference), update(apply, b, kOnReference);
   for (std::int64_t step = 0; step < 2; ++step) {
     set(one, images(6 * step, 6));
     one.set_input("lr", 0.1);
@@ -171,7 +171,7 @@ TEST(TrainingGraph, ABatchWithoutWeightChangesNothingBesideDecay) {
         const std::vector<double> weights = {0, 1, 3};
         v->assign(kClassWeights, Tensor::from<double>({kClasses}, std::span(weights)));
         const Variables before = v->cast(DType::kF64);
-        Program program(g, v, {.device = device});
+        Session program(g, v, {.device = device});
         set(program, images(0, 1));  // of class 0
         program.set_input("lr", 0.1);
         if (kind == Optimizer::kAdamW) program.set_input("step", 1);
@@ -193,7 +193,7 @@ TEST(TrainingGraph, ClippingScalesTheWholeGradient) {
   const Graph free = training_graph(small_network, 4, options);
   auto before = variables_for({&free}, Device::kReference);
   auto after = std::make_shared<Variables>(before->cast(DType::kF64));
-  Program unclipped(free, after, kOnReference);
+  Session unclipped(free, after, kOnReference);
   set(unclipped, images(0, 4));
   unclipped.set_input("lr", 1);
   unclipped.run();
@@ -212,7 +212,7 @@ TEST(TrainingGraph, ClippingScalesTheWholeGradient) {
 
   options.clip_norm = norm / 3;
   auto clipped = std::make_shared<Variables>(before->cast(DType::kF64));
-  Program program(training_graph(small_network, 4, options), clipped, kOnReference);
+  Session program(training_graph(small_network, 4, options), clipped, kOnReference);
   set(program, images(0, 4));
   program.set_input("lr", 1);
   program.run();
@@ -261,7 +261,7 @@ TEST(TrainingGraph, AverageIsThatOfTheWeightsSoFar) {
   options.ema_decay = 0.7;
   const Graph g = training_graph(norm_network, 4, options);
   auto v = variables_for({&g}, Device::kReference);
-  Program program(g, v, kOnReference);
+  Session program(g, v, kOnReference);
   const std::vector<std::string> names = {"conv.weight", "bn.weight", "bn.running_var", "fc.bias"};
   std::map<std::string, std::vector<double>> expected;
   double weight = 0;
@@ -295,7 +295,7 @@ TEST(TrainingGraph, NothingIsUpdatedWhenTheGradientIsNotFinite) {
       options.optimizer.weight_decay = 0.1;
       const Graph g = training_graph(small_network, 4, options);
       auto v = variables_for({&g}, device);
-      Program program(g, v, {.device = device});
+      Session program(g, v, {.device = device});
       Images p = images(0, 4);
       const auto run = [&](double step) {
         set(program, p);
@@ -323,7 +323,7 @@ TEST(TrainingGraph, ClassWeightsWeighTheLoss) {
   auto v = variables_for({&g}, Device::kReference);
   const std::vector<double> weights = {1, 0, 3};
   v->assign(kClassWeights, Tensor::from<double>({kClasses}, std::span(weights)));
-  Program program(g, v, kOnReference);
+  Session program(g, v, kOnReference);
   set(program, images(0, 3));  // one of each class
   program.set_input("lr", 0);
   program.run();

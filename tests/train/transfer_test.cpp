@@ -171,9 +171,9 @@ TEST(Frozen, GradientsAreThoseOfTheWholeNetwork) {
     }
     const auto variables = variables_for(some);
     for (const bool passes : {false, true}) {
-      Program a(some, variables, {.device = Device::kReference, .passes = passes});
-      Program b(all, variables, {.device = Device::kReference, .passes = false});
-      for (Program* p : {&a, &b}) {
+      Session a(some, variables, {.device = Device::kReference, .passes = passes});
+      Session b(all, variables, {.device = Device::kReference, .passes = false});
+      for (Session* p : {&a, &b}) {
         p->set_input("image", example.images);
         p->set_input("targets", example.targets);
         p->run();
@@ -228,8 +228,8 @@ TEST(LearningRates, ScaleTheUpdatesOfEachStage) {
     const Graph b = training_graph(network_of(c), 4, scaled);
     const auto x = variables_for(a), y = variables_for(b);
     const Variables before = x->cast(DType::kF64);
-    Program pa(a, x, kOnReference), pb(b, y, kOnReference);
-    for (Program* p : {&pa, &pb}) {
+    Session pa(a, x, kOnReference), pb(b, y, kOnReference);
+    for (Session* p : {&pa, &pb}) {
       p->set_input("image", example.images);
       p->set_input("targets", example.targets);
       p->set_input("lr", 0.25);
@@ -261,7 +261,7 @@ TEST(AdamW, CorrectsLateMomentsFromTheirOwnStart) {
   for (const bool is_late : {false, true}) {
     const Graph g = training_graph(network_of(c), 4, is_late ? late : fresh);
     const auto v = variables_for(g);
-    Program p(g, v, kOnReference);
+    Session p(g, v, kOnReference);
     p.set_input("image", example.images);
     p.set_input("targets", example.targets);
     p.set_input("lr", 0.01);

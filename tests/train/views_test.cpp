@@ -103,8 +103,8 @@ TEST(Views, AreAveragedAsByHand) {
     options.scales = scales;
     const std::vector<int> sides = scales.empty() ? std::vector<int>{16} : scales;
     double loss = 0;
-    ModelPrograms programs(model, options);
-    ViewEvaluator evaluator(programs, data, options, 0);
+    ModelSessions sessions(std::make_shared<ModelPrograms>(model, options));
+    ViewEvaluator evaluator(sessions, data, options, 0);
     std::int64_t seen = 0;
     while (evaluator.next()) {
       for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
@@ -135,8 +135,8 @@ TEST(Views, OfOneLookAreTheNetworksOwnLogits) {
   const DatasetPtr data = test_dataset(3, 16);
   EvalOptions options;
   options.device = Device::kReference;
-  ModelPrograms programs(model, options);
-  ViewEvaluator evaluator(programs, data, options, 0);
+  ModelSessions sessions(std::make_shared<ModelPrograms>(model, options));
+  ViewEvaluator evaluator(sessions, data, options, 0);
   ASSERT_TRUE(evaluator.next());
   const auto p = look(model, data->image(1), {}, 16);
   const auto ours = softmax(evaluator.logits(), 1);

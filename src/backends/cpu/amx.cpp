@@ -166,8 +166,10 @@ struct Grid {
 class AmxBackwardWeights final : public Kernel {
  public:
   AmxBackwardWeights(const Shape& x, const Shape& y, const Shape& w, const ConvAttributes& a);
-  void run(const KernelArgs& args) override;
-  std::size_t scratch_bytes() const { return static_cast<std::size_t>(sums_at_ + sums_bytes()); }
+  void run(const KernelArgs& args) const override;
+  std::size_t scratch_bytes() const {
+    return static_cast<std::size_t>(places_at() + threads_ * places_bytes());
+  }
 
  private:
   // A phase of x, packed from its even or odd places on.
@@ -184,15 +186,24 @@ class AmxBackwardWeights final : public Kernel {
   std::int64_t sums_bytes() const {
     return std::ssize(taps_) * filter_tiles_ * channel_tiles_ * kTileSums * 4;
   }
+  std::int64_t places_at() const { return round_up(sums_at_ + sums_bytes(), 64); }
+  std::int64_t places_bytes() const {  // of a thread
+    return round_up((chunk_ + margin_) * std::int64_t{sizeof(const Bf16*)}, 64);
+  }
   std::int64_t packed_x() const { return (chunk_ + margin_) * kSide; }  // elements of a tile column
   void find_places(const Bf16* data, const Shape& shape, std::int64_t stride, std::int64_t row,
                    std::int64_t column, std::int64_t first, std::int64_t count,
                    const Bf16** places) const;
-  void pack(const KernelArgs& args, std::int64_t first, std::int64_t part, std::int64_t parts);
+  void pack(const KernelArgs& args, std::int64_t first, std::int64_t part,
+            std::int64_t parts) const;
   void multiply_chunk(const KernelArgs& args, std::int64_t first, std::int64_t part,
-                      std::int64_t parts);
+                      std::int64_t parts) const;
   void write(const KernelArgs& args, std::int64_t part, std::int64_t parts) const;
 
+  const Bf16** places(void* scratch, std::int64_t part) const {
+    return reinterpret_cast<const Bf16**>(static_cast<std::byte*>(scratch) + places_at() +
+                                          part * places_bytes());
+  }
   Bf16* packed_dy(void* scratch) const { return static_cast<Bf16*>(scratch); }
   Bf16* packed_x(void* scratch, std::size_t packing, std::int64_t tile) const {
     return static_cast<Bf16*>(scratch) + chunk_ * filter_tiles_ * kSide +
@@ -213,8 +224,8 @@ class AmxBackwardWeights final : public Kernel {
   std::int64_t margin_;  // places of x beyond a chunk
   std::int64_t chunk_;   // places
   std::int64_t sums_at_;
-  std::vector<Bf16> zeros_;                       // the channels of a place with nothing
-  std::vector<std::vector<const Bf16*>> places_;  // of each thread
+  std::int64_t threads_;
+  std::vector<Bf16> zeros_;  // the channels of a place with nothing
 };
 
 AmxBackwardWeights::AmxBackwardWeights(const Shape& x, const Shape& y, const Shape& w,
@@ -226,6 +237,7 @@ AmxBackwardWeights::AmxBackwardWeights(const Shape& x, const Shape& y, const Sha
       grid_{y[0], y[2] + (w[2] - 1) / stride_, y[3] + (w[3] - 1) / stride_},
       filter_tiles_((y[1] + kSide - 1) / kSide),
       channel_tiles_((x[1] + kSide - 1) / kSide),
+      threads_(omp_get_max_threads()),
       zeros_(static_cast<std::size_t>(round_up(std::max(x[1], y[1]), kSide))) {
   for (std::int64_t kh = 0; kh < w[2]; ++kh) {
     for (std::int64_t kw = 0; kw < w[3]; ++kw) {
@@ -244,8 +256,6 @@ AmxBackwardWeights::AmxBackwardWeights(const Shape& x, const Shape& y, const Sha
   sums_at_ = round_up(
       2 * (chunk_ * filter_tiles_ * kSide + std::ssize(packings_) * channel_tiles_ * packed_x()),
       64);
-  places_.resize(static_cast<std::size_t>(omp_get_max_threads()),
-                 std::vector<const Bf16*>(static_cast<std::size_t>(chunk_ + margin_)));
 }
 
 // Where the values of `count` places from `first` on are, in data [n, h, w, c].
@@ -273,16 +283,16 @@ __mmask16 channels_of(std::int64_t tile, std::int64_t channels) {
 
 // A thread's part of packing a chunk: some of its places, for all channels.
 void AmxBackwardWeights::pack(const KernelArgs& args, std::int64_t first, std::int64_t part,
-                              std::int64_t parts) {
-  std::vector<const Bf16*>& places = places_[static_cast<std::size_t>(part)];
+                              std::int64_t parts) const {
+  const Bf16** const places = this->places(args.scratch, part);
   const auto* x = static_cast<const Bf16*>(args.in[0]);
   const auto* dy = static_cast<const Bf16*>(args.in[1]);
   const std::int64_t tiles = chunk_ / kPlaces;
   const std::int64_t from = tiles * part / parts, to = tiles * (part + 1) / parts;
-  find_places(dy, y_, 1, 0, 0, first + from * kPlaces, (to - from) * kPlaces, places.data());
+  find_places(dy, y_, 1, 0, 0, first + from * kPlaces, (to - from) * kPlaces, places);
   for (std::int64_t f = 0; f < filter_tiles_; ++f) {
     for (std::int64_t t = from; t < to; ++t) {
-      pack_transposed(places.data() + (t - from) * kPlaces, f * kSide, channels_of(f, y_[1]),
+      pack_transposed(places + (t - from) * kPlaces, f * kSide, channels_of(f, y_[1]),
                       packed_dy(args.scratch) + (f * tiles + t) * kTile);
     }
   }
@@ -291,9 +301,9 @@ void AmxBackwardWeights::pack(const KernelArgs& args, std::int64_t first, std::i
   for (std::size_t p = 0; p < packings_.size(); ++p) {
     const Packing& k = packings_[p];
     find_places(x, x_, stride_, k.row, k.column, first + 2 * begin + (k.odd ? 1 : 0),
-                2 * (end - begin), places.data());
+                2 * (end - begin), places);
     for (std::int64_t c = 0; c < channel_tiles_; ++c) {
-      pack_pairs(places.data(), end - begin, c * kSide, channels_of(c, x_[1]),
+      pack_pairs(places, end - begin, c * kSide, channels_of(c, x_[1]),
                  packed_x(args.scratch, p, c) + begin * kPlaces);
     }
   }
@@ -301,7 +311,7 @@ void AmxBackwardWeights::pack(const KernelArgs& args, std::int64_t first, std::i
 
 // A thread's part of a chunk's products: tiles of filters and channels in twos, all taps.
 void AmxBackwardWeights::multiply_chunk(const KernelArgs& args, std::int64_t first,
-                                        std::int64_t part, std::int64_t parts) {
+                                        std::int64_t part, std::int64_t parts) const {
   const std::int64_t f_twos = (filter_tiles_ + 1) / 2, c_twos = (channel_tiles_ + 1) / 2;
   const std::int64_t taps = std::ssize(taps_), jobs = f_twos * c_twos * taps;
   const std::int64_t steps = std::min(chunk_, round_up(grid_.places() - first, kPlaces)) / kPlaces;
@@ -343,8 +353,8 @@ void AmxBackwardWeights::write(const KernelArgs& args, std::int64_t part,
   }
 }
 
-void AmxBackwardWeights::run(const KernelArgs& args) {
-#pragma omp parallel num_threads(static_cast <int>(places_.size()))
+void AmxBackwardWeights::run(const KernelArgs& args) const {
+#pragma omp parallel num_threads(static_cast <int>(threads_))
   {
     const int part = omp_get_thread_num(), parts = omp_get_num_threads();
     for (std::int64_t first = 0; first < grid_.places(); first += chunk_) {

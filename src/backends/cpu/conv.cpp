@@ -21,18 +21,18 @@ using BackwardData = dnnl::convolution_backward_data;
 using BackwardWeights = dnnl::convolution_backward_weights;
 using From = DnnlKernel::From;
 
-// The residual is added by oneDNN's sum post-op, which expects it in the destination's memory.
-class ConvWithResidual final : public Kernel {
+class WithResidual final : public Kernel {
  public:
-  ConvWithResidual(std::unique_ptr<DnnlKernel> conv, std::size_t residual, std::size_t bytes)
+  WithResidual(std::unique_ptr<Kernel> conv, std::size_t residual, std::size_t bytes)
       : conv_(std::move(conv)), residual_(residual), bytes_(bytes) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     if (args.in[residual_] != args.out[0]) std::memcpy(args.out[0], args.in[residual_], bytes_);
     conv_->run(args);
   }
+  std::unique_ptr<KernelState> make_state() const override { return conv_->make_state(); }
 
  private:
-  std::unique_ptr<DnnlKernel> conv_;
+  std::unique_ptr<Kernel> conv_;
   std::size_t residual_;
   std::size_t bytes_;
 };
@@ -147,9 +147,7 @@ KernelChoice forward(const NodeView& v, const Attempt& t, const DnnlConv& c) {
     const std::size_t r = v.node.inputs.size() - 1;
     choice.inputs[r] = c.y;
     choice.in_place = {static_cast<int>(r)};
-    auto* conv = static_cast<DnnlKernel*>(choice.kernel.release());
-    choice.kernel = std::make_unique<ConvWithResidual>(std::unique_ptr<DnnlKernel>(conv), r,
-                                                       v.target.bytes(v.out(), c.y));
+    choice.kernel = with_residual(std::move(choice.kernel), r, v.target.bytes(v.out(), c.y));
   }
   return choice;
 }
@@ -332,6 +330,11 @@ std::string tuning_key(const NodeView& v, const Problem& p) {
 }
 
 }  // namespace
+
+std::unique_ptr<Kernel> with_residual(std::unique_ptr<Kernel> conv, std::size_t residual,
+                                      std::size_t bytes) {
+  return std::make_unique<WithResidual>(std::move(conv), residual, bytes);
+}
 
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);

@@ -87,7 +87,7 @@ CpuTarget::CpuTarget(const CpuOptions& options)
   spread_threads(omp_get_max_threads());
 }
 
-void CpuTarget::begin_run() { omp_set_num_threads(options_.threads); }
+void CpuTarget::begin_run() const { omp_set_num_threads(options_.threads); }
 
 memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) const {
   if (layout.id >= kFirstFormat) {
@@ -265,23 +265,39 @@ KernelChoice own_kernel(const NodeView& v, std::unique_ptr<Kernel> kernel,
   return choice;
 }
 
-void DnnlKernel::bind(int argument, const memory::desc& desc, From from, std::size_t index) {
-  operands_.push_back({memory(desc, target_.engine(), nullptr), from, index, nullptr});
-  arguments_.push_back({argument, operands_.back().memory.get()});
+// oneDNN's memory objects hold the pointers of a run.
+struct DnnlKernel::State final : KernelState {
+  dnnl::stream stream;
+  std::vector<memory> memories;
+  std::vector<void*> pointers;
+  std::vector<dnnl_exec_arg_t> arguments;
+
+  explicit State(const DnnlKernel& k) : stream(k.engine_), pointers(k.operands_.size(), nullptr) {
+    for (const Operand& o : k.operands_) {
+      memories.emplace_back(o.desc, k.engine_, nullptr);
+      arguments.push_back({o.argument, memories.back().get()});
+    }
+  }
+};
+
+std::unique_ptr<KernelState> DnnlKernel::make_state() const {
+  return std::make_unique<State>(*this);
 }
 
-void DnnlKernel::run(const KernelArgs& args) {
-  for (Operand& o : operands_) {
+void DnnlKernel::run(const KernelArgs& args) const {
+  const std::unique_ptr<KernelState> own = args.state == nullptr ? make_state() : nullptr;
+  State& s = static_cast<State&>(args.state == nullptr ? *own : *args.state);
+  for (std::size_t i = 0; i < operands_.size(); ++i) {
+    const Operand& o = operands_[i];
     void* p = o.from == From::kIn    ? args.in[o.index]
               : o.from == From::kOut ? args.out[o.index]
                                      : args.scratch;
-    if (p == o.pointer) continue;
-    o.memory.set_data_handle(p);
-    o.pointer = p;
+    if (p == s.pointers[i]) continue;
+    s.memories[i].set_data_handle(p);
+    s.pointers[i] = p;
   }
-  const dnnl_status_t status =
-      dnnl_primitive_execute(primitive_.get(), target_.stream().get(),
-                             static_cast<int>(arguments_.size()), arguments_.data());
+  const dnnl_status_t status = dnnl_primitive_execute(
+      primitive_.get(), s.stream.get(), static_cast<int>(s.arguments.size()), s.arguments.data());
   if (status == dnnl_out_of_memory) throw std::bad_alloc();
   RESNET_CHECK(status == dnnl_success);
 }

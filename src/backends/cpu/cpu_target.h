@@ -53,12 +53,11 @@ class CpuTarget final : public Target {
   std::size_t bytes(const TensorType& type, Layout layout) const override;
   KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout> have) override;
   KernelChoice reorder(const TensorType& type, Layout from, Layout to) override;
-  void begin_run() override;
+  void begin_run() const override;
   std::string describe(Layout layout) const override;
 
   const CpuOptions& options() const { return options_; }
   const dnnl::engine& engine() const { return engine_; }
-  dnnl::stream& stream() { return stream_; }
   Tuner& tuner() { return tuner_; }
   /// Channels per block: 16 with AVX-512, else 8.
   std::int64_t block() const { return block_; }
@@ -73,7 +72,6 @@ class CpuTarget final : public Target {
  private:
   CpuOptions options_;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream_{engine_};
   std::int64_t block_;
   Tuner tuner_;
   template <class T>
@@ -115,23 +113,31 @@ bool pointwise_fits(std::int64_t block);
 class DnnlKernel : public Kernel {
  public:
   enum class From : std::uint8_t { kIn, kOut, kScratch };
-  DnnlKernel(CpuTarget& target, dnnl::primitive primitive)
-      : target_(target), primitive_(std::move(primitive)) {}
-  void bind(int argument, const dnnl::memory::desc& desc, From from, std::size_t index = 0);
-  void run(const KernelArgs& args) override;
+  DnnlKernel(const CpuTarget& target, dnnl::primitive primitive)
+      : engine_(target.engine()), primitive_(std::move(primitive)) {}
+  void bind(int argument, const dnnl::memory::desc& desc, From from, std::size_t index = 0) {
+    operands_.push_back({argument, desc, from, index});
+  }
+  void run(const KernelArgs& args) const override;
+  std::unique_ptr<KernelState> make_state() const override;
 
  private:
   struct Operand {
-    dnnl::memory memory;
+    int argument;
+    dnnl::memory::desc desc;
     From from;
     std::size_t index;
-    void* pointer;
   };
-  CpuTarget& target_;
+  struct State;
+  dnnl::engine engine_;
   dnnl::primitive primitive_;
   std::vector<Operand> operands_;
-  std::vector<dnnl_exec_arg_t> arguments_;
 };
+
+/// A convolution that adds its output to what is in the memory of that: oneDNN's sum post-op. Puts
+/// input `residual`, of that many bytes, there first.
+std::unique_ptr<Kernel> with_residual(std::unique_ptr<Kernel> conv, std::size_t residual,
+                                      std::size_t bytes);  // conv.cpp
 
 // One maker for each family, in the file of its name.
 KernelChoice make_conv(const NodeView& v);         // conv.cpp

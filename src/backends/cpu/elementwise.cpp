@@ -42,7 +42,7 @@ class Unary final : public Kernel {
  public:
   using Function = void (*)(const T*, T*, std::int64_t);
   Unary(std::int64_t n, Function f) : n_(n), f_(f) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     parallel_ranges(n_, [&](std::int64_t b, std::int64_t e) {
       f_(in<T>(args, 0) + b, out<T>(args) + b, e - b);
     });
@@ -58,7 +58,7 @@ class Binary final : public Kernel {
  public:
   using Function = void (*)(const T*, const T*, T*, std::int64_t);
   Binary(std::int64_t n, Function f) : n_(n), f_(f) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     parallel_ranges(n_, [&](std::int64_t b, std::int64_t e) {
       f_(in<T>(args, 0) + b, in<T>(args, 1) + b, out<T>(args) + b, e - b);
     });
@@ -77,7 +77,7 @@ void sigmoid(const float* x, float* y, std::int64_t n) {
 class BlockedSigmoid final : public Kernel {
  public:
   explicit BlockedSigmoid(BlockedShape s) : s_(s) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < s_.tiles(); ++t) {
       float* y = out(args) + t * s_.tile();
@@ -109,7 +109,7 @@ class Dropout final : public Kernel {
         blocked_(shape_.size() == 4 ? v.target.blocked(v.out()) : BlockedShape()),
         a_(v.attributes<DropoutAttributes>()),
         scale_(static_cast<float>(1 / (1 - a_.p))) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const T* x = in<T>(args, 0);
     T* y = out<T>(args);
     if (shape_.size() != 4) {
@@ -148,7 +148,7 @@ class Dropout final : public Kernel {
 class Fill final : public Kernel {
  public:
   Fill(std::int64_t n, double value) : n_(n), value_(static_cast<float>(value)) {}
-  void run(const KernelArgs& args) override { std::fill_n(out(args), n_, value_); }
+  void run(const KernelArgs& args) const override { std::fill_n(out(args), n_, value_); }
 
  private:
   std::int64_t n_;

@@ -13,7 +13,7 @@ class Product final : public Kernel {
   Product(char ta, char tb, std::int64_t m, std::int64_t n, std::int64_t k, std::size_t a,
           std::size_t b, bool bias)
       : ta_(ta), tb_(tb), m_(m), n_(n), k_(k), a_(a), b_(b), bias_(bias) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     auto* c = static_cast<float*>(args.out[0]);
     if (bias_) {
       const auto* bias = static_cast<const float*>(args.in[2]);

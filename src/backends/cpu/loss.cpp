@@ -21,7 +21,7 @@ double softmax_row(const float* x, float* p, std::int64_t c) {
 class Softmax final : public Kernel {
  public:
   explicit Softmax(const Shape& s) : n_(s[0]), c_(s[1]) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const float*>(args.in[0]);
     auto* p = static_cast<float*>(args.out[0]);
     for (std::int64_t i = 0; i < n_; ++i) softmax_row(x + i * c_, p + i * c_, c_);
@@ -61,7 +61,7 @@ double ratio(double x, double divisor) { return divisor == 0 ? 0 * x : x / divis
 class CrossEntropy final : public Kernel {
  public:
   CrossEntropy(const Shape& s, const LossAttributes& a) : n_(s[0]), c_(s[1]), a_(a) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const float*>(args.in[0]);
     const Targets t{static_cast<const float*>(args.in[1]),
                     args.in.size() == 3 ? static_cast<const float*>(args.in[2]) : nullptr, n_, c_,
@@ -88,7 +88,7 @@ class CrossEntropy final : public Kernel {
 class CrossEntropyBackward final : public Kernel {
  public:
   CrossEntropyBackward(const Shape& s, const LossAttributes& a) : n_(s[0]), c_(s[1]), a_(a) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* p = static_cast<const float*>(args.in[1]);
     const Targets t{static_cast<const float*>(args.in[2]),
                     args.in.size() == 4 ? static_cast<const float*>(args.in[3]) : nullptr, n_, c_,

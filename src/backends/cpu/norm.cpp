@@ -83,7 +83,7 @@ template <class T>
 class BatchNorm final : public Kernel {
  public:
   BatchNorm(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const T*>(args.in[0]);
     auto* mean = static_cast<float*>(args.out[1]);
     auto* var = static_cast<float*>(args.out[2]);
@@ -119,7 +119,7 @@ template <class T>
 class Normalize final : public Kernel {
  public:
   Normalize(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     Workspace w(s_, args.scratch);
     set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
                      static_cast<const float*>(args.in[2]), static_cast<const float*>(args.in[3]),
@@ -140,7 +140,7 @@ class NormBackward final : public Kernel {
  public:
   NormBackward(BlockedShape s, const NormAttributes& a, bool batch_statistics)
       : s_(s), a_(a), batch_statistics_(batch_statistics) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const std::size_t i = a_.second_gradient ? 2 : 1;
     const auto data = [&](std::size_t k) { return static_cast<const T*>(args.in[k]); };
     const auto in = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
@@ -218,7 +218,7 @@ template <class T>
 class ChannelSum final : public Kernel {
  public:
   explicit ChannelSum(BlockedShape s) : s_(s) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const T*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
     Workspace w(s_, args.scratch);
@@ -239,7 +239,7 @@ class ChannelSum final : public Kernel {
 class ColumnSum final : public Kernel {
  public:
   explicit ColumnSum(const Shape& s) : rows_(s[0]), columns_(s[1]) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const float*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
     for (std::int64_t c = 0; c < columns_; ++c) {
@@ -258,7 +258,7 @@ class FoldWeights final : public Kernel {
  public:
   FoldWeights(const Shape& w, double eps)
       : filters_(w[0]), per_filter_(w[0] > 0 ? element_count(w) / w[0] : 0), eps_(eps) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* w = static_cast<const float*>(args.in[0]);
     const auto* gamma = static_cast<const float*>(args.in[1]);
     const auto* var = static_cast<const float*>(args.in[2]);
@@ -283,7 +283,7 @@ class FoldWeights final : public Kernel {
 class FoldBias final : public Kernel {
  public:
   FoldBias(std::int64_t filters, double eps) : filters_(filters), eps_(eps) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto in = [&](std::size_t k, std::int64_t o) {
       return static_cast<double>(static_cast<const float*>(args.in[k])[o]);
     };

@@ -29,7 +29,7 @@ class Pointwise final : public Kernel {
     return static_cast<std::size_t>(x_.tiles() * y_.tile()) * sizeof(float);
   }
 
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto in = [&](std::size_t i) { return static_cast<const float*>(args.in[i]); };
     const float* x = in(0);
     if (strided()) {

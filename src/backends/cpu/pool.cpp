@@ -28,7 +28,7 @@ class MaxPool final : public Kernel {
  public:
   MaxPool(const Shape& x, const Shape& y, const PoolAttributes& a)
       : images_(x[0]), p_(windows_of(x, y, a)) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const simd::Bf16*>(args.in[0]);
     auto* y = static_cast<simd::Bf16*>(args.out[0]);
     auto* position = static_cast<std::uint8_t*>(args.out[1]);
@@ -65,7 +65,7 @@ class PoolBackward final : public Kernel {
       }
     }
   }
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* dy = static_cast<const simd::Bf16*>(args.in[0]);
     const auto* position = share_.empty() ? static_cast<const std::uint8_t*>(args.in[1]) : nullptr;
     auto* dx = static_cast<simd::Bf16*>(args.out[0]);
@@ -140,7 +140,7 @@ template <class T>
 class GlobalAvgPool final : public Kernel {
  public:
   explicit GlobalAvgPool(BlockedShape s) : s_(s) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const T*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
     const float scale = 1.0F / static_cast<float>(s_.pixels());
@@ -164,7 +164,7 @@ template <class T>
 class GlobalAvgPoolBackward final : public Kernel {
  public:
   explicit GlobalAvgPoolBackward(BlockedShape s) : s_(s) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* dy = static_cast<const float*>(args.in[0]);
     auto* dx = static_cast<T*>(args.out[0]);
     const float scale = 1.0F / static_cast<float>(s_.pixels());

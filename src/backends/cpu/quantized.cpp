@@ -84,16 +84,29 @@ class QuantizedFirst final : public Kernel {
  public:
   QuantizedFirst(std::unique_ptr<Kernel> quantize, std::unique_ptr<Kernel> layer, std::size_t bytes)
       : quantize_(std::move(quantize)), layer_(std::move(layer)), bytes_(bytes) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     void* x = args.scratch;
     void* rest = static_cast<std::byte*>(args.scratch) + bytes_;
-    quantize_->run({args.in.subspan(0, 1), {&x, 1}, rest, args.context});
+    const auto* state = static_cast<const State*>(args.state);
+    const auto of = [&](auto State::*part) {
+      return state == nullptr ? nullptr : (state->*part).get();
+    };
+    quantize_->run({args.in.subspan(0, 1), {&x, 1}, rest, args.context, of(&State::quantize)});
     void* in[4] = {x};
     std::copy(args.in.begin() + 1, args.in.end(), in + 1);
-    layer_->run({{in, args.in.size()}, args.out, rest, args.context});
+    layer_->run({{in, args.in.size()}, args.out, rest, args.context, of(&State::layer)});
+  }
+  std::unique_ptr<KernelState> make_state() const override {
+    auto state = std::make_unique<State>();
+    state->quantize = quantize_->make_state();
+    state->layer = layer_->make_state();
+    return state;
   }
 
  private:
+  struct State final : KernelState {
+    std::unique_ptr<KernelState> quantize, layer;
+  };
   std::unique_ptr<Kernel> quantize_, layer_;
   std::size_t bytes_;
 };
@@ -124,27 +137,12 @@ std::vector<float> multipliers(const QuantizedAttributes& a) {
   return result;
 }
 
-// oneDNN adds the residual to what the destination's memory holds.
-class WithResidual final : public Kernel {
- public:
-  WithResidual(std::unique_ptr<Kernel> conv, std::size_t bytes)
-      : conv_(std::move(conv)), bytes_(bytes) {}
-  void run(const KernelArgs& args) override {
-    if (args.in[3] != args.out[0]) std::memcpy(args.out[0], args.in[3], bytes_);
-    conv_->run(args);
-  }
-
- private:
-  std::unique_ptr<Kernel> conv_;
-  std::size_t bytes_;
-};
-
 // The first layer, from the image on, by a kernel of our own.
 class Stem final : public Kernel {
  public:
   Stem(const stem::Problem& problem, std::vector<float> multipliers, int threads)
       : problem_(problem), multipliers_(std::move(multipliers)), threads_(threads) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     stem::run(problem_, static_cast<const float*>(args.in[0]),
               static_cast<const std::int8_t*>(args.in[1]), static_cast<const float*>(args.in[2]),
               multipliers_.data(), static_cast<std::uint8_t*>(args.out[0]), args.scratch, threads_);
@@ -191,7 +189,7 @@ class Pointwise final : public Kernel {
  public:
   Pointwise(const pointwise::Problem& problem, std::vector<float> multipliers, int threads)
       : problem_(problem), multipliers_(std::move(multipliers)), threads_(threads) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const void* residual = problem_.residual ? args.in[3] : nullptr;
     pointwise::run(problem_, static_cast<const std::uint8_t*>(args.in[0]),
                    static_cast<const std::int8_t*>(args.in[1]),
@@ -299,7 +297,7 @@ KernelChoice make_quantized_conv(const NodeView& v) {
   if (a.residual) {
     choice.inputs[3] = v.target.intern(channels_last(v, v.in(3)));
     choice.in_place = {3};
-    choice.kernel = std::make_unique<WithResidual>(std::move(choice.kernel), y.get_size());
+    choice.kernel = with_residual(std::move(choice.kernel), 3, y.get_size());
   }
   if (v.in(0).dtype == DType::kF32) quantize_first(v, x, choice);
   return choice;
@@ -358,7 +356,7 @@ class IntegerGlobalAvgPool final : public Kernel {
         c_(x[1]),
         pixels_(x[2] * x[3]),
         scale_(static_cast<float>(static_cast<double>(scale) / static_cast<double>(pixels_))) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const T*>(args.in[0]);
     auto* y = static_cast<float*>(args.out[0]);
     constexpr std::int64_t kChannels = 64;     // at a time: their sums stay in registers
@@ -393,7 +391,7 @@ class IntegerPadShortcut final : public Kernel {
  public:
   IntegerPadShortcut(const Shape& x, const Shape& y, const PadShortcutAttributes& a)
       : x_(x), y_(y), stride_(a.stride), front_(a.front) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const std::byte*>(args.in[0]);
     auto* y = static_cast<std::byte*>(args.out[0]);
     std::memset(y, 0, static_cast<std::size_t>(element_count(y_)));

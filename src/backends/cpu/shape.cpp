@@ -11,7 +11,7 @@ namespace {
 class Reshape final : public Kernel {
  public:
   explicit Reshape(std::size_t bytes) : bytes_(bytes) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     if (args.in[0] != args.out[0]) std::memcpy(args.out[0], args.in[0], bytes_);
   }
 
@@ -56,7 +56,7 @@ class CopyChannels final : public Kernel {
  public:
   CopyChannels(std::vector<ChannelCopy> copies, bool clear)
       : copies_(std::move(copies)), clear_(clear) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     auto* y = static_cast<T*>(args.out[0]);
     const BlockedShape& s = copies_[0].y;
     const std::int64_t image = s.blocks * s.tile();

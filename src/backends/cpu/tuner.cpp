@@ -42,10 +42,11 @@ struct Trial {
   KernelChoice choice;
   std::vector<Operand> memory;
   std::vector<void*> in, out;
+  std::unique_ptr<KernelState> state;
 
   Trial(const CpuTarget& target, KernelChoice c, const std::vector<TensorType>& inputs,
         const std::vector<TensorType>& outputs)
-      : choice(std::move(c)) {
+      : choice(std::move(c)), state(choice.kernel->make_state()) {
     const auto add = [&](std::size_t bytes) { return memory.emplace_back(bytes).data(); };
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       in.push_back(add(target.bytes(inputs[i], choice.inputs[i])));
@@ -55,7 +56,7 @@ struct Trial {
     }
     add(choice.scratch_bytes);
   }
-  void run() { choice.kernel->run({in, out, memory.back().data(), {}}); }
+  void run() { choice.kernel->run({in, out, memory.back().data(), {}, state.get()}); }
 };
 
 // What a choice brings with it: the kernel, and changes of layout that would not be there without

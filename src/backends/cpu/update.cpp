@@ -52,7 +52,7 @@ class Update : public Kernel {
 class Sgd final : public Update {
  public:
   using Update::Update;
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const float scale = gradient_scale(args, 4);
     if (scale == 0) return;
     const simd::SgdStep s{scalar(args, 3), static_cast<float>(a_.momentum),
@@ -66,7 +66,7 @@ class Sgd final : public Update {
 class Lars final : public Update {
  public:
   using Update::Update;
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const float scale = gradient_scale(args, 4);
     if (scale == 0) return;
     double local = 1;
@@ -87,7 +87,7 @@ class Lars final : public Update {
 class AdamW final : public Update {
  public:
   using Update::Update;
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const float scale = gradient_scale(args, 6);
     if (scale == 0) return;
     const auto step = static_cast<double>(scalar(args, 5));
@@ -113,7 +113,7 @@ class Blend final : public Kernel {
  public:
   Blend(std::int64_t n, double keep, double scale)
       : n_(n), keep_(static_cast<float>(keep)), scale_(static_cast<float>(scale)) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     ranges(n_, [&](std::int64_t b, std::int64_t e) {
       simd::accumulate(variable(args, 0) + b, variable(args, 1) + b, keep_, scale_, e - b);
     });
@@ -127,7 +127,7 @@ class Blend final : public Kernel {
 class Clear final : public Kernel {
  public:
   explicit Clear(std::int64_t n) : n_(n) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     std::memset(args.in[0], 0, static_cast<std::size_t>(n_) * sizeof(float));
   }
 
@@ -140,7 +140,7 @@ class ClipScale final : public Kernel {
  public:
   ClipScale(std::vector<std::int64_t> sizes, double max_norm)
       : sizes_(std::move(sizes)), max_norm_(max_norm) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     double sum = 0;
     for (std::size_t i = 0; i < sizes_.size(); ++i) {
       sum += square_sum(static_cast<const float*>(args.in[i]), sizes_[i]);

@@ -61,7 +61,7 @@ RESNET_AVX512 inline __m512i rounded(__m512i bits) {
 class PackWeights final : public Kernel {
  public:
   PackWeights(const Format& f, bool turned) : f_(f), turned_(turned) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* from = static_cast<const float*>(args.in[0]);
     auto* to = static_cast<std::uint16_t*>(args.out[0]);
 #pragma omp parallel for schedule(static)

@@ -25,7 +25,7 @@ class TransformWeights final : public Kernel {
  public:
   explicit TransformWeights(const WinogradWeights& w)
       : geometry_(geometry_of(w)), backward_(w.backward) {}
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* w = static_cast<const float*>(args.in[0]);
     auto* transformed = static_cast<float*>(args.out[0]);
 #pragma omp parallel for schedule(static)
@@ -73,7 +73,7 @@ class Convolve final : public Kernel {
     return static_cast<std::size_t>(threads_ * scratch_) * sizeof(float);
   }
 
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto in = [&](std::size_t i) { return static_cast<const float*>(args.in[i]); };
     winograd::Tail tail;
     if (bias_) tail.bias = in(2);
@@ -125,7 +125,7 @@ class Correlate final : public Kernel {
     return static_cast<std::size_t>(y_groups_ * copies_ * scratch_) * sizeof(float);
   }
 
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     const auto* x = static_cast<const float*>(args.in[0]);
     const auto* dy = static_cast<const float*>(args.in[1]);
     auto* dw = static_cast<float*>(args.out[0]);

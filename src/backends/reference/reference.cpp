@@ -94,18 +94,19 @@ class ReferenceKernel final : public Kernel {
       : compute_(std::move(compute)) {
     const bool reads_weights = node.op == Op::kConv2d || node.op == Op::kConv2dBackwardData;
     if (reads_weights && graph.type(node.inputs[0]).dtype == DType::kBF16) {
-      weights_.resize(static_cast<std::size_t>(element_count(graph.shape(node.inputs[1]))));
+      weights_ = element_count(graph.shape(node.inputs[1]));
     }
     for (const TensorType& t : node.outputs) {
       rounded_.push_back(t.dtype == DType::kBF16 ? element_count(t.shape) : 0);
     }
   }
-  void run(const KernelArgs& args) override {
+  void run(const KernelArgs& args) const override {
     std::vector<void*> in(args.in.begin(), args.in.end());
-    if (!weights_.empty()) {
+    std::vector<double> weights(static_cast<std::size_t>(weights_));
+    if (weights_ > 0) {
       const double* w = input(args, 1);
-      std::transform(w, w + weights_.size(), weights_.begin(), round_to_bf16);
-      in[1] = weights_.data();
+      std::transform(w, w + weights_, weights.begin(), round_to_bf16);
+      in[1] = weights.data();
     }
     compute_({in, args.out, args.scratch, args.context});
     for (std::size_t i = 0; i < rounded_.size(); ++i) {
@@ -116,7 +117,7 @@ class ReferenceKernel final : public Kernel {
 
  private:
   Compute compute_;
-  std::vector<double> weights_;        // empty: not rounded
+  std::int64_t weights_ = 0;           // elements; 0: not rounded
   std::vector<std::int64_t> rounded_;  // elements of each output that are rounded: all or none
 };
 

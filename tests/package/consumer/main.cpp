@@ -33,8 +33,8 @@ int run() {
   resnet::add_training_step(g, gated_network(g, image, classes), {});
   auto variables = std::make_shared<resnet::Variables>();
   resnet::initialise(g, *variables, 1);
-  resnet::Program program(g, variables);
-  program.set_input("lr", 0.2);
+  resnet::Session session(g, variables);
+  session.set_input("lr", 0.2);
 
   resnet::Batch batch;
   double first = 0;
@@ -43,10 +43,10 @@ int run() {
     double sum = 0;
     loader.start_epoch(epoch);
     while (loader.next(batch)) {
-      program.set_input("image", batch.images);
-      program.set_input("targets", batch.targets);
-      program.run();
-      sum += program.scalar("loss");
+      session.set_input("image", batch.images);
+      session.set_input("targets", batch.targets);
+      session.run();
+      sum += session.scalar("loss");
     }
     last = sum / static_cast<double>(loader.batches_per_epoch());
     if (epoch == 0) first = last;
