@@ -82,7 +82,7 @@ Value Rewrite::insert(double position, Op op, std::string name, std::vector<Valu
   std::vector<TensorType> types;
   for (const Value v : inputs) types.push_back(node(v).outputs[static_cast<std::size_t>(v.output)]);
   Node n{op, std::move(name), {}, std::move(attributes), {}};
-  n.outputs = op_info(op).infer({n.name, op, types, n.attributes});
+  n.outputs = infer({n.name, op, types, n.attributes});
   nodes_.push_back(std::move(n));
   positions_.push_back(position);
   const std::int32_t id = size() - 1;

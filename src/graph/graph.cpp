@@ -83,15 +83,12 @@ std::string Graph::scoped(std::string_view what) const {
 }
 
 Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attributes attributes) {
-  const OpInfo& info = op_info(op);
   std::vector<TensorType> types;
   types.reserve(inputs.size());
   for (const Value v : inputs) {
     RESNET_CHECK(exists(*this, v));
     types.push_back(type(v));
   }
-  const auto count = static_cast<int>(inputs.size());
-  RESNET_CHECK(count >= info.min_inputs && (info.max_inputs < 0 || count <= info.max_inputs));
   Node node{op, std::move(name), std::move(inputs), std::move(attributes), {}};
   node.outputs = infer({node.name, op, types, node.attributes});
   for (const TensorType& t : node.outputs) expect_size(node.name, t.shape);

@@ -503,6 +503,9 @@ bool takes_bf16(Op op) {
 }
 
 std::vector<TensorType> infer(const RuleInput& r) {
+  const OpInfo& info = op_info(r.op);
+  const auto count = static_cast<int>(r.inputs.size());
+  RESNET_CHECK(count >= info.min_inputs && (info.max_inputs < 0 || count <= info.max_inputs));
   for (std::size_t i = 0; i < r.inputs.size(); ++i) {
     if (r.inputs[i].dtype != DType::kBF16 || r.op == Op::kCast) continue;
     expect(r, takes_bf16(r.op) && r.shape(i).size() == 4,
@@ -517,7 +520,7 @@ std::vector<TensorType> infer(const RuleInput& r) {
     expect(r, fits,
            fmt::format("input {} is of {}; dequantise it first", i, name_of(r.inputs[i].dtype)));
   }
-  return op_info(r.op).infer(r);
+  return info.infer(r);
 }
 
 const OpInfo& op_info(Op op) { return kOps.at(static_cast<std::size_t>(op)); }

@@ -42,7 +42,8 @@ const OpInfo& op_info(Op op);
 /// Whether the op's 4-D activations may be bf16 as well as f32.
 bool takes_bf16(Op op);
 
-/// The output types by the op's rule, after checking that it can take integers where it gets some.
+/// The output types by the op's rule, after checking how many inputs there are and that the op
+/// takes their types.
 std::vector<TensorType> infer(const RuleInput& r);
 
 /// An operation of the forward pass. (The derivative uses forward ops, too, under other names.)

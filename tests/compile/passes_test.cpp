@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "compile/rewrite.h"
+#include "resnet/error.h"
 #include "resnet/graph.h"
 
 namespace resnet {
@@ -231,6 +233,17 @@ TEST(Fold, FrozenPartsOfTraining) {
   trained.mark_output("z", z);
   verify(trained);
   EXPECT_EQ(count(fold_batch_norm(trained), Op::kFoldWeights), 0);
+}
+
+TEST(Rewrite, InsertsOnlyWhatAGraphTakes) {
+  Graph g;
+  const Value x = g.append(Op::kCast, "low", {g.input("x", {2, 3, 4, 4})},
+                           CastAttributes{.dtype = DType::kBF16});
+  Rewrite rewrite(g);
+  EXPECT_EQ(rewrite.node(rewrite.insert(1, Op::kRelu, "relu", {x}, {})).outputs[0].dtype,
+            DType::kBF16);
+  EXPECT_THROW(rewrite.insert(1, Op::kSigmoid, "sigmoid", {x}, {}), Error);
+  EXPECT_THROW(rewrite.insert(1, Op::kRelu, "two", {x, x}, {}), Error);
 }
 
 }  // namespace
