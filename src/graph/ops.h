@@ -1,6 +1,7 @@
 // The op table: name, arity and shape rule of every op, in one place.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,9 +28,18 @@ struct RuleInput {
   [[noreturn]] void wrong_attributes() const;
 };
 
+enum class OpKind : std::uint8_t {
+  kSource,    ///< a value from outside: input, parameter, constant
+  kForward,   ///< what a network is made of
+  kBackward,  ///< only derivatives use it
+  kUpdate,    ///< overwrites its first inputs
+  kHelper,    ///< of training and of compilation
+};
+
 struct OpInfo {
   Op op;
   const char* name;
+  OpKind kind;
   int min_inputs;
   int max_inputs;      ///< -1: any number
   int updated_inputs;  ///< leading inputs, all parameters, that the op overwrites

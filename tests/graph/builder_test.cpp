@@ -27,6 +27,13 @@ void expect_contains(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << "\"" << text << "\" lacks \"" << part << "\"";
 }
 
+TEST(OpTable, UpdatesAndOnlyTheyOverwriteInputs) {
+  for (int i = 0; i <= static_cast<int>(Op::kFoldBias); ++i) {
+    const OpInfo& info = op_info(static_cast<Op>(i));
+    EXPECT_EQ(info.kind == OpKind::kUpdate, info.updated_inputs > 0) << info.name;
+  }
+}
+
 TEST(OpTable, IsInTheOrderOfTheEnum) {
   for (int i = 0; i <= static_cast<int>(Op::kFoldBias); ++i) {
     EXPECT_EQ(op_info(static_cast<Op>(i)).op, static_cast<Op>(i))
