@@ -60,8 +60,10 @@ struct StepProfile {
 /// What this machine does at most. Takes about two seconds and 256 MiB. 0 threads: all processors.
 MachinePeaks measure_peaks(int threads = 0);
 
-/// A graph ready to run on one device. `run()` does not allocate. Not thread-safe; programs that
-/// share Variables may run at the same time only if none of them updates.
+/// A graph ready to run on one device. From the second run on, `run()`, `set_input()` of values as
+/// the program keeps them and `scalar()` do not allocate; oneDNN does for the length of a call. Not
+/// thread-safe; programs that share Variables may run at the same time only if none of them
+/// updates.
 class Program {
  public:
   /// `variables` must hold every parameter of the graph with its shape (see `initialise`).

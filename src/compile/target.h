@@ -36,7 +36,9 @@ struct KernelArgs {
   RunContext context;
 };
 
-/// One compiled operation. `run` does not allocate and may not throw.
+/// One compiled operation. `run` takes no memory by itself (what a library takes and gives back
+/// within a call aside, and on the reference device, which is not made to be fast) and throws
+/// nothing but std::bad_alloc.
 class Kernel {
  public:
   virtual ~Kernel() = default;

@@ -10,7 +10,7 @@ namespace resnet {
 namespace {
 
 // Made while there is memory; copies of it share its text.
-const Error no_memory(ErrorCode::kOutOfMemory,
+const Error kNoMemory(ErrorCode::kOutOfMemory,
                       "not enough memory; try a smaller batch, smaller images, or fewer threads");
 
 }  // namespace
@@ -21,11 +21,11 @@ void throw_as_error() {
   } catch (const Error&) {
     throw;
   } catch (const std::bad_alloc&) {
-    throw Error(no_memory);
+    throw Error(kNoMemory);
   } catch (const std::length_error&) {  // more elements than there can be bytes
-    throw Error(no_memory);
+    throw Error(kNoMemory);
   } catch (const std::system_error& error) {  // of threads and folders
-    if (error.code() == std::errc::not_enough_memory) throw Error(no_memory);
+    if (error.code() == std::errc::not_enough_memory) throw Error(kNoMemory);
     throw Error(ErrorCode::kIo, error.what());
   }
 }

@@ -76,10 +76,10 @@ struct Canvas {
 };
 
 /// Several functions of the radius, tabulated together so that a cell costs one interpolation.
-template <std::size_t N>
+template <std::size_t kN>
 class Profiles {
  public:
-  /// `f(r)` gives the N values at radius r, for r up to `reach`.
+  /// `f(r)` gives the values at radius r, for r up to `reach`.
   template <class F>
   Profiles(float reach, F f) : reach_(reach), scale_(kBins / reach) {
     for (int i = 0; i <= kBins; ++i)
@@ -87,14 +87,14 @@ class Profiles {
     value_[kBins + 1] = value_[kBins];
   }
   float reach() const { return reach_; }
-  std::array<float, N> operator()(float r) const {
+  std::array<float, kN> operator()(float r) const {
     const float t = std::min(r * scale_, static_cast<float>(kBins));
     const int i = static_cast<int>(t);
     const float f = t - static_cast<float>(i);
     const auto& a = value_[static_cast<std::size_t>(i)];
     const auto& b = value_[static_cast<std::size_t>(i) + 1];
-    std::array<float, N> out;
-    for (std::size_t k = 0; k < N; ++k) out[k] = a[k] + f * (b[k] - a[k]);
+    std::array<float, kN> out;
+    for (std::size_t k = 0; k < kN; ++k) out[k] = a[k] + f * (b[k] - a[k]);
     return out;
   }
 
@@ -102,7 +102,7 @@ class Profiles {
   static constexpr int kBins = 320;
   float reach_;
   float scale_;
-  std::array<std::array<float, N>, kBins + 2> value_;
+  std::array<std::array<float, kN>, kBins + 2> value_;
 };
 
 class Profile {

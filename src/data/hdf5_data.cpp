@@ -129,8 +129,8 @@ class Hdf5Data final : public Dataset {
   mutable std::list<std::pair<std::int64_t, Block>> blocks_;  // the one used last first
 };
 
-template <std::size_t N>
-std::string find(const Hdf5File& file, const std::array<const char*, N>& names, const char* what) {
+template <std::size_t kN>
+std::string find(const Hdf5File& file, const std::array<const char*, kN>& names, const char* what) {
   for (const char* name : names) {
     if (file.has(name)) return name;
   }

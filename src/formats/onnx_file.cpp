@@ -78,7 +78,7 @@ struct ExternalFile {
 // ----------------------------------------------------------------------------------------- reading
 
 // The value of a Constant, which is its one attribute; nothing for texts and what is not read.
-constexpr auto to_constant = []<class T>(const T& value) -> std::optional<Tensor> {
+constexpr auto kToConstant = []<class T>(const T& value) -> std::optional<Tensor> {
   if constexpr (std::is_same_v<T, Tensor>) {
     return value;
   } else if constexpr (std::is_arithmetic_v<T>) {
@@ -354,7 +354,7 @@ class Reader {
           node.attributes.size() != 1) {
         return false;
       }
-      std::optional<Tensor> value = std::visit(to_constant, node.attributes.begin()->second);
+      std::optional<Tensor> value = std::visit(kToConstant, node.attributes.begin()->second);
       if (value) model.initializers.emplace_back(node.outputs[0], std::move(*value));
       return value.has_value();
     });

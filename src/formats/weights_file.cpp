@@ -51,9 +51,9 @@ WeightsFile from_torch_legacy(const std::filesystem::path& path, ReadWeights wha
 }
 
 /// A kind of file that is known by its first bytes and not read.
-template <const char* Advice>
+template <const char* kAdvice>
 WeightsFile refused(const std::filesystem::path& path, ReadWeights) {
-  fail(ErrorCode::kUnsupported, "{}: {}", path.string(), Advice);
+  fail(ErrorCode::kUnsupported, "{}: {}", path.string(), kAdvice);
 }
 
 /// The first file of an archive that a person may want, or nothing.

@@ -63,6 +63,11 @@ void permute(const T* from, T* to, const Shape& shape, bool to_nchw) {
 
 Shape nhwc(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
 
+[[noreturn]] void wrong_shape(std::string_view input, const Shape& expected, const Shape& found) {
+  fail(ErrorCode::kInvalidArgument, "input {} must have shape {}, it has {}", input,
+       to_string(expected), to_string(found));
+}
+
 }  // namespace
 
 struct Program::Impl {
@@ -81,25 +86,28 @@ struct Program::Impl {
   std::vector<std::pair<std::int32_t, void*>> bound_variables;  // buffer, address
   ProgramStats stats;
 
-  void* address(std::int32_t id);
+  void* address(std::int32_t id) { return address(plan.buffers[static_cast<std::size_t>(id)]); }
+  void* address(const Buffer& b);
   std::vector<BoundStep> bind(std::vector<Step>& from);
   void pack();
   const Tensor& variable(const std::string& name, const TensorType& type) const;
   void bind_all();
   void prepare();
   void finish();
+  Tensor& input(std::string_view name);
   Tensor& input(std::string_view name, const Tensor& value);
-  void replace_input(std::string_view name, Tensor value);
+  void replace_input(std::string_view name, const Tensor& value);
+  Tensor& own_input(std::string_view name, Tensor& t);
   static void execute(const BoundStep& s, RunContext context) {
     s.step->kernel->run({s.in, s.out, s.scratch, context});
   }
+  const Buffer& output(std::string_view name) const;
   bool wants_permutation(const Shape& s) const {
     return host_layout == DataLayout::kNHWC && s.size() == 4;
   }
 };
 
-void* Program::Impl::address(std::int32_t id) {
-  const Buffer& b = plan.buffers[static_cast<std::size_t>(id)];
+void* Program::Impl::address(const Buffer& b) {
   switch (b.storage) {
     case Storage::kInput: return inputs.find(b.name)->second.raw();
     case Storage::kVariable: return const_cast<std::byte*>(variable(b.name, b.type).raw());
@@ -227,25 +235,30 @@ Program::~Program() = default;
 Program::Program(Program&&) noexcept = default;
 Program& Program::operator=(Program&&) noexcept = default;
 
-// The input of that name, which takes values of that shape.
-Tensor& Program::Impl::input(std::string_view name, const Tensor& value) {
+Tensor& Program::Impl::input(std::string_view name) {
   const auto found = inputs.find(name);
   if (found == inputs.end()) {
     fail(ErrorCode::kInvalidArgument, "the program has no input {}", name);
   }
-  const Shape& own = found->second.shape();
-  const Shape expected = wants_permutation(own) ? nhwc(own) : own;
-  if (value.shape() != expected) {
-    fail(ErrorCode::kInvalidArgument, "input {} must have shape {}, it has {}", name,
-         to_string(expected), to_string(value.shape()));
-  }
   return found->second;
 }
 
+// The input of that name, which takes values of that shape.
+Tensor& Program::Impl::input(std::string_view name, const Tensor& value) {
+  Tensor& t = input(name);
+  const Shape &own = t.shape(), &given = value.shape();
+  if (!wants_permutation(own)) {
+    if (given != own) wrong_shape(name, own, given);
+  } else if (const Shape expected = nhwc(own); given != expected) {
+    wrong_shape(name, expected, given);
+  }
+  return t;
+}
+
 // Another tensor is the input; steps read it from now on.
-void Program::Impl::replace_input(std::string_view name, Tensor value) {
+void Program::Impl::replace_input(std::string_view name, const Tensor& value) {
   Tensor& t = inputs.find(name)->second;
-  t = std::move(value);
+  t = value;
   for (BoundStep& s : steps) {
     for (std::size_t i = 0; i < s.in.size(); ++i) {
       const Buffer& b = plan.buffers[static_cast<std::size_t>(s.step->in[i])];
@@ -258,37 +271,47 @@ void Program::share_input(std::string_view name, const Tensor& value) try {
   Impl& p = *impl_;
   const Tensor& t = p.input(name, value);
   if (value.dtype() != t.dtype() || p.wants_permutation(t.shape())) return set_input(name, value);
-  p.shared_inputs.emplace(name);
+  if (!p.shared_inputs.contains(name)) p.shared_inputs.emplace(name);
   p.replace_input(name, value);
 } catch (...) {
   throw_as_error();
 }
 
-void Program::set_input(std::string_view name, const Tensor& value) try {
-  Tensor& t = impl_->input(name, value);
-  const auto shared = impl_->shared_inputs.find(name);
-  if (shared != impl_->shared_inputs.end()) {
-    impl_->replace_input(name, Tensor(t.dtype(), t.shape()));
-    impl_->shared_inputs.erase(shared);
+// What may be written to: the host's memory may not.
+Tensor& Program::Impl::own_input(std::string_view name, Tensor& t) {
+  const auto shared = shared_inputs.find(name);
+  if (shared != shared_inputs.end()) {
+    replace_input(name, Tensor(t.dtype(), t.shape()));
+    shared_inputs.erase(shared);
   }
+  return t;
+}
+
+void Program::set_input(std::string_view name, const Tensor& value) try {
+  Tensor& t = impl_->own_input(name, impl_->input(name, value));
+  if (value.dtype() != t.dtype()) return set_input(name, value.cast(t.dtype()));
   const bool permuted = impl_->wants_permutation(t.shape());
-  const Tensor v = value.cast(t.dtype());
-  if (v.empty()) return;
+  if (value.empty()) return;
   if (permuted && t.dtype() == DType::kF32) {
-    permute(v.as<float>().data(), t.as<float>().data(), t.shape(), true);
+    permute(value.as<float>().data(), t.as<float>().data(), t.shape(), true);
   } else if (permuted && t.dtype() == DType::kF64) {
-    permute(v.as<double>().data(), t.as<double>().data(), t.shape(), true);
+    permute(value.as<double>().data(), t.as<double>().data(), t.shape(), true);
   } else {
-    std::memcpy(t.raw(), v.raw(), t.bytes());
+    std::memcpy(t.raw(), value.raw(), t.bytes());
   }
 } catch (...) {
   throw_as_error();
 }
 
-void Program::set_input(std::string_view name, double scalar) {
-  Tensor t(DType::kF64, {1});
-  t.as<double>()[0] = scalar;
-  set_input(name, t);
+void Program::set_input(std::string_view name, double scalar) try {
+  Tensor& t = impl_->input(name);
+  if (t.shape().size() == 1 && t.size() == 1 && t.dtype() == DType::kF32) {
+    impl_->own_input(name, t).as<float>()[0] = static_cast<float>(scalar);
+  } else {
+    set_input(name, Tensor::from<double>({1}, {{scalar}}));
+  }
+} catch (...) {
+  throw_as_error();
 }
 
 void Program::set_random(std::uint64_t seed, std::uint64_t step) { impl_->context = {seed, step}; }
@@ -356,16 +379,20 @@ std::vector<StepProfile> Program::profile() try {
   throw_as_error();
 }
 
-Tensor Program::output(std::string_view name) const try {
-  Impl& p = *impl_;
-  const auto found = p.outputs.find(name);
-  if (found == p.outputs.end()) {
+const Buffer& Program::Impl::output(std::string_view name) const {
+  const auto found = outputs.find(name);
+  if (found == outputs.end()) {
     fail(ErrorCode::kInvalidArgument, "the program has no output {}", name);
   }
-  const Buffer& b = p.plan.buffers[static_cast<std::size_t>(found->second)];
+  return plan.buffers[static_cast<std::size_t>(found->second)];
+}
+
+Tensor Program::output(std::string_view name) const try {
+  Impl& p = *impl_;
+  const Buffer& b = p.output(name);
   Tensor t(p.target->storage(b.type.dtype), b.type.shape);
   if (t.empty()) return t;
-  void* from = p.address(found->second);
+  void* from = p.address(b);
   if (b.layout == kPlainLayout) {
     std::memcpy(t.raw(), from, t.bytes());
   } else {
@@ -389,6 +416,12 @@ Tensor Program::output(std::string_view name) const try {
 }
 
 double Program::scalar(std::string_view name) const {
+  const Buffer& b = impl_->output(name);
+  const bool plain_f32 =
+      b.layout == kPlainLayout && impl_->target->storage(b.type.dtype) == DType::kF32;
+  if (plain_f32 && element_count(b.type.shape) > 0) {
+    return *static_cast<const float*>(impl_->address(b));
+  }
   const Tensor t = output(name).cast(DType::kF64);
   return t.as<double>()[0];
 }

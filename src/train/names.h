@@ -17,39 +17,39 @@ struct Names;
 
 template <>
 struct Names<Optimizer> {
-  static constexpr std::string_view what = "optimizer";
-  static constexpr std::array<std::string_view, 3> list{"sgd", "adamw", "lars"};
+  static constexpr std::string_view kWhat = "optimizer";
+  static constexpr std::array<std::string_view, 3> kList{"sgd", "adamw", "lars"};
 };
 template <>
 struct Names<Schedule> {
-  static constexpr std::string_view what = "schedule";
-  static constexpr std::array<std::string_view, 6> list{"constant", "step",     "multistep",
-                                                        "cosine",   "onecycle", "poly"};
+  static constexpr std::string_view kWhat = "schedule";
+  static constexpr std::array<std::string_view, 6> kList{"constant", "step",     "multistep",
+                                                         "cosine",   "onecycle", "poly"};
 };
 template <>
 struct Names<ClassWeighting> {
-  static constexpr std::string_view what = "class weighting";
-  static constexpr std::array<std::string_view, 3> list{"none", "balanced", "given"};
+  static constexpr std::string_view kWhat = "class weighting";
+  static constexpr std::array<std::string_view, 3> kList{"none", "balanced", "given"};
 };
 template <>
 struct Names<ClassOrder> {
-  static constexpr std::string_view what = "class order";
-  static constexpr std::array<std::string_view, 2> list{"sorted", "natural"};
+  static constexpr std::string_view kWhat = "class order";
+  static constexpr std::array<std::string_view, 2> kList{"sorted", "natural"};
 };
 template <>
 struct Names<Device> {
-  static constexpr std::string_view what = "device";
-  static constexpr std::array<std::string_view, 2> list{"cpu", "reference"};
+  static constexpr std::string_view kWhat = "device";
+  static constexpr std::array<std::string_view, 2> kList{"cpu", "reference"};
 };
 template <>
 struct Names<DataLayout> {
-  static constexpr std::string_view what = "layout";
-  static constexpr std::array<std::string_view, 2> list{"nchw", "nhwc"};
+  static constexpr std::string_view kWhat = "layout";
+  static constexpr std::array<std::string_view, 2> kList{"nchw", "nhwc"};
 };
 
 template <class E>
 std::string_view enum_name(E value) {
-  return Names<E>::list.at(static_cast<std::size_t>(value));
+  return Names<E>::kList.at(static_cast<std::size_t>(value));
 }
 
 [[noreturn]] void unknown_name(std::string_view what, std::string_view name,
@@ -58,10 +58,10 @@ std::string_view enum_name(E value) {
 /// Throws kInvalidArgument with the nearest name.
 template <class E>
 E parse_enum(std::string_view name) {
-  constexpr auto& list = Names<E>::list;
-  const auto found = std::ranges::find(list, name);
-  if (found == list.end()) unknown_name(Names<E>::what, name, list);
-  return static_cast<E>(found - list.begin());
+  constexpr auto& kNames = Names<E>::kList;
+  const auto found = std::ranges::find(kNames, name);
+  if (found == kNames.end()) unknown_name(Names<E>::kWhat, name, kNames);
+  return static_cast<E>(found - kNames.begin());
 }
 
 // Of activations.

@@ -1,4 +1,4 @@
-// operator new that fails when it is told to.
+// operator new that counts, and fails when it is told to.
 #pragma once
 
 #include <cstdint>
@@ -29,5 +29,20 @@ bool allocation_failed();
 /// deep) is noted.
 void note_places();
 std::vector<std::int64_t> noted_places();
+
+/// Allocations by operator new in all threads, by who asked: oneDNN and OpenMP, or anybody else.
+struct Tally {
+  std::int64_t ours = 0;
+  std::int64_t libraries = 0;
+};
+/// Counts what follows, until `end_tally`. Failing (above) is another matter.
+void begin_tally();
+Tally end_tally();
+/// What `call` allocates.
+Tally tally_of(auto&& call) {
+  begin_tally();
+  call();
+  return end_tally();
+}
 
 }  // namespace resnet::test

@@ -16,6 +16,9 @@ namespace resnet {
 namespace {
 
 constexpr double kUnit = 0x1p-8;  // of bf16
+// Root mean square of a rounding's relative error: evenly spread over half a step to each side, it
+// has a third of the square of the largest, which for a value of [1, 2) is kUnit <= kUnit |x|.
+const double kRounding = kUnit / std::sqrt(3);
 
 std::shared_ptr<Variables> variables_of(const Graph& g, Device device) {
   auto v = std::make_shared<Variables>();
@@ -48,9 +51,9 @@ std::optional<Program> program(const Graph& g, Device device, DType dtype) {
 
 class MixedPrecision : public testing::TestWithParam<const char*> {};
 
-// Each convolution rounds its weights and its result: 2 L roundings of at most `kUnit`, as good as
-// independent, none of which the network makes larger, because folded or not its layers keep the
-// scale of their inputs. So their root mean square is within kUnit sqrt(2 L).
+// Each convolution rounds its weights and its result: 2 L roundings, as good as independent, none
+// of which the network makes larger, because folded or not its layers keep the scale of their
+// inputs. So their root mean square is within kRounding sqrt(2 L).
 TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
   ModelConfig config;
   config.architecture = GetParam();
@@ -75,7 +78,7 @@ TEST_P(MixedPrecision, LogitsStayNearThoseOfF32) {
     size += f32 * f32;
   }
   EXPECT_GT(error, 0) << "nothing was rounded";
-  EXPECT_LE(std::sqrt(error / size), kUnit * std::sqrt(2 * layers));
+  EXPECT_LE(std::sqrt(error / size), kRounding * std::sqrt(2 * layers));
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, MixedPrecision,
@@ -87,11 +90,15 @@ struct Training {
   std::map<std::string, Tensor> gradients;    // likewise
   std::map<std::string, Tensor> first, last;  // weights after the first and the last step
   std::vector<double> losses;
+  std::vector<std::vector<Tensor>> activations;  // by step and ReLU
 };
 
 constexpr std::int64_t kBatch = 2, kSide = 16;
 constexpr float kRate = 0.005F;
 constexpr int kSteps = 10;
+constexpr int kLayers = 19;  // with a ReLU
+
+std::string activation(int layer) { return "y." + std::to_string(layer); }
 
 Graph training_graph() {
   ModelConfig config;
@@ -103,20 +110,75 @@ Graph training_graph() {
   g.mark_output("logits", logits);
   const Value loss = g.softmax_cross_entropy(logits, g.input("targets", {kBatch, 10}));
   add_sgd(g, loss, {.momentum = 0.9}, true);
+  int relus = 0;
+  for (std::size_t i = 0; i < g.nodes().size(); ++i) {
+    if (g.nodes()[i].op != Op::kRelu) continue;
+    g.mark_output(activation(++relus), {static_cast<std::int32_t>(i), 0});
+  }
+  EXPECT_EQ(relus, kLayers);
   return g;
 }
 
-std::optional<Training> trained(const Graph& g, Device device) {
-  std::optional<Program> p = program(g, device, DType::kBF16);
-  if (!p) return std::nullopt;
+void set_batch(Program& p) {
   Tensor targets = Tensor::zeros(DType::kF32, {kBatch, 10});
   const std::vector<std::int64_t> labels = golden::labels(kBatch, 10);
   for (std::size_t i = 0; i < kBatch; ++i) {
     targets.as<float>()[i * 10 + static_cast<std::size_t>(labels[i])] = 1;
   }
-  p->set_input("image", images({kBatch, 3, kSide, kSide}));
-  p->set_input("targets", targets);
-  p->set_input("lr", kRate);
+  p.set_input("image", images({kBatch, 3, kSide, kSide}));
+  p.set_input("targets", targets);
+  p.set_input("lr", kRate);
+}
+
+double squares(const Tensor& t) {
+  double sum = 0;
+  for (const double x : t.as<double>()) sum += x * x;
+  return sum;
+}
+
+// A gradient of weights sums x dy over images and pixels. Errors of x and dy add up as squares
+// do, to shares of the sum of x^2 dy^2. The gradient itself may be smaller: behind a batch norm dy
+// has the mean 0, which leaves little where x hardly varies. By layer, the root of the former over
+// the size of the latter, in f64.
+std::map<std::string, double> cancellation(Graph g) {
+  const std::vector<Node> nodes = g.nodes();
+  std::map<std::string, std::size_t> layers;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].op != Op::kConv2dBackwardWeights) continue;
+    const std::string layer = nodes[i].name.substr(0, nodes[i].name.rfind(".grad"));
+    layers[layer] = i;
+    g.mark_output(layer + " x", nodes[i].inputs[0]);
+    g.mark_output(layer + " dy", nodes[i].inputs[1]);
+    g.mark_output(layer + " dw", {static_cast<std::int32_t>(i), 0});
+  }
+  Program p(g, variables_of(g, Device::kReference), {.device = Device::kReference});
+  set_batch(p);
+  p.run();
+  std::map<std::string, double> result;
+  for (const auto& [name, i] : layers) {
+    Tensor x = p.output(name + " x"), dy = p.output(name + " dy");
+    for (double& v : x.as<double>()) v *= v;
+    for (double& v : dy.as<double>()) v *= v;
+    Graph h(Mode::kTraining);
+    h.mark_output(
+        "dw", h.append(Op::kConv2dBackwardWeights, "dw",
+                       {h.input("x", x.shape()), h.input("dy", dy.shape())}, nodes[i].attributes));
+    Program q(h, std::make_shared<Variables>(), {.device = Device::kReference});
+    q.set_input("x", x);
+    q.set_input("dy", dy);
+    q.run();
+    double sum = 0;
+    const Tensor noise = q.output("dw");
+    for (const double v : noise.as<double>()) sum += v;
+    result[name] = std::sqrt(sum / squares(p.output(name + " dw")));
+  }
+  return result;
+}
+
+std::optional<Training> trained(const Graph& g, Device device) {
+  std::optional<Program> p = program(g, device, DType::kBF16);
+  if (!p) return std::nullopt;
+  set_batch(*p);
   Training t;
   const auto weights = [&] {
     std::map<std::string, Tensor> result;
@@ -129,6 +191,10 @@ std::optional<Training> trained(const Graph& g, Device device) {
   for (int step = 0; step < kSteps; ++step) {
     p->run();
     t.losses.push_back(p->scalar("loss"));
+    t.activations.emplace_back();
+    for (int l = 1; l <= kLayers; ++l) {
+      t.activations.back().push_back(p->output(activation(l)).cast(DType::kF64));
+    }
     if (step > 0) continue;
     t.logits = p->output("logits").cast(DType::kF64).clone();
     for (const auto& [name, v] : g.outputs()) {
@@ -155,19 +221,34 @@ Tensor difference(const Tensor& a, const Tensor& b) {
 // Roundings are taken as independent, each of relative size u = 2^-8, and layers as keeping the
 // scale of what they read, which batch norm sees to. Numbers are root mean squares.
 //   Forward, a layer rounds its weights, the convolution's result and the norm's: after l layers
-// values differ by s(l) = sqrt(2) u sqrt(3 l) of their size.
-//   Backward, the gradient at a result and at the data are rounded, too: 5 a layer, which is at
-//   most
-// sqrt(2) u sqrt(5 L). And where s(l) moves a value over 0, ReLU passes a gradient or not: a share
-// of arctan(s) / pi <= s / pi of all for normal values, 2 s / pi of those that pass. The gradient
-// of layer k has met every ReLU from k to L, so its square differs by the sum of all that.
-//   The last layer has no ReLU behind it.
-constexpr int kLayers = 19;  // with a ReLU
-double apart(int l) { return kUnit * std::sqrt(2 * 3.0 * l); }
-double gradient_apart(int layer) {
-  double square = 2 * 5 * kLayers * kUnit * kUnit;
-  for (int l = layer; l <= kLayers; ++l) square += 2 * apart(l) / M_PI;
-  return std::sqrt(square);
+// values differ by sqrt(2) kRounding sqrt(3 l) of their size.
+//   Backward, a layer rounds its weights, the gradient at its result and that at its data. The
+// gradient of a layer's weights has met the former in front of it and the latter behind: 3 L
+// roundings. And where a value falls on two sides of 0, ReLU passes a gradient on one device only.
+// Which values do is looked up; their share of those that pass is that of the gradient's square,
+// which does not depend on how near to 0 a value is. The gradient of layer k has met every ReLU
+// from k to L. Both are shares of what is summed; `cancellation` says how much of it is left.
+//   The last layer, L + 1, has no ReLU behind it.
+double apart(int l) { return kRounding * std::sqrt(2 * 3.0 * l); }
+
+// Of a layer's gradient, in one step or over several.
+double gradient_apart(int layer, const Training& a, const Training& b, std::size_t steps) {
+  double worst = 0;
+  for (std::size_t step = 0; step < steps; ++step) {
+    double square = 2 * 3 * kLayers * kRounding * kRounding;
+    for (int l = layer; l <= kLayers; ++l) {
+      const auto at = static_cast<std::size_t>(l) - 1;
+      const auto x = a.activations[step][at].as<double>(), y = b.activations[step][at].as<double>();
+      double differ = 0, pass = 0;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        differ += (x[i] > 0) != (y[i] > 0) ? 1 : 0;
+        pass += y[i] > 0 ? 1 : 0;
+      }
+      square += differ / pass;
+    }
+    worst = std::max(worst, std::sqrt(square));
+  }
+  return worst;
 }
 
 TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
@@ -177,9 +258,10 @@ TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
   const Training reference = trained(g, Device::kReference).value();
   EXPECT_LE(relative(cpu->logits, reference.logits), apart(kLayers));
 
+  const std::map<std::string, double> cancelled = cancellation(g);
   const auto start = variables_of(g, Device::kReference);
   int layer = 0;
-  double norm_difference = 0, norm_size = 0;
+  double norm_difference = 0, norm_size = 0, update_difference = 0, update_size = 0;
   for (const Value v : g.trainable()) {
     const std::string& name = g.node(v).name;
     SCOPED_TRACE(name);
@@ -196,28 +278,30 @@ TEST(MixedPrecisionTraining, FollowsTheReferenceThatRoundsAlike) {
     if (convolution) ++layer;
     if (before.shape().size() == 1 && !name.starts_with("fc")) {
       // Sums over images and pixels, single ones of which may cancel: all together.
-      const Tensor off = difference(d, expected);
-      for (const double x : off.as<double>()) norm_difference += x * x;
-      for (const double x : expected.as<double>()) norm_size += x * x;
+      norm_difference += squares(difference(d, expected));
+      norm_size += squares(expected);
       continue;
     }
-    const double allowed =
-        convolution ? gradient_apart(layer) : kUnit * std::sqrt(2 * 5.0 * kLayers);
-    EXPECT_LE(relative(d, expected), allowed);
+    const double left = convolution ? cancelled.at(name.substr(0, name.rfind('.'))) : 1;
+    const int from = convolution ? layer : kLayers + 1;
+    EXPECT_LE(relative(d, expected), left * gradient_apart(from, *cpu, reference, 1));
     // Ten steps sum ten gradients, whose errors are at worst all alike.
-    EXPECT_LE(relative(difference(cpu->last.at(name), before),
-                       difference(reference.last.at(name), before)),
-              allowed);
+    const double allowed = left * gradient_apart(from, *cpu, reference, kSteps);
+    const Tensor update = difference(reference.last.at(name), before);
+    EXPECT_LE(relative(difference(cpu->last.at(name), before), update), allowed);
+    update_difference += allowed * allowed * squares(update);
+    update_size += squares(update);
   }
   EXPECT_EQ(layer, kLayers);
-  EXPECT_LE(std::sqrt(norm_difference / norm_size), gradient_apart(1));
+  EXPECT_LE(std::sqrt(norm_difference / norm_size), gradient_apart(1, *cpu, reference, 1));
 
   // The loss moves no more than logits do, and by what updates changed times their difference.
+  const double updates_apart = std::sqrt(update_difference / update_size);
   double moved = 0;
   for (std::size_t i = 0; i < cpu->losses.size(); ++i) {
     if (i > 0) moved += std::abs(reference.losses[i] - reference.losses[i - 1]);
     EXPECT_NEAR(cpu->losses[i], reference.losses[i],
-                apart(kLayers) * reference.losses[0] + gradient_apart(1) * moved)
+                apart(kLayers) * reference.losses[0] + updates_apart * moved)
         << "step " << i;
   }
   EXPECT_LT(cpu->losses.back(), 0.7 * cpu->losses.front()) << "it does not learn";

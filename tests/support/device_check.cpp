@@ -165,7 +165,8 @@ void expect_nodes_match(Target& target, const Graph& graph,
       const std::string what = difference(actual[i], expected[i], bounds[i]);
       EXPECT_TRUE(what.empty()) << "result " << i << ": " << what;
       if (check.winograd && is_convolution(node.op)) {
-        EXPECT_LE(relative_rms(actual[i], expected[i]), kWinogradRms) << "result " << i;
+        EXPECT_LE(relative_rms(actual[i], expected[i]), winograd_rms(graph, node))
+            << "result " << i;
       }
       if (check.mistrust_zeros && expected[i].dtype() == DType::kF64) {
         EXPECT_FALSE(mostly_zeros(expected[i])) << "mistrusted: result " << i << " is mostly zeros";

@@ -194,7 +194,10 @@ std::vector<Tensor> norm_forward(const Site& s) {
       double sum = 0;
       each_in_channel(shape, channel, [&](std::size_t i) { sum += std::abs(x[i]); });
       dm = gamma_k(m + 2) * sum / m;
-      dv = gamma_k(m + 5) * (var[c] + dm * dm) + dm * dm;
+      const double first = x[static_cast<std::size_t>(channel * shape[2] * shape[3])];
+      const double q = std::abs(mean[c] - first), squares = var[c] + q * q;
+      dv = gamma_k(m + 5) * (squares + dm * dm) + gamma_k(2 * m + 6) * q * std::sqrt(squares) +
+           dm * dm;
       bounds[1].as<double>()[c] = dm + kTiny;
       bounds[2].as<double>()[c] = dv + kTiny;
     }
@@ -377,6 +380,17 @@ std::vector<Tensor> quantized(const Site& s) {
 }
 
 }  // namespace
+
+double winograd_rms(const Graph& graph, const Node& node) {
+  constexpr double kA = 4.78, kB = 20.0;
+  const Shape &x = graph.shape(node.inputs[0]), &second = graph.shape(node.inputs[1]);
+  std::int64_t terms = node.op == Op::kConv2d ? second[1] : second[0];
+  if (node.op == Op::kConv2dBackwardWeights) {
+    terms = x[0] * ((second[2] + 3) / 4) * ((second[3] + 3) / 4);
+  }
+  const double sums = (static_cast<double>(terms) + 3) / 2;
+  return kUnit / std::sqrt(3) * std::sqrt((16 + sums) * kA * kA + 8 * (kB * kA + kB) + 2);
+}
 
 std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
                                  const std::vector<Tensor>& inputs,

@@ -8,14 +8,14 @@ namespace {
 
 #include "train/schedule_tables.inc"
 
-template <std::size_t n>
-void expect_table(const ScheduleOptions& schedule, const double (&table)[n]) {
-  ASSERT_EQ(n, std::size_t{kStepsPerEpoch} * kEpochs);
-  for (std::size_t i = 0; i < n; ++i) {
+template <std::size_t kN>
+void expect_table(const ScheduleOptions& schedule, const double (&table)[kN]) {
+  ASSERT_EQ(kN, std::size_t{kStepsPerEpoch} * kEpochs);
+  for (std::size_t i = 0; i < kN; ++i) {
     const double rate =
         learning_rate(schedule, kLr, static_cast<std::int64_t>(i), kStepsPerEpoch, kEpochs);
     // PyTorch updates its rates step by step, so that roundings add up: n of them.
-    EXPECT_NEAR(rate, table[i], 1e-14 * kLr * static_cast<double>(n)) << "step " << i;
+    EXPECT_NEAR(rate, table[i], 1e-14 * kLr * static_cast<double>(kN)) << "step " << i;
   }
 }
 

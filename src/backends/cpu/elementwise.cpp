@@ -13,7 +13,7 @@
 namespace resnet {
 namespace {
 
-using simd::bf16;
+using simd::Bf16;
 
 template <class T = float>
 const T* in(const KernelArgs& args, std::size_t i) {
@@ -98,7 +98,7 @@ void sigmoid_backward(const float* dy, const float* y, float* dx, std::int64_t n
 }
 
 float scaled(float x, float scale) { return x * scale; }
-bf16 scaled(bf16 x, float scale) { return float_to_bfloat16(bfloat16_to_float(x) * scale); }
+Bf16 scaled(Bf16 x, float scale) { return float_to_bfloat16(bfloat16_to_float(x) * scale); }
 
 // The mask is a function of the logical (row-major) element, so every layout drops the same ones.
 template <class T>
@@ -178,7 +178,7 @@ KernelChoice make_elementwise(const NodeView& v) {
     return own_kernel(v, std::move(kernel), 0, {0});
   };
   if (v.out().dtype == DType::kBF16 && blocked) {
-    return own(make_activation_kernel<bf16>(v, n));
+    return own(make_activation_kernel<Bf16>(v, n));
   }
   if (auto kernel = make_activation_kernel<float>(v, n)) return own(std::move(kernel));
   switch (v.node.op) {

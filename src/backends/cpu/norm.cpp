@@ -340,7 +340,7 @@ KernelChoice make_norm(const NodeView& v) {
       break;
     default: break;
   }
-  return v.in(0).dtype == DType::kBF16 ? make_activation_norm<simd::bf16>(v)
+  return v.in(0).dtype == DType::kBF16 ? make_activation_norm<simd::Bf16>(v)
                                        : make_activation_norm<float>(v);
 }
 

@@ -28,7 +28,7 @@ using V = hn::Vec<D>;
 // Twelve chains of multiply-adds, more than latency times ports of any machine that there is. They
 // start from different values, or a compiler would make one of them all. The result keeps it from
 // leaving them out; the operations done are returned.
-double MultiplyAdd(std::int64_t rounds, float* result) {
+double multiply_add(std::int64_t rounds, float* result) {
   const D d;
   const V x = hn::Set(d, result[0]), y = hn::Set(d, result[1]);
   const auto start = [&](int n) HWY_ATTR { return hn::Set(d, result[n]); };
@@ -47,7 +47,7 @@ double MultiplyAdd(std::int64_t rounds, float* result) {
 }
 
 // `n` is a multiple of 64.
-void Read(const float* x, std::size_t n, float* result) {
+void read(const float* x, std::size_t n, float* result) {
   const D d;
   V a = hn::Zero(d), b = a, c = a, e = a;
   const std::size_t step = hn::Lanes(d);
@@ -62,7 +62,7 @@ void Read(const float* x, std::size_t n, float* result) {
 
 // a = b + s c. Past the caches, stores that do not first read what they overwrite are faster.
 template <bool kStream>
-void TriadWith(float* a, const float* b, const float* c, std::size_t n) {
+void triad_with(float* a, const float* b, const float* c, std::size_t n) {
   const D d;
   const V s = hn::Set(d, 0.5F);
   for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
@@ -74,11 +74,11 @@ void TriadWith(float* a, const float* b, const float* c, std::size_t n) {
     }
   }
 }
-void Triad(float* a, const float* b, const float* c, std::size_t n) {
-  TriadWith<false>(a, b, c, n);
+void triad(float* a, const float* b, const float* c, std::size_t n) {
+  triad_with<false>(a, b, c, n);
 }
-void StreamTriad(float* a, const float* b, const float* c, std::size_t n) {
-  TriadWith<true>(a, b, c, n);
+void stream_triad(float* a, const float* b, const float* c, std::size_t n) {
+  triad_with<true>(a, b, c, n);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -93,10 +93,10 @@ HWY_AFTER_NAMESPACE();
 namespace resnet {
 namespace peaks {
 
-HWY_EXPORT(MultiplyAdd);
-HWY_EXPORT(Read);
-HWY_EXPORT(Triad);
-HWY_EXPORT(StreamTriad);
+HWY_EXPORT(multiply_add);
+HWY_EXPORT(read);
+HWY_EXPORT(triad);
+HWY_EXPORT(stream_triad);
 
 namespace {
 
@@ -105,7 +105,7 @@ namespace {
 using Probe = double (*)(std::int64_t rounds, float* result);
 
 double multiply_add(std::int64_t rounds, float* result) {
-  return HWY_DYNAMIC_DISPATCH(MultiplyAdd)(rounds, result);
+  return HWY_DYNAMIC_DISPATCH(multiply_add)(rounds, result);
 }
 
 #if HWY_ARCH_X86
@@ -266,10 +266,10 @@ Bandwidth bandwidth(int threads, std::size_t bytes, float* memory) {
   b.read = moved / seconds_per_round(threads, [&](int thread, std::int64_t rounds) {
              alignas(64) float result[16];
              for (std::int64_t r = 0; r < rounds; ++r) {
-               HWY_DYNAMIC_DISPATCH(Read)(arrays(thread), 3 * n, result);
+               HWY_DYNAMIC_DISPATCH(read)(arrays(thread), 3 * n, result);
              }
            });
-  b.triad = std::max(triad(HWY_DYNAMIC_DISPATCH(Triad)), triad(HWY_DYNAMIC_DISPATCH(StreamTriad)));
+  b.triad = std::max(triad(HWY_DYNAMIC_DISPATCH(triad)), triad(HWY_DYNAMIC_DISPATCH(stream_triad)));
   return b;
 }
 

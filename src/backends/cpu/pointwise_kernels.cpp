@@ -44,7 +44,7 @@ struct Finish {
   }
 };
 
-void Convolve(const Part& p, const float* x, const float* w, const Tail& tail, float* y) {
+void convolve(const Part& p, const float* x, const float* w, const Tail& tail, float* y) {
   constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
   // Pixels whose inputs stay in a core's cache while all weights pass by.
   constexpr std::int64_t kBytes = 512 << 10;
@@ -72,7 +72,7 @@ void Convolve(const Part& p, const float* x, const float* w, const Tail& tail, f
   }
 }
 
-std::int64_t Lanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
+std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace resnet::pointwise
@@ -81,13 +81,13 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace resnet::pointwise {
 
-HWY_EXPORT(Convolve);
-HWY_EXPORT(Lanes);
+HWY_EXPORT(convolve);
+HWY_EXPORT(lanes);
 
 void convolve(const Part& part, const float* x, const float* w, const Tail& tail, float* y) {
-  HWY_DYNAMIC_DISPATCH(Convolve)(part, x, w, tail, y);
+  HWY_DYNAMIC_DISPATCH(convolve)(part, x, w, tail, y);
 }
-std::int64_t lanes() { return HWY_DYNAMIC_DISPATCH(Lanes)(); }
+std::int64_t lanes() { return HWY_DYNAMIC_DISPATCH(lanes)(); }
 
 }  // namespace resnet::pointwise
 #endif

@@ -29,8 +29,8 @@ class MaxPool final : public Kernel {
   MaxPool(const Shape& x, const Shape& y, const PoolAttributes& a)
       : images_(x[0]), p_(windows_of(x, y, a)) {}
   void run(const KernelArgs& args) override {
-    const auto* x = static_cast<const simd::bf16*>(args.in[0]);
-    auto* y = static_cast<simd::bf16*>(args.out[0]);
+    const auto* x = static_cast<const simd::Bf16*>(args.in[0]);
+    auto* y = static_cast<simd::Bf16*>(args.out[0]);
     auto* position = static_cast<std::uint8_t*>(args.out[1]);
     const std::int64_t row_size = p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
@@ -66,9 +66,9 @@ class PoolBackward final : public Kernel {
     }
   }
   void run(const KernelArgs& args) override {
-    const auto* dy = static_cast<const simd::bf16*>(args.in[0]);
+    const auto* dy = static_cast<const simd::Bf16*>(args.in[0]);
     const auto* position = share_.empty() ? static_cast<const std::uint8_t*>(args.in[1]) : nullptr;
-    auto* dx = static_cast<simd::bf16*>(args.out[0]);
+    auto* dx = static_cast<simd::Bf16*>(args.out[0]);
     const std::int64_t image = p_.out_height * p_.out_width * p_.channels;
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < images_ * p_.height; ++row) {
@@ -197,7 +197,7 @@ KernelChoice make_global_pool(const NodeView& v) {
 KernelChoice make_pool(const NodeView& v) {
   if (v.node.op == Op::kGlobalAvgPool || v.node.op == Op::kGlobalAvgPoolBackward) {
     const DType dtype = v.node.op == Op::kGlobalAvgPool ? v.in(0).dtype : v.out().dtype;
-    return dtype == DType::kBF16 ? make_global_pool<simd::bf16>(v) : make_global_pool<float>(v);
+    return dtype == DType::kBF16 ? make_global_pool<simd::Bf16>(v) : make_global_pool<float>(v);
   }
   return make_window_pool(v);
 }

@@ -37,13 +37,13 @@ HWY_INLINE hn::Vec<D> load(D d, const float* p) {
 }
 
 template <class D>
-HWY_INLINE hn::Vec<D> load(D d, const bf16* p) {
+HWY_INLINE hn::Vec<D> load(D d, const Bf16* p) {
   const hn::Rebind<std::uint16_t, D> half;
   const hn::RebindToUnsigned<D> bits;
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, p))));
 }
 
-// Streaming wants whole cache lines in order; bf16 vectors are half of one.
+// Streaming wants whole cache lines in order; Bf16 vectors are half of one.
 template <Store kStore = Store::kCached, class D>
 HWY_INLINE void put(hn::Vec<D> v, D d, float* to) {
   if (kStore == Store::kStream) {
@@ -55,7 +55,7 @@ HWY_INLINE void put(hn::Vec<D> v, D d, float* to) {
 
 // To nearest even by integers; a NaN stays one.
 template <Store kStore = Store::kCached, class D>
-HWY_INLINE void put(hn::Vec<D> v, D /*d*/, bf16* to) {
+HWY_INLINE void put(hn::Vec<D> v, D /*d*/, Bf16* to) {
   const hn::Rebind<std::uint16_t, D> half;
   const hn::RebindToUnsigned<D> bits;
   const auto u = hn::BitCast(bits, v);
@@ -145,8 +145,8 @@ HWY_INLINE void clear(float* first, float* second, std::int64_t block) {
 }
 
 template <class T>
-void Moments(const T* x, const float* shift, std::int64_t pixels, std::int64_t block, float* sum,
-             float* square) {
+void tile_moments(const T* x, const float* shift, std::int64_t pixels, std::int64_t block,
+                  float* sum, float* square) {
   clear(sum, square, block);
   for_pieces<T>(pixels, block, [&](std::int64_t begin, std::int64_t count) RESNET_INLINED {
     for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
@@ -171,8 +171,8 @@ HWY_INLINE hn::Vec<D1> rectified(D1 d, hn::Vec<D1> v) {
 }
 
 template <Store kStore, bool kResidual, bool kRelu, class T>
-void NormalizeWith(const T* x, const T* residual, T* y, const float* mean, const float* scale,
-                   const float* beta, std::int64_t pixels, std::int64_t block) {
+void normalize_with(const T* x, const T* residual, T* y, const float* mean, const float* scale,
+                    const float* beta, std::int64_t pixels, std::int64_t block) {
   for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
     for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
       const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -212,13 +212,14 @@ HWY_INLINE void with_store(Store store, const F& f) {
 }
 
 template <class T>
-void Normalize(const T* x, const T* residual, T* y, const float* mean, const float* scale,
-               const float* beta, bool relu, Store store, std::int64_t pixels, std::int64_t block) {
+void tile_normalize(const T* x, const T* residual, T* y, const float* mean, const float* scale,
+                    const float* beta, bool relu, Store store, std::int64_t pixels,
+                    std::int64_t block) {
   with_store(store, [&](auto kept) HWY_ATTR {
     with_bool(residual != nullptr, [&](auto added) HWY_ATTR {
       with_bool(relu, [&](auto rectifies) HWY_ATTR {
-        NormalizeWith<kept(), added(), rectifies()>(x, residual, y, mean, scale, beta, pixels,
-                                                    block);
+        normalize_with<kept(), added(), rectifies()>(x, residual, y, mean, scale, beta, pixels,
+                                                     block);
       });
     });
   });
@@ -240,8 +241,8 @@ HWY_INLINE V1 masked_gradient(D1 d, const NormGradientTile<T>& t, std::int64_t i
 }
 
 template <Mask kMask, bool kSecond, Store kStore, class T>
-void GradientSums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std::int64_t block,
-                  float* sum, float* product) {
+void gradient_sums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std::int64_t block,
+                   float* sum, float* product) {
   clear(sum, product, block);
   for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
     for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
@@ -264,8 +265,8 @@ void GradientSums(const NormGradientTile<T>& t, T* out, std::int64_t pixels, std
 }
 
 template <Mask kMask, bool kSecond, Store kStore, class T>
-void Gradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
-              std::int64_t pixels, std::int64_t block) {
+void gradient_to_data(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
+                      std::int64_t pixels, std::int64_t block) {
   for_pieces<T>(pixels, block, [&](std::int64_t first, std::int64_t count) RESNET_INLINED {
     for_lanes<T>(block, [&](auto d, std::int64_t lane, auto vectors) RESNET_INLINED {
       const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -302,23 +303,23 @@ HWY_INLINE void specialise(const NormGradientTile<T>& t, Store store, const F& f
 }
 
 template <class T>
-void NormGradientSums(const NormGradientTile<T>& t, T* g, Store store, std::int64_t pixels,
-                      std::int64_t block, float* sum, float* product) {
+void tile_gradient_sums(const NormGradientTile<T>& t, T* g, Store store, std::int64_t pixels,
+                        std::int64_t block, float* sum, float* product) {
   specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
-    GradientSums<mask(), second(), kept()>(t, g, pixels, block, sum, product);
+    gradient_sums<mask(), second(), kept()>(t, g, pixels, block, sum, product);
   });
 }
 
 template <class T>
-void NormGradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
-                  Store store, std::int64_t pixels, std::int64_t block) {
+void tile_gradient(const NormGradientTile<T>& t, T* dx, const float* slope, const float* offset,
+                   Store store, std::int64_t pixels, std::int64_t block) {
   specialise(t, store, [&](auto mask, auto second, auto kept) HWY_ATTR {
-    Gradient<mask(), second(), kept()>(t, dx, slope, offset, pixels, block);
+    gradient_to_data<mask(), second(), kept()>(t, dx, slope, offset, pixels, block);
   });
 }
 
 template <class T>
-void Sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
+void tile_sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
   for_lanes<float>(block, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
     auto a = hn::Zero(d), b = a;
     std::int64_t p = 0;
@@ -332,7 +333,7 @@ void Sum(const T* x, std::int64_t pixels, std::int64_t block, float* sum) {
 }
 
 template <class T>
-void Fill(T* y, const float* value, std::int64_t pixels, std::int64_t block) {
+void tile_fill(T* y, const float* value, std::int64_t pixels, std::int64_t block) {
   for_lanes<float>(block, [&](auto d, std::int64_t lane, auto) HWY_ATTR {
     const auto v = hn::LoadU(d, value + lane);
     for (std::int64_t p = 0; p < pixels; ++p) put(v, d, y + p * block + lane);
@@ -351,39 +352,39 @@ HWY_INLINE void for_range(std::int64_t n, const F& f) {
 }
 
 template <class T>
-void AddOf(const T* a, const T* b, T* y, std::int64_t n) {
+void add_of(const T* a, const T* b, T* y, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i)
                    HWY_ATTR { put(hn::Add(load(d, a + i), load(d, b + i)), d, y + i); });
 }
 
 template <class T>
-void ReluOf(const T* x, T* y, std::int64_t n) {
+void relu_of(const T* x, T* y, std::int64_t n) {
   for_range(n,
             [&](auto d, std::int64_t i) HWY_ATTR { put(rectified(d, load(d, x + i)), d, y + i); });
 }
 
 template <class T>
-void ReluBackwardOf(const T* dy, const T* y, T* dx, std::int64_t n) {
+void relu_backward_of(const T* dy, const T* y, T* dx, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto positive = hn::Gt(load(d, y + i), hn::Zero(d));
     put(hn::IfThenElseZero(positive, load(d, dy + i)), d, dx + i);
   });
 }
 
-void Mul(const float* a, const float* b, float* y, std::int64_t n) {
+void mul(const float* a, const float* b, float* y, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     hn::StoreU(hn::Mul(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
   });
 }
 
-void Accumulate(float* variable, const float* value, float keep, float scale, std::int64_t n) {
+void accumulate(float* variable, const float* value, float keep, float scale, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto v = hn::Mul(hn::Set(d, keep), hn::LoadU(d, variable + i));
     hn::StoreU(hn::MulAdd(hn::Set(d, scale), hn::LoadU(d, value + i), v), d, variable + i);
   });
 }
 
-void Sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n) {
+void sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto momentum = hn::Set(d, s.momentum), lr = hn::Set(d, s.lr);
     const auto weight = hn::LoadU(d, w + i);
@@ -396,7 +397,7 @@ void Sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std
   });
 }
 
-void Lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n) {
+void lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n) {
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto weight = hn::LoadU(d, w + i);
     const auto g = hn::MulAdd(hn::Set(d, s.weight_decay), weight,
@@ -408,7 +409,7 @@ void Lars(float* w, float* velocity, const float* gradient, const LarsStep& s, s
   });
 }
 
-void AdamW(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n) {
+void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n) {
   const float step = s.lr / s.correction1, root = 1.0F / std::sqrt(s.correction2);
   for_range(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto g = hn::Mul(hn::Set(d, s.gradient_scale), hn::LoadU(d, gradient + i));
@@ -435,8 +436,8 @@ HWY_INLINE Span inside(std::int64_t first, std::int64_t kernel, std::int64_t siz
 // The maximum of one vector of channels over the part of a window that is in the image; its pixel
 // (0, 0) is or would be at x[corner].
 template <class D1>
-HWY_INLINE void max_of_window(D1 d, const PoolWindows& p, const bf16* x, std::int64_t corner,
-                              Span rows, Span columns, bf16* y, std::uint8_t* position) {
+HWY_INLINE void max_of_window(D1 d, const PoolWindows& p, const Bf16* x, std::int64_t corner,
+                              Span rows, Span columns, Bf16* y, std::uint8_t* position) {
   const hn::Rebind<std::uint16_t, D1> half;
   const hn::Rebind<std::uint8_t, D1> bytes;
   const hn::RebindToUnsigned<D1> bits;
@@ -461,8 +462,8 @@ HWY_INLINE void max_of_window(D1 d, const PoolWindows& p, const bf16* x, std::in
   hn::StoreU(hn::TruncateTo(bytes, where), bytes, position);
 }
 
-void MaxPoolRow(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
-                std::uint8_t* position) {
+void max_pool_row(const PoolWindows& p, const Bf16* x, std::int64_t row, Bf16* y,
+                  std::uint8_t* position) {
   const std::int64_t top = row * p.stride_h - p.pad_top;
   const Span rows = inside(top, p.kernel_h, p.height);
   for (std::int64_t column = 0; column < p.out_width; ++column) {
@@ -488,8 +489,8 @@ void MaxPoolRow(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
 }
 
 // y = x where position is `place`, else 0: no arithmetic, so the elements stay as they are.
-HWY_INLINE void select_place(const bf16* x, const std::uint8_t* position, std::int64_t place,
-                             bf16* y, std::int64_t n) {
+HWY_INLINE void select_place(const Bf16* x, const std::uint8_t* position, std::int64_t place,
+                             Bf16* y, std::int64_t n) {
   const hn::CappedTag<std::uint16_t, 32> d;
   const hn::Rebind<std::uint8_t, decltype(d)> bytes;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -499,11 +500,11 @@ HWY_INLINE void select_place(const bf16* x, const std::uint8_t* position, std::i
     const auto here = hn::Eq(hn::PromoteTo(d, hn::LoadU(bytes, position + i)), wanted);
     hn::StoreU(hn::IfThenElseZero(here, hn::LoadU(d, x + i)), d, y + i);
   }
-  for (; i < n; ++i) y[i] = position[i] == place ? x[i] : bf16{0};
+  for (; i < n; ++i) y[i] = position[i] == place ? x[i] : Bf16{0};
 }
 
-void PoolBackwardRow(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
-                     const float* share, std::int64_t row, bf16* dx) {
+void pool_backward_row(const PoolWindows& p, const Bf16* dy, const std::uint8_t* position,
+                       const float* share, std::int64_t row, Bf16* dx) {
   // The windows that cover a pixel.
   const auto covering = [](std::int64_t at, std::int64_t kernel, std::int64_t stride,
                            std::int64_t windows) -> Span {
@@ -516,9 +517,9 @@ void PoolBackwardRow(const PoolWindows& p, const bf16* dy, const std::uint8_t* p
   for (std::int64_t column = 0; column < p.width; ++column) {
     const std::int64_t w = column + p.pad_left;
     const Span columns = covering(w, p.kernel_w, p.stride_w, p.out_width);
-    bf16* to = dx + column * p.channels;
+    Bf16* to = dx + column * p.channels;
     if (rows.begin >= rows.end || columns.begin >= columns.end) {
-      std::memset(to, 0, static_cast<std::size_t>(p.channels) * sizeof(bf16));
+      std::memset(to, 0, static_cast<std::size_t>(p.channels) * sizeof(Bf16));
       continue;
     }
     if (apart && position != nullptr) {
@@ -552,15 +553,15 @@ void PoolBackwardRow(const PoolWindows& p, const bf16* dy, const std::uint8_t* p
 }
 
 template <class T>
-constexpr Kernels<T> kKernels{Moments<T>,      Normalize<T>, NormGradientSums<T>,
-                              NormGradient<T>, Sum<T>,       Fill<T>,
-                              AddOf<T>,        ReluOf<T>,    ReluBackwardOf<T>};
-const Kernels<float>* KernelsF32() { return &kKernels<float>; }
-const Kernels<bf16>* KernelsBf16() { return &kKernels<bf16>; }
+constexpr Kernels<T> kKernels{tile_moments<T>,  tile_normalize<T>, tile_gradient_sums<T>,
+                              tile_gradient<T>, tile_sum<T>,       tile_fill<T>,
+                              add_of<T>,        relu_of<T>,        relu_backward_of<T>};
+const Kernels<float>* kernels_f32() { return &kKernels<float>; }
+const Kernels<Bf16>* kernels_bf16() { return &kKernels<Bf16>; }
 
-std::int64_t VectorLanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
+std::int64_t vector_lanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
 
-double SquareSum(const float* x, std::int64_t n) {
+double square_sum(const float* x, std::int64_t n) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kRun = 4096;  // floats summed in float before the sum moves to double
@@ -586,56 +587,56 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace resnet::simd {
 
-HWY_EXPORT(KernelsF32);
-HWY_EXPORT(KernelsBf16);
-HWY_EXPORT(Mul);
-HWY_EXPORT(MaxPoolRow);
-HWY_EXPORT(PoolBackwardRow);
-HWY_EXPORT(Accumulate);
-HWY_EXPORT(Sgd);
-HWY_EXPORT(Lars);
-HWY_EXPORT(AdamW);
-HWY_EXPORT(SquareSum);
-HWY_EXPORT(VectorLanes);
+HWY_EXPORT(kernels_f32);
+HWY_EXPORT(kernels_bf16);
+HWY_EXPORT(mul);
+HWY_EXPORT(max_pool_row);
+HWY_EXPORT(pool_backward_row);
+HWY_EXPORT(accumulate);
+HWY_EXPORT(sgd);
+HWY_EXPORT(lars);
+HWY_EXPORT(adamw);
+HWY_EXPORT(square_sum);
+HWY_EXPORT(vector_lanes);
 
 bool limit_vectors(std::int64_t block) {
-  if (HWY_DYNAMIC_DISPATCH(VectorLanes)() <= block) return true;
+  if (HWY_DYNAMIC_DISPATCH(vector_lanes)() <= block) return true;
   hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
-  return HWY_DYNAMIC_DISPATCH(VectorLanes)() <= block;
+  return HWY_DYNAMIC_DISPATCH(vector_lanes)() <= block;
 }
 
 template <>
 const Kernels<float>& kernels<float>() {
-  return *HWY_DYNAMIC_DISPATCH(KernelsF32)();
+  return *HWY_DYNAMIC_DISPATCH(kernels_f32)();
 }
 template <>
-const Kernels<bf16>& kernels<bf16>() {
-  return *HWY_DYNAMIC_DISPATCH(KernelsBf16)();
+const Kernels<Bf16>& kernels<Bf16>() {
+  return *HWY_DYNAMIC_DISPATCH(kernels_bf16)();
 }
-void max_pool_row(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
+void max_pool_row(const PoolWindows& p, const Bf16* x, std::int64_t row, Bf16* y,
                   std::uint8_t* position) {
-  HWY_DYNAMIC_DISPATCH(MaxPoolRow)(p, x, row, y, position);
+  HWY_DYNAMIC_DISPATCH(max_pool_row)(p, x, row, y, position);
 }
-void pool_backward_row(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
-                       const float* share, std::int64_t row, bf16* dx) {
-  HWY_DYNAMIC_DISPATCH(PoolBackwardRow)(p, dy, position, share, row, dx);
+void pool_backward_row(const PoolWindows& p, const Bf16* dy, const std::uint8_t* position,
+                       const float* share, std::int64_t row, Bf16* dx) {
+  HWY_DYNAMIC_DISPATCH(pool_backward_row)(p, dy, position, share, row, dx);
 }
 void mul(const float* a, const float* b, float* y, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Mul)(a, b, y, n);
+  HWY_DYNAMIC_DISPATCH(mul)(a, b, y, n);
 }
 void accumulate(float* variable, const float* value, float keep, float scale, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Accumulate)(variable, value, keep, scale, n);
+  HWY_DYNAMIC_DISPATCH(accumulate)(variable, value, keep, scale, n);
 }
 void sgd(float* w, float* velocity, const float* gradient, const SgdStep& s, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Sgd)(w, velocity, gradient, s, n);
+  HWY_DYNAMIC_DISPATCH(sgd)(w, velocity, gradient, s, n);
 }
 void lars(float* w, float* velocity, const float* gradient, const LarsStep& s, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Lars)(w, velocity, gradient, s, n);
+  HWY_DYNAMIC_DISPATCH(lars)(w, velocity, gradient, s, n);
 }
 void adamw(float* w, float* m, float* v, const float* gradient, const AdamStep& s, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(AdamW)(w, m, v, gradient, s, n);
+  HWY_DYNAMIC_DISPATCH(adamw)(w, m, v, gradient, s, n);
 }
-double square_sum(const float* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(SquareSum)(x, n); }
+double square_sum(const float* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(square_sum)(x, n); }
 
 }  // namespace resnet::simd
 #endif

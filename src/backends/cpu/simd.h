@@ -17,7 +17,7 @@ namespace resnet::simd {
 bool limit_vectors(std::int64_t block);
 
 /// The bits of a bfloat16.
-using bf16 = std::uint16_t;
+using Bf16 = std::uint16_t;
 
 /// How a result is written. Past the caches, a store that does not first read what it overwrites
 /// saves a third of the traffic of a copy; results that are read again soon should stay in cache.
@@ -79,7 +79,7 @@ const Kernels<T>& kernels();
 template <>
 const Kernels<float>& kernels<float>();
 template <>
-const Kernels<bf16>& kernels<bf16>();
+const Kernels<Bf16>& kernels<Bf16>();
 
 /// Windows over images that lie channels last.
 struct PoolWindows {
@@ -89,13 +89,13 @@ struct PoolWindows {
 };
 /// One row of one image's y: the maximum of each window of x, and its place kh kernel_w + kw. Of
 /// equal ones the first counts; padding never wins; a NaN does.
-void max_pool_row(const PoolWindows& p, const bf16* x, std::int64_t row, bf16* y,
+void max_pool_row(const PoolWindows& p, const Bf16* x, std::int64_t row, Bf16* y,
                   std::uint8_t* position);
 /// The gradient of pooling, one row of one image's dx: every pixel sums over the windows that
 /// cover it. With `position` (as dy) a window's gradient goes to that pixel of it, without each of
 /// its pixels gets `share[window]` of it.
-void pool_backward_row(const PoolWindows& p, const bf16* dy, const std::uint8_t* position,
-                       const float* share, std::int64_t row, bf16* dx);
+void pool_backward_row(const PoolWindows& p, const Bf16* dy, const std::uint8_t* position,
+                       const float* share, std::int64_t row, Bf16* dx);
 
 // --- Ranges of `n` elements; the output may be one of the inputs.
 void mul(const float* a, const float* b, float* y, std::int64_t n);

@@ -35,30 +35,30 @@ struct Transform;
 
 template <>
 struct Transform<4> {
-  static constexpr float a = 0.625F, b = 1.5F, a2 = a * a, b2 = b * b;
-  static constexpr float f0 = a2 * b2, fa = 2 * a2 * (a2 - b2), fb = 2 * b2 * (b2 - a2);
+  static constexpr float kA = 0.625F, kB = 1.5F, kA2 = kA * kA, kB2 = kB * kB;
+  static constexpr float kF0 = kA2 * kB2, kFa = 2 * kA2 * (kA2 - kB2), kFb = 2 * kB2 * (kB2 - kA2);
 
   static HWY_INLINE void input(const V* d, V* t) {  // B' d
-    t[0] = times_add(f0, d[0], times_add(-(a2 + b2), d[2], d[4]));
-    const V even_a = times_add(-b2, d[2], d[4]), odd_a = times(a, times_add(-b2, d[1], d[3]));
-    const V even_b = times_add(-a2, d[2], d[4]), odd_b = times(b, times_add(-a2, d[1], d[3]));
+    t[0] = times_add(kF0, d[0], times_add(-(kA2 + kB2), d[2], d[4]));
+    const V even_a = times_add(-kB2, d[2], d[4]), odd_a = times(kA, times_add(-kB2, d[1], d[3]));
+    const V even_b = times_add(-kA2, d[2], d[4]), odd_b = times(kB, times_add(-kA2, d[1], d[3]));
     t[1] = hn::Add(even_a, odd_a);
     t[2] = hn::Sub(even_a, odd_a);
     t[3] = hn::Add(even_b, odd_b);
     t[4] = hn::Sub(even_b, odd_b);
-    t[5] = times_add(f0, d[1], times_add(-(a2 + b2), d[3], d[5]));
+    t[5] = times_add(kF0, d[1], times_add(-(kA2 + kB2), d[3], d[5]));
   }
   static HWY_INLINE void output(const V* t, V* y) {  // A' t
     const V sum_a = hn::Add(t[1], t[2]), difference_a = hn::Sub(t[1], t[2]);
     const V sum_b = hn::Add(t[3], t[4]), difference_b = hn::Sub(t[3], t[4]);
     y[0] = hn::Add(t[0], hn::Add(sum_a, sum_b));
-    y[1] = times_add(a, difference_a, times(b, difference_b));
-    y[2] = times_add(a2, sum_a, times(b2, sum_b));
-    y[3] = times_add(a * a2, difference_a, times_add(b * b2, difference_b, t[5]));
+    y[1] = times_add(kA, difference_a, times(kB, difference_b));
+    y[2] = times_add(kA2, sum_a, times(kB2, sum_b));
+    y[3] = times_add(kA * kA2, difference_a, times_add(kB * kB2, difference_b, t[5]));
   }
   static HWY_INLINE void gradient(const V* y, V* t) {  // A y
-    const V even_a = times_add(a2, y[2], y[0]), odd_a = times_add(a * a2, y[3], times(a, y[1]));
-    const V even_b = times_add(b2, y[2], y[0]), odd_b = times_add(b * b2, y[3], times(b, y[1]));
+    const V even_a = times_add(kA2, y[2], y[0]), odd_a = times_add(kA * kA2, y[3], times(kA, y[1]));
+    const V even_b = times_add(kB2, y[2], y[0]), odd_b = times_add(kB * kB2, y[3], times(kB, y[1]));
     t[0] = y[0];
     t[1] = hn::Add(even_a, odd_a);
     t[2] = hn::Sub(even_a, odd_a);
@@ -67,21 +67,22 @@ struct Transform<4> {
     t[5] = y[3];
   }
   static HWY_INLINE void filter(const V* t, V* g) {  // G' t
-    const V sum_a = times(1 / fa, hn::Add(t[1], t[2])), sum_b = times(1 / fb, hn::Add(t[3], t[4]));
-    const V difference_a = times(a / fa, hn::Sub(t[1], t[2]));
-    const V difference_b = times(b / fb, hn::Sub(t[3], t[4]));
-    g[0] = times_add(1 / f0, t[0], hn::Add(sum_a, sum_b));
+    const V sum_a = times(1 / kFa, hn::Add(t[1], t[2])),
+            sum_b = times(1 / kFb, hn::Add(t[3], t[4]));
+    const V difference_a = times(kA / kFa, hn::Sub(t[1], t[2]));
+    const V difference_b = times(kB / kFb, hn::Sub(t[3], t[4]));
+    g[0] = times_add(1 / kF0, t[0], hn::Add(sum_a, sum_b));
     g[1] = hn::Add(difference_a, difference_b);
-    g[2] = times_add(a2, sum_a, times_add(b2, sum_b, t[5]));
+    g[2] = times_add(kA2, sum_a, times_add(kB2, sum_b, t[5]));
   }
   static HWY_INLINE void weights(const V* g, V* t) {  // G g
-    t[0] = times(1 / f0, g[0]);
-    const V even_a = times_add(a2, g[2], g[0]), odd_a = times(a, g[1]);
-    const V even_b = times_add(b2, g[2], g[0]), odd_b = times(b, g[1]);
-    t[1] = times(1 / fa, hn::Add(even_a, odd_a));
-    t[2] = times(1 / fa, hn::Sub(even_a, odd_a));
-    t[3] = times(1 / fb, hn::Add(even_b, odd_b));
-    t[4] = times(1 / fb, hn::Sub(even_b, odd_b));
+    t[0] = times(1 / kF0, g[0]);
+    const V even_a = times_add(kA2, g[2], g[0]), odd_a = times(kA, g[1]);
+    const V even_b = times_add(kB2, g[2], g[0]), odd_b = times(kB, g[1]);
+    t[1] = times(1 / kFa, hn::Add(even_a, odd_a));
+    t[2] = times(1 / kFa, hn::Sub(even_a, odd_a));
+    t[3] = times(1 / kFb, hn::Add(even_b, odd_b));
+    t[4] = times(1 / kFb, hn::Sub(even_b, odd_b));
     t[5] = g[2];
   }
 };
@@ -287,7 +288,7 @@ void convolve_part(const Geometry& g, const Part& part, const float* x, const fl
   transform_outputs<kM>(g, part, products, y_stride, tail, y);
 }
 
-void Convolve(const Geometry& g, const Part& part, const float* x, const float* w, const Tail& tail,
+void convolve(const Geometry& g, const Part& part, const float* x, const float* w, const Tail& tail,
               float* y, float* scratch) {
   if (g.m == 4) {
     convolve_part<4>(g, part, x, w, tail, y, scratch);
@@ -342,8 +343,8 @@ void transform_filters(const Geometry& g, const float* w, bool backward, std::in
   }
 }
 
-void TransformWeights(const Geometry& g, const float* w, bool backward, std::int64_t begin,
-                      std::int64_t end, float* to) {
+void transform_weights(const Geometry& g, const float* w, bool backward, std::int64_t begin,
+                       std::int64_t end, float* to) {
   if (g.m == 4) {
     transform_filters<4>(g, w, backward, begin, end, to);
   } else {
@@ -426,7 +427,7 @@ HWY_INLINE std::int64_t sums_stride(const Geometry& g, std::int64_t y_blocks, st
   return (g.x_blocks * y_blocks * block + 1) * block;
 }
 
-void Correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
+void correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
                float* scratch) {
   constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
   constexpr std::int64_t kHalf = kLanes > 1 ? kLanes / 2 : 1;
@@ -455,8 +456,8 @@ void Correlate(const Geometry& g, const Part& part, const float* x, const float*
   }
 }
 
-void GradientOfWeights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
-                       std::int64_t copies, std::int64_t distance, float* dw) {
+void gradient_of_weights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
+                         std::int64_t copies, std::int64_t distance, float* dw) {
   constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
   const std::int64_t x_channels = g.x_blocks * kLanes;
   const std::int64_t stride = sums_stride(g, part.y_blocks, kLanes);
@@ -488,16 +489,16 @@ void GradientOfWeights(const Geometry& g, const Part& part, std::int64_t k, cons
   }
 }
 
-std::int64_t SumsFloats(const Geometry& g, std::int64_t y_blocks) {
+std::int64_t sums_floats(const Geometry& g, std::int64_t y_blocks) {
   return g.points() * sums_stride(g, y_blocks, g.block);
 }
 
-std::int64_t ScratchFloats(const Geometry& g, std::int64_t tiles, std::int64_t y_blocks) {
+std::int64_t scratch_floats(const Geometry& g, std::int64_t tiles, std::int64_t y_blocks) {
   return g.points() *
          (point_stride(g.x_blocks, tiles, g.block) + point_stride(y_blocks, tiles, g.block));
 }
 
-std::int64_t Lanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
+std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(D())); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace resnet::winograd
@@ -506,38 +507,38 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace resnet::winograd {
 
-HWY_EXPORT(Convolve);
-HWY_EXPORT(TransformWeights);
-HWY_EXPORT(ScratchFloats);
-HWY_EXPORT(Lanes);
-HWY_EXPORT(Correlate);
-HWY_EXPORT(GradientOfWeights);
-HWY_EXPORT(SumsFloats);
+HWY_EXPORT(convolve);
+HWY_EXPORT(transform_weights);
+HWY_EXPORT(scratch_floats);
+HWY_EXPORT(lanes);
+HWY_EXPORT(correlate);
+HWY_EXPORT(gradient_of_weights);
+HWY_EXPORT(sums_floats);
 
 std::int64_t sums_floats(const Geometry& g, std::int64_t y_blocks) {
-  return HWY_DYNAMIC_DISPATCH(SumsFloats)(g, y_blocks);
+  return HWY_DYNAMIC_DISPATCH(sums_floats)(g, y_blocks);
 }
 void correlate(const Geometry& g, const Part& part, const float* x, const float* dy, float* sums,
                float* scratch) {
-  HWY_DYNAMIC_DISPATCH(Correlate)(g, part, x, dy, sums, scratch);
+  HWY_DYNAMIC_DISPATCH(correlate)(g, part, x, dy, sums, scratch);
 }
 void gradient_of_weights(const Geometry& g, const Part& part, std::int64_t k, const float* sums,
                          std::int64_t copies, std::int64_t distance, float* dw) {
-  HWY_DYNAMIC_DISPATCH(GradientOfWeights)(g, part, k, sums, copies, distance, dw);
+  HWY_DYNAMIC_DISPATCH(gradient_of_weights)(g, part, k, sums, copies, distance, dw);
 }
 
 std::int64_t scratch_floats(const Geometry& g, std::int64_t tiles, std::int64_t y_blocks) {
-  return HWY_DYNAMIC_DISPATCH(ScratchFloats)(g, tiles, y_blocks);
+  return HWY_DYNAMIC_DISPATCH(scratch_floats)(g, tiles, y_blocks);
 }
 void convolve(const Geometry& g, const Part& part, const float* x, const float* w, const Tail& tail,
               float* y, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(Convolve)(g, part, x, w, tail, y, scratch);
+  HWY_DYNAMIC_DISPATCH(convolve)(g, part, x, w, tail, y, scratch);
 }
 void transform_weights(const Geometry& g, const float* w, bool backward, std::int64_t begin,
                        std::int64_t end, float* transformed) {
-  HWY_DYNAMIC_DISPATCH(TransformWeights)(g, w, backward, begin, end, transformed);
+  HWY_DYNAMIC_DISPATCH(transform_weights)(g, w, backward, begin, end, transformed);
 }
-std::int64_t lanes() { return HWY_DYNAMIC_DISPATCH(Lanes)(); }
+std::int64_t lanes() { return HWY_DYNAMIC_DISPATCH(lanes)(); }
 
 }  // namespace resnet::winograd
 #endif
