@@ -110,6 +110,9 @@ class Exporter {
       case Op::kSigmoid: return emit(value, "Sigmoid", inputs(node));
       case Op::kAdd: return emit(value, "Add", inputs(node));
       case Op::kMul: return emit(value, "Mul", inputs(node));
+      case Op::kScale:
+        return emit(value, "Mul",
+                    {names_.at(node.inputs[0]), scalar(attributes<ScaleAttributes>(node).factor)});
       // A number for every element: Mul broadcasts one, whatever the batch.
       case Op::kFill: return names_[value] = scalar(attributes<FillAttributes>(node).value);
       case Op::kMaxPool: return emit(value, "MaxPool", inputs(node), pool_attributes(node));

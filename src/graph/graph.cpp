@@ -83,14 +83,20 @@ std::string Graph::scoped(std::string_view what) const {
 }
 
 Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attributes attributes) {
+  return append(Node{.op = op,
+                     .name = std::move(name),
+                     .inputs = std::move(inputs),
+                     .attributes = std::move(attributes)});
+}
+
+Value Graph::append(Node node) {
   std::vector<TensorType> types;
-  types.reserve(inputs.size());
-  for (const Value v : inputs) {
+  types.reserve(node.inputs.size());
+  for (const Value v : node.inputs) {
     RESNET_CHECK(exists(*this, v));
     types.push_back(type(v));
   }
-  Node node{op, std::move(name), std::move(inputs), std::move(attributes), {}};
-  node.outputs = infer({node.name, op, types, node.attributes});
+  node.outputs = infer({node.name, node.op, types, node.attributes});
   for (const TensorType& t : node.outputs) expect_size(node.name, t.shape);
   nodes_.push_back(std::move(node));
   return {static_cast<std::int32_t>(nodes_.size()) - 1, 0};
@@ -231,11 +237,7 @@ Value Graph::add(Value a, Value b) { return append(Op::kAdd, scoped("add"), {a, 
 Value Graph::mul(Value a, Value b) { return append(Op::kMul, scoped("mul"), {a, b}); }
 
 Value Graph::scale(Value x, double factor) {
-  const std::string name = scoped("scale");
-  expect_value(*this, name, x);
-  const Value constant =
-      append(Op::kFill, name + ".factor", {}, FillAttributes{.value = factor, .shape = shape(x)});
-  return append(Op::kMul, name, {x, constant});
+  return append(Op::kScale, scoped("scale"), {x}, ScaleAttributes{.factor = factor});
 }
 
 namespace {

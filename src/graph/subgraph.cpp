@@ -101,7 +101,9 @@ class Copy {
       if (fixed) a.role = Role::kBuffer;
       v = to_.parameter(n.name, n.outputs[0].shape, a, n.outputs[0].dtype);
     } else {
-      v = to_.append(n.op, n.name, all(n.inputs), n.attributes);
+      Node node = n;
+      node.inputs = all(n.inputs);
+      v = to_.append(std::move(node));
     }
     // What is known already stays, also when the node is copied for another of its outputs.
     for (std::int32_t i = 0; i < std::ssize(n.outputs); ++i) {

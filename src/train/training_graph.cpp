@@ -126,7 +126,7 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
   // and a scale of 0 turns the updates off.
   const double max_norm = o.clip_norm > 0 ? o.clip_norm : std::numeric_limits<float>::max();
   const Value scale =
-      g.append(Op::kClipScale, "gradient_scale", gradients, FillAttributes{.value = max_norm});
+      g.append(Op::kClipScale, "gradient_scale", gradients, ClipAttributes{.max_norm = max_norm});
   g.mark_output("gradient_scale", scale);
   const Value lr = g.input("lr", {1});
   // The average is of the new values. It starts at 0; who reads it divides by 1 - decay^steps, as

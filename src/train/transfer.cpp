@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "data/class_names.h"
 #include "data/sources.h"
+#include "graph/ops.h"
 #include "resnet/pretrained.h"
 #include "resnet/weights.h"
 #include "train/training_graph.h"
@@ -47,7 +48,7 @@ std::string layer_below(const Graph& g, int stage) {
   std::string stem;
   for (const Node& n : g.nodes()) {
     if (stage_of(n.name) > 0) break;
-    if (n.op > Op::kFill && updated_inputs(n.op) == 0) stem = n.name;
+    if (is_layer(n)) stem = n.name;
   }
   return stem;
 }

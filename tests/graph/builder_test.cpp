@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "graph/ops.h"
 #include "resnet/error.h"
@@ -28,17 +32,47 @@ void expect_contains(const std::string& text, const std::string& part) {
 }
 
 TEST(OpTable, UpdatesAndOnlyTheyOverwriteInputs) {
-  for (int i = 0; i <= static_cast<int>(Op::kFoldBias); ++i) {
-    const OpInfo& info = op_info(static_cast<Op>(i));
-    EXPECT_EQ(info.kind == OpKind::kUpdate, info.updated_inputs > 0) << info.name;
+  for (const OpInfo* info : all_ops()) {
+    EXPECT_EQ(info->kind == OpKind::kUpdate, info->updated_inputs > 0) << info->name;
   }
 }
 
-TEST(OpTable, IsInTheOrderOfTheEnum) {
-  for (int i = 0; i <= static_cast<int>(Op::kFoldBias); ++i) {
-    EXPECT_EQ(op_info(static_cast<Op>(i)).op, static_cast<Op>(i))
-        << op_info(static_cast<Op>(i)).name;
+// Whether the compiler has a name for a value of the enum: "... resnet::Op::kRelu ..." or
+// "... (resnet::Op)77 ...".
+template <Op kOp>
+bool is_enumerator() {
+  return std::string_view(__PRETTY_FUNCTION__).find("Op::k") != std::string_view::npos;
+}
+
+TEST(OpTable, HasARowForEveryOpOfTheEnum) {
+  std::set<Op> rows, enumerators;
+  for (const OpInfo* info : all_ops()) rows.insert(info->op);
+  constexpr std::size_t kEnough = 128;
+  [&]<std::size_t... kNumbers>(std::index_sequence<kNumbers...>) {
+    ((is_enumerator<static_cast<Op>(kNumbers)>()
+          ? void(enumerators.insert(static_cast<Op>(kNumbers)))
+          : void()),
+     ...);
   }
+  (std::make_index_sequence<kEnough>());
+  EXPECT_EQ(rows, enumerators);
+  EXPECT_FALSE(enumerators.contains(static_cast<Op>(kEnough - 1)));  // else: search further
+  EXPECT_EQ(enumerators.size(), all_ops().size());
+}
+
+TEST(OpTable, NamesAreTakenOnce) {
+  std::set<std::string_view> names;
+  for (const OpInfo* info : all_ops()) EXPECT_TRUE(names.insert(info->name).second) << info->name;
+}
+
+TEST(OpTable, OnlyForwardOpsAreDifferentiated) {
+  for (const OpInfo* info : all_ops()) {
+    if (info->gradient == nullptr) continue;
+    EXPECT_EQ(info->kind, OpKind::kForward) << info->name;
+  }
+}
+
+TEST(OpTable, TellsNamesAndUpdates) {
   EXPECT_EQ(name_of(Op::kConv2d), "conv2d");
   EXPECT_EQ(name_of(Op::kFoldBias), "fold_bias");
   EXPECT_EQ(updated_inputs(Op::kAdamW), 3);
@@ -254,6 +288,20 @@ TEST(ShapeErrors, OfNames) {
   g.mark_output("y", x);
   expect_contains(error_of([&] { g.mark_output("y", x); }), "y");
   error_of([&] { g.input("negative", {1, -3}); });
+}
+
+TEST(Builder, ScalesWithoutAConstant) {
+  Graph g;
+  const Value x = g.input("x", {2, 3});
+  const Value y = g.scale(x, 0.5);
+  EXPECT_EQ(g.nodes().size(), 2U);
+  EXPECT_EQ(g.type(y), g.type(x));
+  EXPECT_EQ(std::get<ScaleAttributes>(g.node(y).attributes).factor, 0.5);
+  expect_contains(error_of([&] { g.scale(x, std::numeric_limits<double>::infinity()); }),
+                  "the factor must be finite, it is inf");
+  expect_contains(
+      error_of([&] { g.append(Op::kClipScale, "clip", {x}, ClipAttributes{.max_norm = 0}); }),
+      "the norm must be positive, it is 0");
 }
 
 TEST(ShapeErrors, OfTheRawFormAreOurBugs) {

@@ -331,8 +331,6 @@ std::string tuning_key(const NodeView& v, const Problem& p) {
       v.target.options().winograd ? "" : ", no winograd");
 }
 
-}  // namespace
-
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);
   std::vector<KernelCandidate> list = candidates(v, p);
@@ -356,6 +354,17 @@ KernelChoice make_conv(const NodeView& v) {
   if (slow) return std::move(*slow);
   fail(ErrorCode::kUnsupported, "layer {}: oneDNN has no {} for {} by {}", v.node.name,
        name_of(v.node.op), to_string(p.x), to_string(p.w));
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> conv_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kConv2d, make_conv, takes::bf16_data},
+      {Op::kConv2dBackwardData, make_conv, takes::bf16_data},
+      {Op::kConv2dBackwardWeights, make_conv, takes::bf16},
+  };
+  return kRows;
 }
 
 }  // namespace resnet
