@@ -8,6 +8,7 @@
 #include "resnet/image.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
+#include "resnet/network.h"
 #include "resnet/pack.h"
 #include "resnet/peaks.h"
 #include "resnet/predictor.h"

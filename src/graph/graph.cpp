@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/stream.h"
 #include "graph/ops.h"
 
 namespace resnet {
@@ -283,9 +284,14 @@ Value Graph::flatten(Value x) {
 
 Value Graph::dropout(Value x, double p) {
   if (mode_ == Mode::kInference || p == 0) return x;
-  // The stream is the node's position: the same in every build of the same description.
-  return append(Op::kDropout, scoped("dropout"), {x},
-                DropoutAttributes{.p = p, .stream = nodes_.size()});
+  // The stream follows from the name, so that masks stay when other layers come or go; where
+  // several have one name, also from how many of them came before.
+  const std::string name = scoped("dropout");
+  const auto before = std::ranges::count_if(
+      nodes_, [&](const Node& n) { return n.op == Op::kDropout && n.name == name; });
+  const std::uint64_t stream =
+      stream_of(before == 0 ? name : fmt::format("{}#{}", name, before + 1));
+  return append(Op::kDropout, name, {x}, DropoutAttributes{.p = p, .stream = stream});
 }
 
 Value Graph::pad_shortcut(Value x, std::int64_t out_channels, std::int64_t stride) {

@@ -92,9 +92,24 @@ TEST(Builder, DropoutVanishesInInference) {
   const Value x = inference.input("x", {2, 3}), y = training.input("x", {2, 3});
   EXPECT_EQ(inference.dropout(x, 0.5), x);
   EXPECT_EQ(training.dropout(y, 0), y);
-  const Value a = training.dropout(y, 0.5), b = training.dropout(y, 0.5);
-  EXPECT_NE(std::get<DropoutAttributes>(training.node(a).attributes).stream,
-            std::get<DropoutAttributes>(training.node(b).attributes).stream);
+}
+
+std::uint64_t stream_of_dropout(Graph& g, Value x) {
+  return std::get<DropoutAttributes>(g.node(g.dropout(x, 0.5)).attributes).stream;
+}
+
+TEST(Builder, DropoutsStreamFollowsFromItsName) {
+  Graph a(Mode::kTraining), b(Mode::kTraining);
+  const Value x = a.input("x", {2, 3}), y = b.relu(b.relu(b.input("x", {2, 3})));
+  a.set_scope("head");
+  b.set_scope("other");
+  const std::uint64_t first = stream_of_dropout(a, x), second = stream_of_dropout(a, x);
+  EXPECT_EQ(first, 13828194288565586610U);  // FNV-1a of "head.dropout" on every platform
+  EXPECT_NE(first, second);
+  EXPECT_NE(stream_of_dropout(b, y), first);
+  b.set_scope("head");  // the place in the graph does not matter
+  EXPECT_EQ(stream_of_dropout(b, y), first);
+  EXPECT_EQ(stream_of_dropout(b, y), second);
 }
 
 TEST(Builder, ScopesNameOperations) {
