@@ -1,14 +1,17 @@
 // Everything public in one header.
 #pragma once
 
+#include "resnet/custom_op.h"
 #include "resnet/data.h"
 #include "resnet/decode.h"
 #include "resnet/download.h"
 #include "resnet/error.h"
 #include "resnet/graph.h"
 #include "resnet/image.h"
+#include "resnet/ir.h"
 #include "resnet/model_file.h"
 #include "resnet/models.h"
+#include "resnet/network.h"
 #include "resnet/pack.h"
 #include "resnet/peaks.h"
 #include "resnet/predictor.h"

@@ -7,12 +7,29 @@
 
 #include "compile/passes.h"
 #include "compile/planner.h"
+#include "compile/takes.h"
 #include "core/check.h"
 
 namespace resnet {
 namespace {
 
-Graph run_passes(const Graph& graph, const PassOptions& options) {
+// Every input of every node is of a type that the target has a kernel for.
+void expect_supported(const Graph& graph, const Target& target) {
+  for (const Node& n : graph.nodes()) {
+    for (std::size_t i = 0; i < n.inputs.size(); ++i) {
+      const TensorType& type = graph.type(n.inputs[i]);
+      if (target.supports(n.op, i, type)) continue;
+      const char* hint = takes::is_integer(type)      ? "; dequantise it first"
+                         : type.dtype == DType::kBF16 ? "; cast it first"
+                                                      : "";
+      fail(ErrorCode::kUnsupported,
+           "layer {} ({}): input {} is of {}, for which device {} has no kernel{}", n.name,
+           name_of(n.op), i, name_of(type.dtype), target.name(), hint);
+    }
+  }
+}
+
+Graph run_passes(const Graph& graph, const Target& target, const PassOptions& options) {
   Graph g = graph;
   if (options.passes) {
     g = fuse(g);
@@ -20,7 +37,7 @@ Graph run_passes(const Graph& graph, const PassOptions& options) {
     g = schedule_updates(g);
     if (options.recompute) g = recompute_activations(g);
   }
-  if (options.dtype != DType::kF32) g = lower_precision(g, options.dtype);
+  if (options.dtype != DType::kF32) g = lower_precision(g, options.dtype, target);
   verify(g);
   return g;
 }
@@ -285,7 +302,8 @@ Plan make_plan(const Graph& graph, Target& target, const PassOptions& options) {
          target.name(), name_of(options.dtype), target.needs(options.dtype));
   }
   Plan plan;
-  plan.graph = run_passes(graph, options);
+  plan.graph = run_passes(graph, target, options);
+  expect_supported(plan.graph, target);
   Planner planner(plan, target);
   planner.select_kernels();
   planner.share_memory(options.plan_memory);

@@ -8,26 +8,26 @@
 namespace resnet {
 namespace {
 
-// Weights stay f32 variables: a convolution of bf16 rounds them as it reads them.
-bool is_weights(const Node& node, std::size_t input) {
-  return input == 1 && (node.op == Op::kConv2d || node.op == Op::kConv2dBackwardData);
-}
-
 bool is_float(const TensorType& t) { return t.dtype == DType::kF32 || t.dtype == DType::kBF16; }
 
 }  // namespace
 
-Graph lower_precision(const Graph& graph, DType dtype) {
+Graph lower_precision(const Graph& graph, DType dtype, const Target& target) {
   Graph result(graph.mode());
   std::vector<std::int32_t> moved;                  // node -> node of the result
   std::map<std::pair<Value, DType>, Value> casted;  // so that each value is converted once
   const auto as = [&](Value v, DType wanted) {
     const Value there{moved[static_cast<std::size_t>(v.node)], v.output};
     const TensorType& type = result.type(there);
-    if (type.shape.size() != 4 || !is_float(type) || type.dtype == wanted) return there;
+    if (!is_float(type) || type.dtype == wanted) return there;
     auto [slot, is_new] = casted.try_emplace({there, wanted});
     if (is_new) {
-      slot->second = result.append(Op::kCast, graph.node(v).name, {there}, CastAttributes{wanted});
+      const Node& producer = graph.node(v);
+      slot->second = result.append({.op = Op::kCast,
+                                    .name = producer.name,
+                                    .inputs = {there},
+                                    .attributes = CastAttributes{wanted},
+                                    .derivative = producer.derivative});
     }
     return slot->second;
   };
@@ -39,16 +39,18 @@ Graph lower_precision(const Graph& graph, DType dtype) {
       v = result.parameter(node.name, node.outputs[0].shape,
                            std::get<ParameterAttributes>(node.attributes), node.outputs[0].dtype);
     } else {
-      const bool low = takes_bf16(node.op);
-      std::vector<Value> inputs;
+      Node lowered = node;
       for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-        inputs.push_back(as(node.inputs[i], low && !is_weights(node, i) ? dtype : DType::kF32));
+        const Value x = node.inputs[i];
+        // A cast says itself what it makes.
+        const bool low =
+            node.op != Op::kCast && target.supports(node.op, i, {dtype, graph.shape(x)});
+        lowered.inputs[i] = as(x, low ? dtype : DType::kF32);
       }
-      Attributes attributes = node.attributes;
       if (node.op == Op::kGlobalAvgPoolBackward) {
-        std::get<ShapeAttributes>(attributes).dtype = dtype;
+        std::get<ShapeAttributes>(lowered.attributes).dtype = dtype;
       }
-      result.append(node.op, node.name, std::move(inputs), std::move(attributes));
+      result.append(std::move(lowered));
       v = {static_cast<std::int32_t>(result.nodes().size()) - 1, 0};
     }
     moved.push_back(v.node);

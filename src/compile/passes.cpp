@@ -5,6 +5,7 @@
 #include <set>
 
 #include "compile/rewrite.h"
+#include "graph/norm_operands.h"
 
 namespace resnet {
 namespace {
@@ -33,11 +34,14 @@ std::int32_t relu_backward_of(const Rewrite& g, Value y) {
 
 // The backward node of `norm` that reads `dy`, or -1.
 std::int32_t norm_backward_of(const Rewrite& g, std::int32_t norm, Value dy) {
-  const auto& forward = g.node(norm).inputs;  // x, gamma, beta
+  const auto& forward = g.node(norm).inputs;
+  const NormInputs of(g.node(norm).op, std::get<NormAttributes>(g.node(norm).attributes));
   for (const std::int32_t id : g.users(dy)) {
     const Node& n = g.node(id);
-    if (is_norm_backward(n.op) && n.inputs[0] == dy &&
-        std::equal(forward.begin(), forward.begin() + 3, n.inputs.begin() + 1)) {
+    if (!is_norm_backward(n.op)) continue;
+    const NormBackwardInputs in(std::get<NormAttributes>(n.attributes));
+    if (n.inputs[in.dy] == dy && n.inputs[in.x] == forward[of.x] &&
+        n.inputs[in.gamma] == forward[of.gamma] && n.inputs[in.beta] == forward[of.beta]) {
       return id;
     }
   }
@@ -69,19 +73,23 @@ void fuse_norm(Rewrite& g, std::int32_t relu, std::int32_t sum, std::int32_t nor
   if (norm_backward >= 0) {
     const Value t{relu_backward, 0};
     std::vector<Value> inputs = g.node(norm_backward).inputs;
-    inputs[0] = g.node(relu_backward).inputs[0];
+    const NormBackwardInputs in(a);
+    inputs.resize(in.count);
+    inputs[in.dy] = g.node(relu_backward).inputs[0];
     if (a.residual) {
-      inputs.push_back(y);
+      inputs[in.y] = y;
       g.add_output(norm_backward, g.node(norm_backward).outputs[0]);
       g.set_position(norm_backward, g.position(relu_backward));
     }
     g.set_inputs(norm_backward, std::move(inputs));
     g.set_attributes(norm_backward, a);
-    if (a.residual) g.replace(t, {norm_backward, 3});
+    if (a.residual) g.replace(t, {norm_backward, NormBackwardOutputs().dresidual});
     g.remove(relu_backward);
   }
   std::vector<Value> inputs = g.node(norm).inputs;
-  if (a.residual) inputs.push_back(residual);
+  const NormInputs in(g.node(norm).op, a);
+  inputs.resize(in.count);
+  if (a.residual) inputs[in.residual] = residual;
   g.set_inputs(norm, std::move(inputs));
   g.set_attributes(norm, a);
   g.set_position(norm, g.position(relu));
@@ -115,13 +123,15 @@ void fuse_relu(Rewrite& g, std::int32_t relu) {
 
 void fuse_gradient_sum(Rewrite& g, std::int32_t id) {
   auto a = std::get<NormAttributes>(g.node(id).attributes);
-  const Value dy = g.node(id).inputs[0];
+  const NormBackwardInputs before(a);
+  const Value dy = g.node(id).inputs[before.dy];
   if (a.second_gradient || g.node(dy).op != Op::kAdd || !g.used_only_by(dy, id)) return;
   const std::vector<Value> terms = g.node(dy).inputs;
-  std::vector<Value> inputs = g.node(id).inputs;
-  inputs[0] = terms[0];
-  inputs.insert(inputs.begin() + 1, terms[1]);
   a.second_gradient = true;
+  const NormBackwardInputs in(a);
+  std::vector<Value> inputs = g.node(id).inputs;
+  inputs[in.dy] = terms[0];
+  inputs.insert(inputs.begin() + static_cast<std::ptrdiff_t>(in.dy2), terms[1]);
   g.set_inputs(id, std::move(inputs));
   g.set_attributes(id, a);
   g.remove(dy.node);
@@ -155,29 +165,33 @@ Graph fold_batch_norm(const Graph& graph) {
   const std::int32_t count = g.size();
   for (std::int32_t id = 0; id < count; ++id) {
     if (g.node(id).op != Op::kNormalize) continue;
-    const std::vector<Value> in = g.node(id).inputs;  // x, gamma, beta, mean, var [, residual]
-    const Value x = in[0];
+    const auto norm = std::get<NormAttributes>(g.node(id).attributes);
+    const NormInputs of(Op::kNormalize, norm);
+    const std::vector<Value> in = g.node(id).inputs;
+    const Value x = in[of.x];
+    const Value gamma = in[of.gamma], beta = in[of.beta], mean = in[of.mean], var = in[of.var];
     if (g.node(x).op != Op::kConv2d || !g.used_only_by(x, id)) continue;
     auto conv = std::get<ConvAttributes>(g.node(x).attributes);
     if (conv.relu || conv.residual) continue;
     // In training, only what is frozen: that gradients do not read `x` follows from the above.
-    const bool constant = std::all_of(in.begin() + 1, in.begin() + 5, [&](Value v) {
+    const auto is_constant = [&](Value v) {
       return g.node(v).op == Op::kParameter && !is_updated(g, v);
-    });
+    };
+    const bool constant =
+        is_constant(gamma) && is_constant(beta) && is_constant(mean) && is_constant(var);
     if (!constant || is_updated(g, g.node(x).inputs[1])) continue;
-    const auto norm = std::get<NormAttributes>(g.node(id).attributes);
     const std::vector<Value> conv_in = g.node(x).inputs;
     const std::string name = g.node(x).name;
-    std::vector<Value> bias_in{in[1], in[2], in[3], in[4]};
+    std::vector<Value> bias_in{gamma, beta, mean, var};
     if (conv.bias) bias_in.push_back(conv_in[2]);
     const double at = g.position(id);
-    const Value weights = g.insert(at, Op::kFoldWeights, name, {conv_in[1], in[1], in[4]}, norm);
+    const Value weights = g.insert(at, Op::kFoldWeights, name, {conv_in[1], gamma, var}, norm);
     const Value bias = g.insert(at, Op::kFoldBias, name, std::move(bias_in), norm);
     std::vector<Value> folded{conv_in[0], weights, bias};
     conv.bias = true;
     conv.relu = norm.relu;
     conv.residual = norm.residual;
-    if (norm.residual) folded.push_back(in[5]);
+    if (norm.residual) folded.push_back(in[of.residual]);
     g.replace({id, 0}, g.insert(at, Op::kConv2d, name, std::move(folded), conv));
   }
   return g.finish();
@@ -210,24 +224,32 @@ Graph recompute_activations(const Graph& graph) {
     if (late.empty()) continue;
     const auto a = std::get<NormAttributes>(n.attributes);
     // With a residual: only if that one is kept until then anyway.
-    if (a.residual &&
-        (recomputed.contains(n.inputs[3]) || backward_readers(g, n.inputs[3]).empty())) {
-      continue;
-    }
+    const NormInputs in(n.op, a);
+    const auto is_lost = [&](Value v) {
+      return recomputed.contains(v) || backward_readers(g, v).empty();
+    };
+    if (a.residual && is_lost(n.inputs[in.residual])) continue;
     const auto first = *std::min_element(
         late.begin(), late.end(), [&](auto l, auto r) { return g.position(l) < g.position(r); });
-    if (g.updated_between(n.inputs[1], g.position(id), g.position(first)) ||
-        g.updated_between(n.inputs[2], g.position(id), g.position(first))) {
+    if (g.updated_between(n.inputs[in.gamma], g.position(id), g.position(first)) ||
+        g.updated_between(n.inputs[in.beta], g.position(id), g.position(first))) {
       continue;
     }
-    std::vector<Value> inputs{n.inputs[0], n.inputs[1], n.inputs[2], {id, 1}, {id, 2}};
-    if (a.residual) inputs.push_back(n.inputs[3]);
+    const NormInputs to(Op::kNormalize, a);
+    const NormOutputs out;
+    std::vector<Value> inputs(to.count);
+    inputs[to.x] = n.inputs[in.x];
+    inputs[to.gamma] = n.inputs[in.gamma];
+    inputs[to.beta] = n.inputs[in.beta];
+    inputs[to.mean] = {id, out.mean};
+    inputs[to.var] = {id, out.var};
+    if (a.residual) inputs[to.residual] = n.inputs[in.residual];
     const Value again =
         g.insert(g.position(first) - 0.5, Op::kNormalize, n.name + ".again", std::move(inputs), a);
     for (const std::int32_t u : late) {
-      std::vector<Value> in = g.node(u).inputs;
-      std::replace(in.begin(), in.end(), y, again);
-      g.set_inputs(u, std::move(in));
+      std::vector<Value> read = g.node(u).inputs;
+      std::replace(read.begin(), read.end(), y, again);
+      g.set_inputs(u, std::move(read));
     }
     recomputed.insert(y);
   }

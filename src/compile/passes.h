@@ -1,6 +1,7 @@
 // Graph-to-graph passes. Each keeps the meaning of the graph and can be left out.
 #pragma once
 
+#include "compile/target.h"
 #include "resnet/graph.h"
 
 namespace resnet {
@@ -21,9 +22,9 @@ Graph fold_batch_norm(const Graph& graph);
 Graph recompute_activations(const Graph& graph);
 
 /// Mixed precision: 4-D activations and their gradients become `dtype` wherever the ops around them
-/// take it; casts stand where they do not. Parameters, statistics, the gradients of parameters, the
-/// head and the loss stay f32, and so do the program's outputs.
-Graph lower_precision(const Graph& graph, DType dtype);
+/// on the target take it; casts stand where they do not. Parameters, statistics, the gradients of
+/// parameters, the head and the loss stay f32, and so do the program's outputs.
+Graph lower_precision(const Graph& graph, DType dtype, const Target& target);
 
 /// Moves each update to right after the last reader of what it overwrites, so that a gradient's
 /// memory is free again as soon as it has been applied.

@@ -82,7 +82,7 @@ Value Rewrite::insert(double position, Op op, std::string name, std::vector<Valu
   std::vector<TensorType> types;
   for (const Value v : inputs) types.push_back(node(v).outputs[static_cast<std::size_t>(v.output)]);
   Node n{op, std::move(name), {}, std::move(attributes), {}};
-  n.outputs = op_info(op).infer({n.name, op, types, n.attributes});
+  n.outputs = infer({n.name, op, types, n.attributes});
   nodes_.push_back(std::move(n));
   positions_.push_back(position);
   const std::int32_t id = size() - 1;
@@ -135,10 +135,6 @@ Graph Rewrite::finish() const {
       RESNET_CHECK(stack.size() <= 4 * nodes_.size());  // a cycle would grow without end
       if (!ready) continue;
       stack.pop_back();
-      std::vector<Value> inputs;
-      for (const Value v : n.inputs) {
-        inputs.push_back({emitted[static_cast<std::size_t>(v.node)], v.output});
-      }
       Value v;
       if (n.op == Op::kInput) {
         v = graph.input(n.name, n.outputs[0].shape, n.outputs[0].dtype);
@@ -146,7 +142,10 @@ Graph Rewrite::finish() const {
         v = graph.parameter(n.name, n.outputs[0].shape, std::get<ParameterAttributes>(n.attributes),
                             n.outputs[0].dtype);
       } else {
-        v = graph.append(n.op, n.name, std::move(inputs), n.attributes);
+        Node moved = n;
+        for (Value& input : moved.inputs)
+          input.node = emitted[static_cast<std::size_t>(input.node)];
+        v = graph.append(std::move(moved));
       }
       emitted[static_cast<std::size_t>(id)] = v.node;
     }

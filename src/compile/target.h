@@ -45,8 +45,9 @@ struct KernelArgs {
 
 /// One compiled operation, shared by all sessions of a program. `run` takes no memory by itself
 /// (what a library takes and gives back within a call aside, and on the reference device, which is
-/// not made to be fast) and throws nothing but std::bad_alloc. Any number of threads may run it at
-/// the same time, each with scratch and state of its own.
+/// not made to be fast). It throws std::bad_alloc, kInternal when a library refuses what it took
+/// while compiling, and whatever the function of a registered op throws. Any number of threads may
+/// run it at the same time, each with scratch and state of its own.
 class Kernel {
  public:
   virtual ~Kernel() = default;
@@ -75,6 +76,8 @@ class Target {
   /// Whether activations may be of this type; if not, what the machine lacks, for the message.
   virtual bool computes(DType dtype) const { return dtype == DType::kF32; }
   virtual std::string_view needs(DType) const { return "it has kernels for f32 alone"; }
+  /// Whether a kernel of the op takes a value of this type as its input `i`.
+  virtual bool supports(Op op, std::size_t i, const TensorType& type) const = 0;
   /// Memory of a value in a layout.
   virtual std::size_t bytes(const TensorType& type, Layout layout) const = 0;
   /// Chooses a kernel for `node`, whose inputs lie in the layouts `have` at present.

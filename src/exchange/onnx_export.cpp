@@ -84,64 +84,118 @@ class Exporter {
     names_[value] = unique(node.name);
   }
 
-  // Returns the name of the value.
+  // Appends what an op becomes, and returns the name of its value.
+  using Emit = std::string (*)(Exporter&, Value, const Node&);
+
+  static const std::map<Op, Emit>& table() {
+    static const std::map<Op, Emit> kTable{
+        {Op::kConv2d, conv2d},
+        {Op::kNormalize, normalize},
+        {Op::kQuantize, same},  // rounded by who calls
+        {Op::kDequantize, same},
+        {Op::kQuantizedConv2d, quantized_conv2d},
+        {Op::kQuantizedLinear, quantized_linear},
+        {Op::kRelu,
+         [](Exporter& e, Value v, const Node& n) { return e.emit(v, "Relu", e.inputs(n)); }},
+        {Op::kSigmoid,
+         [](Exporter& e, Value v, const Node& n) { return e.emit(v, "Sigmoid", e.inputs(n)); }},
+        {Op::kAdd,
+         [](Exporter& e, Value v, const Node& n) { return e.emit(v, "Add", e.inputs(n)); }},
+        {Op::kMul,
+         [](Exporter& e, Value v, const Node& n) { return e.emit(v, "Mul", e.inputs(n)); }},
+        {Op::kScale, scale},
+        {Op::kFill, fill},
+        {Op::kMaxPool,
+         [](Exporter& e, Value v, const Node& n) {
+           return e.emit(v, "MaxPool", e.inputs(n), pool_attributes(n));
+         }},
+        {Op::kAvgPool, avg_pool},
+        {Op::kGlobalAvgPool, global_avg_pool},
+        {Op::kLinear, linear},
+        {Op::kReshape, flatten},
+        {Op::kDropout, same},
+        {Op::kPadShortcut, pad_shortcut},
+        {Op::kConcat, [](Exporter& e, Value v,
+                         const Node& n) { return e.emit(v, "Concat", e.inputs(n), axis(1)); }},
+        {Op::kSliceChannels, slice_channels},
+        {Op::kSoftmax, [](Exporter& e, Value v,
+                          const Node& n) { return e.emit(v, "Softmax", e.inputs(n), axis(1)); }},
+    };
+    return kTable;
+  }
+
   std::string add(Value value) {
     const Node& node = graph_.node(value);
-    switch (node.op) {
-      case Op::kConv2d: {
-        const auto& a = attributes<ConvAttributes>(node);
-        return with_residual(value, "Conv", inputs(node), conv_attributes(a), a.residual, a.relu);
-      }
-      case Op::kNormalize: {
-        const auto& a = attributes<NormAttributes>(node);
-        return with_residual(value, "BatchNormalization", inputs(node),
-                             {{"epsilon", static_cast<float>(a.eps)}}, a.residual, a.relu);
-      }
-      case Op::kQuantize:  // rounded by who calls
-      case Op::kDequantize: return names_.at(node.inputs[0]);
-      case Op::kQuantizedConv2d: {
-        const auto& a = attributes<QuantizedAttributes>(node);
-        return with_residual(value, "Conv", quantized_inputs(node), conv_attributes(a.conv),
-                             a.conv.residual, a.conv.relu);
-      }
-      case Op::kQuantizedLinear:
-        return emit(value, "Gemm", quantized_inputs(node), {{"transB", std::int64_t{1}}});
-      case Op::kRelu: return emit(value, "Relu", inputs(node));
-      case Op::kSigmoid: return emit(value, "Sigmoid", inputs(node));
-      case Op::kAdd: return emit(value, "Add", inputs(node));
-      case Op::kMul: return emit(value, "Mul", inputs(node));
-      // A number for every element: Mul broadcasts one, whatever the batch.
-      case Op::kFill: return names_[value] = scalar(attributes<FillAttributes>(node).value);
-      case Op::kMaxPool: return emit(value, "MaxPool", inputs(node), pool_attributes(node));
-      case Op::kAvgPool: {
-        auto pool = pool_attributes(node);
-        pool["count_include_pad"] =
-            std::int64_t{attributes<PoolAttributes>(node).count_padding ? 1 : 0};
-        return emit(value, "AveragePool", inputs(node), pool);
-      }
-      case Op::kGlobalAvgPool: {
-        const std::string pooled = step(node.name, "GlobalAveragePool", inputs(node));
-        return emit(value, "Flatten", {pooled}, {{"axis", std::int64_t{1}}});
-      }
-      case Op::kLinear: return emit(value, "Gemm", inputs(node), {{"transB", std::int64_t{1}}});
-      case Op::kReshape:
-        // Of an inference graph only `flatten`; other shapes would hold the batch as a number.
-        RESNET_CHECK(node.outputs[0].shape.size() == 2);
-        return emit(value, "Flatten", inputs(node), {{"axis", std::int64_t{1}}});
-      case Op::kDropout: return names_.at(node.inputs[0]);
-      case Op::kPadShortcut: return pad_shortcut(value);
-      case Op::kConcat: return emit(value, "Concat", inputs(node), {{"axis", std::int64_t{1}}});
-      case Op::kSliceChannels: {
-        const auto& a = attributes<SliceAttributes>(node);
-        return emit(
-            value, "Slice",
-            {names_.at(node.inputs[0]), constant({a.begin}), constant({a.end}), constant({1})});
-      }
-      case Op::kSoftmax: return emit(value, "Softmax", inputs(node), {{"axis", std::int64_t{1}}});
-      default:
-        fail(ErrorCode::kUnsupported, "layer {}: {} cannot be exported to ONNX", node.name,
-             name_of(node.op));
+    const auto found = table().find(node.op);
+    if (found == table().end()) {
+      fail(ErrorCode::kUnsupported, "layer {}: {} cannot be exported to ONNX", node.name,
+           name_of(node.op));
     }
+    return found->second(*this, value, node);
+  }
+
+  static std::map<std::string, OnnxAttribute> axis(std::int64_t number) {
+    return {{"axis", number}};
+  }
+
+  static std::string same(Exporter& e, Value, const Node& n) { return e.names_.at(n.inputs[0]); }
+
+  static std::string conv2d(Exporter& e, Value v, const Node& n) {
+    const auto& a = attributes<ConvAttributes>(n);
+    return e.with_residual(v, "Conv", e.inputs(n), conv_attributes(a), a.residual, a.relu);
+  }
+
+  static std::string normalize(Exporter& e, Value v, const Node& n) {
+    const auto& a = attributes<NormAttributes>(n);
+    return e.with_residual(v, "BatchNormalization", e.inputs(n),
+                           {{"epsilon", static_cast<float>(a.eps)}}, a.residual, a.relu);
+  }
+
+  static std::string quantized_conv2d(Exporter& e, Value v, const Node& n) {
+    const auto& a = attributes<QuantizedAttributes>(n);
+    return e.with_residual(v, "Conv", e.quantized_inputs(n), conv_attributes(a.conv),
+                           a.conv.residual, a.conv.relu);
+  }
+
+  static std::string quantized_linear(Exporter& e, Value v, const Node& n) {
+    return e.emit(v, "Gemm", e.quantized_inputs(n), {{"transB", std::int64_t{1}}});
+  }
+
+  // A number for every element: Mul broadcasts one, whatever the batch.
+  static std::string scale(Exporter& e, Value v, const Node& n) {
+    return e.emit(v, "Mul",
+                  {e.names_.at(n.inputs[0]), e.scalar(attributes<ScaleAttributes>(n).factor)});
+  }
+  static std::string fill(Exporter& e, Value v, const Node& n) {
+    return e.names_[v] = e.scalar(attributes<FillAttributes>(n).value);
+  }
+
+  static std::string avg_pool(Exporter& e, Value v, const Node& n) {
+    auto pool = pool_attributes(n);
+    pool["count_include_pad"] = std::int64_t{attributes<PoolAttributes>(n).count_padding ? 1 : 0};
+    return e.emit(v, "AveragePool", e.inputs(n), pool);
+  }
+
+  static std::string global_avg_pool(Exporter& e, Value v, const Node& n) {
+    const std::string pooled = e.step(n.name, "GlobalAveragePool", e.inputs(n));
+    return e.emit(v, "Flatten", {pooled}, axis(1));
+  }
+
+  static std::string linear(Exporter& e, Value v, const Node& n) {
+    return e.emit(v, "Gemm", e.inputs(n), {{"transB", std::int64_t{1}}});
+  }
+
+  // Of an inference graph only `flatten`; other shapes would hold the batch as a number.
+  static std::string flatten(Exporter& e, Value v, const Node& n) {
+    RESNET_CHECK(n.outputs[0].shape.size() == 2);
+    return e.emit(v, "Flatten", e.inputs(n), axis(1));
+  }
+
+  static std::string slice_channels(Exporter& e, Value v, const Node& n) {
+    const auto& a = attributes<SliceAttributes>(n);
+    return e.emit(
+        v, "Slice",
+        {e.names_.at(n.inputs[0]), e.constant({a.begin}), e.constant({a.end}), e.constant({1})});
   }
 
   // What the compiler fuses into a convolution or a batch norm: the last input added, ReLU.
@@ -234,18 +288,17 @@ class Exporter {
   }
 
   // y[n, front + c, h, w] = x[n, c, s h, s w], zero in the other channels.
-  std::string pad_shortcut(Value value) {
-    const Node& node = graph_.node(value);
-    const auto& a = attributes<PadShortcutAttributes>(node);
-    const std::int64_t channels = graph_.shape(node.inputs[0]).at(1);
-    std::string x = names_.at(node.inputs[0]);
+  static std::string pad_shortcut(Exporter& e, Value v, const Node& n) {
+    const auto& a = attributes<PadShortcutAttributes>(n);
+    const std::int64_t channels = e.graph_.shape(n.inputs[0]).at(1);
+    std::string x = e.names_.at(n.inputs[0]);
     if (a.stride != 1) {
-      x = step(node.name, "Slice",
-               {x, constant({0, 0}), constant({INT64_MAX, INT64_MAX}), constant({2, 3}),
-                constant({a.stride, a.stride})});
+      x = e.step(n.name, "Slice",
+                 {x, e.constant({0, 0}), e.constant({INT64_MAX, INT64_MAX}), e.constant({2, 3}),
+                  e.constant({a.stride, a.stride})});
     }
     const Ints pads{0, a.front, 0, 0, 0, a.out_channels - a.front - channels, 0, 0};
-    return emit(value, "Pad", {x, constant(pads)}, {{"mode", std::string("constant")}});
+    return e.emit(v, "Pad", {x, e.constant(pads)}, {{"mode", std::string("constant")}});
   }
 
   // y = γ (conv(x) − mean) / sqrt(var + eps) + β, in double, as a convolution with a bias.

@@ -132,7 +132,9 @@ Net net_of(const ModelConfig& config) {
         break;
       }
       case Op::kGlobalAvgPool: layer.op = "global_pool"; break;
-      case Op::kFill: layer.op = "constant"; break;  // no foreign graph has one: nothing to match
+      // No foreign graph has these: there is nothing to match.
+      case Op::kFill: layer.op = "constant"; break;
+      case Op::kScale: layer.op = "scale"; break;
       case Op::kRelu:
       case Op::kSigmoid:
       case Op::kAdd:

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "exchange/onnx_reader.h"
-#include "graph/ops.h"
+#include "graph/window.h"
 
 namespace resnet::onnx_net {
 namespace {

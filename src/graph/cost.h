@@ -7,7 +7,7 @@
 
 namespace resnet {
 
-/// Multiply-adds of convolutions and linear layers, forward and backward; 0 for all other ops.
+/// Multiply-adds as the op table has them; 0 for ops without a cost.
 std::int64_t multiply_adds(const Graph& graph, const Node& node);
 
 }  // namespace resnet

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/stream.h"
 #include "graph/ops.h"
 
 namespace resnet {
@@ -83,17 +84,20 @@ std::string Graph::scoped(std::string_view what) const {
 }
 
 Value Graph::append(Op op, std::string name, std::vector<Value> inputs, Attributes attributes) {
-  const OpInfo& info = op_info(op);
+  return append(Node{.op = op,
+                     .name = std::move(name),
+                     .inputs = std::move(inputs),
+                     .attributes = std::move(attributes)});
+}
+
+Value Graph::append(Node node) {
   std::vector<TensorType> types;
-  types.reserve(inputs.size());
-  for (const Value v : inputs) {
+  types.reserve(node.inputs.size());
+  for (const Value v : node.inputs) {
     RESNET_CHECK(exists(*this, v));
     types.push_back(type(v));
   }
-  const auto count = static_cast<int>(inputs.size());
-  RESNET_CHECK(count >= info.min_inputs && (info.max_inputs < 0 || count <= info.max_inputs));
-  Node node{op, std::move(name), std::move(inputs), std::move(attributes), {}};
-  node.outputs = infer({node.name, op, types, node.attributes});
+  node.outputs = infer({node.name, node.op, types, node.attributes});
   for (const TensorType& t : node.outputs) expect_size(node.name, t.shape);
   nodes_.push_back(std::move(node));
   return {static_cast<std::int32_t>(nodes_.size()) - 1, 0};
@@ -234,11 +238,7 @@ Value Graph::add(Value a, Value b) { return append(Op::kAdd, scoped("add"), {a, 
 Value Graph::mul(Value a, Value b) { return append(Op::kMul, scoped("mul"), {a, b}); }
 
 Value Graph::scale(Value x, double factor) {
-  const std::string name = scoped("scale");
-  expect_value(*this, name, x);
-  const Value constant =
-      append(Op::kFill, name + ".factor", {}, FillAttributes{.value = factor, .shape = shape(x)});
-  return append(Op::kMul, name, {x, constant});
+  return append(Op::kScale, scoped("scale"), {x}, ScaleAttributes{.factor = factor});
 }
 
 namespace {
@@ -283,9 +283,14 @@ Value Graph::flatten(Value x) {
 
 Value Graph::dropout(Value x, double p) {
   if (mode_ == Mode::kInference || p == 0) return x;
-  // The stream is the node's position: the same in every build of the same description.
-  return append(Op::kDropout, scoped("dropout"), {x},
-                DropoutAttributes{.p = p, .stream = nodes_.size()});
+  // The stream follows from the name, so that masks stay when other layers come or go; where
+  // several have one name, also from how many of them came before.
+  const std::string name = scoped("dropout");
+  const auto before = std::ranges::count_if(
+      nodes_, [&](const Node& n) { return n.op == Op::kDropout && n.name == name; });
+  const std::uint64_t stream =
+      stream_of(before == 0 ? name : fmt::format("{}#{}", name, before + 1));
+  return append(Op::kDropout, name, {x}, DropoutAttributes{.p = p, .stream = stream});
 }
 
 Value Graph::pad_shortcut(Value x, std::int64_t out_channels, std::int64_t stride) {

@@ -1,57 +1,44 @@
-// The op table: name, arity and shape rule of every op, in one place.
+// The op table: all that the library has to know of an op, in one row. The rows stand with their
+// rules in graph/ops/; what a device can compute is the device's answer (compile/target.h).
 #pragma once
 
-#include <span>
-#include <string_view>
+#include <cstdint>
 #include <vector>
 
+#include "resnet/custom_op.h"
 #include "resnet/graph.h"
 
 namespace resnet {
 
-/// What a shape rule sees. `in(i)` is the type of input i.
-struct RuleInput {
-  std::string_view layer;
-  Op op;
-  std::span<const TensorType> inputs;
-  const Attributes& attributes;
-
-  const Shape& shape(std::size_t i) const { return inputs[i].shape; }
-  /// The attributes; throws kInternal when they are of another kind.
-  template <class T>
-  const T& as() const {
-    const T* a = std::get_if<T>(&attributes);
-    if (a == nullptr) wrong_attributes();
-    return *a;
-  }
-  [[noreturn]] void wrong_attributes() const;
-};
-
 struct OpInfo {
   Op op;
-  const char* name;
-  int min_inputs;
-  int max_inputs;      ///< -1: any number
-  int updated_inputs;  ///< leading inputs, all parameters, that the op overwrites
+  std::string_view name;
+  OpKind kind;
+  int min_inputs = 0;
+  int max_inputs = 0;      ///< -1: any number
+  int updated_inputs = 0;  ///< leading inputs, all parameters, that the op overwrites
   /// Checks the inputs and returns the output types. Throws kInvalidArgument naming the layer.
-  std::vector<TensorType> (*infer)(const RuleInput&);
+  std::vector<TensorType> (*infer)(const ShapeRule&) = nullptr;
+  /// Appends the derivative; null: there is none.
+  void (*gradient)(GradientRule&) = nullptr;
+  /// How many leading outputs a loss may depend on. (Positions of maxima are not differentiated.)
+  int differentiable_outputs = 1;
+  /// By the textbook, whatever kernel runs; null: none worth counting.
+  std::int64_t (*multiply_adds)(const CostRule&) = nullptr;
+  /// What a program registered; null: an op of the library.
+  const OpDefinition* custom = nullptr;
 };
 
 const OpInfo& op_info(Op op);
 
-/// Whether the op's 4-D activations may be bf16 as well as f32.
-bool takes_bf16(Op op);
+/// Every row of the table, registered ops included, in no order that means something.
+std::vector<const OpInfo*> all_ops();
 
-/// The output types by the op's rule, after checking that it can take integers where it gets some.
-std::vector<TensorType> infer(const RuleInput& r);
+/// The output types by the op's rule, after checking how many inputs there are. Whether a device
+/// has a kernel for these types is asked when the graph is compiled.
+std::vector<TensorType> infer(const ShapeRule& r);
 
-/// An operation of the forward pass. (The derivative uses forward ops, too, under other names.)
+/// An operation of the forward pass. (The derivative uses forward ops, too.)
 bool is_layer(const Node& node);
-
-/// Output size of a window that slides over a padded dimension.
-constexpr std::int64_t window_output(std::int64_t size, std::int64_t pad, std::int64_t kernel,
-                                     std::int64_t stride, std::int64_t dilation = 1) {
-  return (size + pad - (dilation * (kernel - 1) + 1)) / stride + 1;
-}
 
 }  // namespace resnet

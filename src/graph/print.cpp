@@ -9,8 +9,19 @@ std::string print_value(Value v) {
   return v.output == 0 ? fmt::format("%{}", v.node) : fmt::format("%{}.{}", v.node, v.output);
 }
 
+std::string print(const CustomAttribute& a) {
+  if (const auto* i = std::get_if<std::int64_t>(&a)) return std::to_string(*i);
+  if (const auto* d = std::get_if<double>(&a)) return fmt::format("{}", *d);
+  if (const auto* s = std::get_if<std::string>(&a)) return *s;
+  return to_string(std::get<std::vector<std::int64_t>>(a));
+}
+
 struct AttributePrinter {
-  std::string operator()(std::monostate) const { return ""; }
+  // Of those that say nothing beside the types of the outputs.
+  template <class T>
+  std::string operator()(const T&) const {
+    return "";
+  }
   std::string operator()(const ConvAttributes& a) const {
     std::string s = fmt::format(" stride={}x{} pad={},{},{},{}", a.stride_h, a.stride_w, a.pad_top,
                                 a.pad_left, a.pad_bottom, a.pad_right);
@@ -39,12 +50,22 @@ struct AttributePrinter {
   std::string operator()(const CastAttributes& a) const {
     return fmt::format(" to {}", name_of(a.dtype));
   }
-  std::string operator()(const ShapeAttributes&) const { return ""; }
   std::string operator()(const SliceAttributes& a) const {
     return fmt::format(" [{}, {})", a.begin, a.end);
   }
   std::string operator()(const FillAttributes& a) const {
     return fmt::format(" value={}", a.value);
+  }
+  std::string operator()(const ScaleAttributes& a) const {
+    return fmt::format(" factor={}", a.factor);
+  }
+  std::string operator()(const ClipAttributes& a) const {
+    return fmt::format(" max_norm={}", a.max_norm);
+  }
+  std::string operator()(const CustomAttributes& a) const {
+    std::string s;
+    for (const auto& entry : a.values) s += fmt::format(" {}={}", entry.first, print(entry.second));
+    return s;
   }
   std::string operator()(const LossAttributes& a) const {
     return a.label_smoothing != 0 ? fmt::format(" label_smoothing={}", a.label_smoothing) : "";
@@ -53,7 +74,6 @@ struct AttributePrinter {
     return fmt::format(" momentum={} scale={} weight_decay={}", a.momentum, a.scale,
                        a.weight_decay);
   }
-  std::string operator()(const ParameterAttributes&) const { return ""; }
   std::string operator()(const QuantizeAttributes& a) const {
     return fmt::format(" scale={}", a.scale);
   }

@@ -1,7 +1,8 @@
 // Parts of graphs: finding a layer by its name, and copying what a value depends on, with or
 // without freezing it.
+#include "graph/subgraph.h"
+
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "core/check.h"
@@ -12,11 +13,12 @@
 namespace resnet {
 namespace {
 
-// The nodes that `v` depends on, its own included, without looking behind those in `known`.
-std::vector<bool> ancestors(const Graph& graph, Value v, const std::map<Value, Value>& known) {
+// The nodes that the values depend on, their own included, without looking behind those in `known`.
+std::vector<bool> ancestors(const Graph& graph, const std::vector<Value>& values,
+                            const std::map<Value, Value>& known) {
   std::vector<bool> found(graph.nodes().size(), false);
-  std::vector<Value> pending;
-  if (v) pending.push_back(v);
+  std::vector<Value> pending = values;
+  std::erase(pending, Value{});
   while (!pending.empty()) {
     const Value next = pending.back();
     pending.pop_back();
@@ -43,9 +45,9 @@ class Copy {
   Copy(Graph& to, const Graph& from, std::map<Value, Value> known)
       : to_(to), from_(from), values_(std::move(known)) {}
 
-  Value run(Value v, Value frozen) {
-    const std::vector<bool> fixed = ancestors(from_, frozen, values_);
-    std::vector<bool> wanted = ancestors(from_, v, values_);
+  std::map<Value, Value> run(const std::vector<Value>& vs, Value frozen) {
+    const std::vector<bool> fixed = ancestors(from_, {frozen}, values_);
+    std::vector<bool> wanted = ancestors(from_, vs, values_);
     const std::map<Value, Value> running = running_statistics(from_);
     const auto& nodes = from_.nodes();
     const auto is = [](const std::vector<bool>& set, std::int32_t id) {
@@ -80,7 +82,7 @@ class Copy {
         copy(id, is(fixed, id) || is_fixed_statistic(running, fixed, {id, 0}));
       }
     }
-    return at(v);
+    return std::move(values_);
   }
 
  private:
@@ -101,7 +103,9 @@ class Copy {
       if (fixed) a.role = Role::kBuffer;
       v = to_.parameter(n.name, n.outputs[0].shape, a, n.outputs[0].dtype);
     } else {
-      v = to_.append(n.op, n.name, all(n.inputs), n.attributes);
+      Node node = n;
+      node.inputs = all(n.inputs);
+      v = to_.append(std::move(node));
     }
     // What is known already stays, also when the node is copied for another of its outputs.
     for (std::int32_t i = 0; i < std::ssize(n.outputs); ++i) {
@@ -151,14 +155,22 @@ Value find_layer(const Graph& graph, std::string_view name) {
   constexpr std::size_t kLongest = 64;  // names come from files, too
   const std::string_view shown = name.substr(0, kLongest);
   fail(ErrorCode::kInvalidArgument,
-       "no layer is called '{}'; did you mean '{}'? `resnet summary ARCH` lists the layers; blocks "
-       "(layer2.1) and stages (layer2) have names, too",
+       "no layer is called '{}'; did you mean '{}'? `resnet summary ARCH` lists the layers; "
+       "blocks and stages have names, too: what stands before a dot",
        shown, nearest_name(shown, known));
 }
 
 Value copy_subgraph(Graph& to, const Graph& from, Value v, std::map<Value, Value> known,
                     Value frozen) {
-  return Copy(to, from, std::move(known)).run(v, frozen);
+  const std::map<Value, Value> copied = copy_values(to, from, {v}, std::move(known), frozen);
+  const auto found = copied.find(v);
+  RESNET_CHECK(found != copied.end());
+  return found->second;
+}
+
+std::map<Value, Value> copy_values(Graph& to, const Graph& from, const std::vector<Value>& values,
+                                   std::map<Value, Value> known, Value frozen) {
+  return Copy(to, from, std::move(known)).run(values, frozen);
 }
 
 }  // namespace resnet

@@ -3,17 +3,11 @@
 
 #include "core/guard.h"
 #include "core/random.h"
+#include "core/stream.h"
 #include "resnet/models.h"
 
 namespace resnet {
 namespace {
-
-// FNV-1a: names seed their tensors, so that adding a layer leaves the others as they were.
-std::uint64_t hash_of(std::string_view name) {
-  std::uint64_t h = 0xcbf29ce484222325ULL;
-  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return h;
-}
 
 // [o, i, h, w] with the identity in the middle of its first filters.
 void set_dirac(Tensor& t) {
@@ -34,7 +28,7 @@ void initialise(const Graph& graph, Variables& variables, std::uint64_t seed) tr
     if (variables.contains(node.name)) continue;
     const auto& a = std::get<ParameterAttributes>(node.attributes);
     Tensor t = Tensor::zeros(DType::kF32, node.outputs[0].shape);
-    Random random(seed, hash_of(node.name));
+    Random random(seed, stream_of(node.name));
     const auto fan = static_cast<double>(std::max<std::int64_t>(a.fan, 1));
     for (float& x : t.as<float>()) {
       switch (a.init) {

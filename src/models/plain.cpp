@@ -21,7 +21,7 @@ std::int64_t image_size(std::string_view name) {
   return 0;
 }
 
-Value build(Graph& graph, const ModelConfig& config, Value image) {
+Network build(Graph& graph, const ModelConfig& config, Value image) {
   const bool skips = config.shortcut != Shortcut::kDefault && config.shortcut != Shortcut::kNone;
   if (skips || config.layers_per_skip != 0) {
     fail(ErrorCode::kInvalidArgument,
@@ -31,7 +31,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
   ModelConfig plain = config;
   plain.architecture = residual_name(config.architecture);
   plain.shortcut = Shortcut::kNone;
-  return build_body(graph, plain, image);
+  return build_whole(graph, plain, image);
 }
 
 }  // namespace

@@ -1,32 +1,53 @@
 #include "models/registry.h"
 
 #include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
 
 #include "core/check.h"
+#include "core/guard.h"
 #include "core/nearest.h"
 #include "core/text.h"
+#include "graph/subgraph.h"
 
 namespace resnet {
 namespace {
 
+using FamilyPtr = std::shared_ptr<const Family>;
+
 // The order does not matter: no two families know the same name.
-const std::vector<Family>& families() {
-  static const std::vector<Family> all = {
-      resnet_family(), resnet_v2_family(),   resnet_cifar_family(),
-      plain_family(),  resnet_fast_family(),
-  };
+struct Registry {
+  std::mutex mutex;
+  std::vector<FamilyPtr> families;
+  Registry() {
+    for (Family& family : std::array{resnet_family(), resnet_v2_family(), resnet_cifar_family(),
+                                     plain_family(), resnet_fast_family()}) {
+      families.push_back(std::make_shared<const Family>(std::move(family)));
+    }
+  }
+};
+
+Registry& registry() {
+  static Registry all;
   return all;
 }
 
-const Family* find_family(std::string_view name) {
-  for (const Family& family : families()) {
-    if (family.image_size(name) != 0) return &family;
+// A copy: families may ask the registry themselves.
+std::vector<FamilyPtr> families() {
+  const std::scoped_lock lock(registry().mutex);
+  return registry().families;
+}
+
+FamilyPtr find_family(std::string_view name) {
+  for (FamilyPtr& family : families()) {
+    if (family->image_size(name) != 0) return std::move(family);
   }
   return nullptr;
 }
 
-const Family& family_of(std::string_view name) {
-  if (const Family* family = find_family(name)) return *family;
+FamilyPtr family_of(std::string_view name) {
+  if (FamilyPtr family = find_family(name)) return family;
   constexpr std::size_t kLongest = 64;  // names come from files, too: keep the message short
   const std::string shown(name.substr(0, kLongest));
   const std::vector<std::string> known = architectures();
@@ -80,28 +101,82 @@ Shortcut parse_shortcut(std::string_view name) {
        name);
 }
 
-Value build_body(Graph& graph, const ModelConfig& config, Value image) {
-  const Family& family = family_of(config.architecture);
+void register_family(Family family) try {
+  for (const std::string& name : family.names) {
+    if (is_architecture(name)) {
+      fail(ErrorCode::kInvalidArgument, "there is a network '{}' already; choose another name",
+           name);
+    }
+    if (family.image_size(name) == 0) {
+      fail(ErrorCode::kInvalidArgument,
+           "the family of '{}' does not know that name: its image_size gives 0", name);
+    }
+  }
+  auto shared = std::make_shared<const Family>(std::move(family));
+  const std::scoped_lock lock(registry().mutex);
+  registry().families.push_back(std::move(shared));
+} catch (...) {
+  throw_as_error();
+}
+
+Network build_whole(Graph& graph, const ModelConfig& config, Value image) {
+  const FamilyPtr family = family_of(config.architecture);
   check_config(graph, config, image);
-  return family.build(graph, config, image);
+  return family->build(graph, config, image);
+}
+
+namespace {
+
+void check_cut(const Graph& graph, const Network& whole, const std::string& splice) {
+  const std::string& head = whole.head.name;
+  const bool inside =
+      std::ranges::any_of(whole.head.layers, [&](Value v) { return graph.node(v).name == splice; });
+  if (!inside && splice != head && !splice.starts_with(head + ".")) return;
+  fail(ErrorCode::kInvalidArgument,
+       "cannot cut after '{}': it is the head, which a cut replaces; name a layer before it, e.g. "
+       "{}, or leave the cut out to replace the head alone",
+       splice, whole.stages.back().name);
+}
+
+// The network up to the cut, and what a new head reads.
+Network build_cut(Graph& graph, const ModelConfig& config, Value image) {
+  // The whole network is built beside the graph, which gets what lies before the cut.
+  ModelConfig uncut = config;
+  uncut.splice.clear();
+  Graph whole(graph.mode());
+  const Value whole_image = whole.input("image", graph.shape(image));
+  Network network = build_whole(whole, uncut, whole_image);
+  check_cut(whole, network, config.splice);
+  const Value cut = find_layer(whole, network, config.splice);
+  const auto copied = copy_values(graph, whole, {cut}, {{whole_image, image}});
+  network = mapped(network, copied);
+  network.features = copied.at(cut);
+  return network;
+}
+
+Value pooled(Graph& graph, Value x) {
+  return graph.shape(x).size() == 4 ? graph.global_avg_pool(x) : x;
+}
+
+}  // namespace
+
+Network build_network(Graph& graph, const ModelConfig& config, Value image) {
+  if (config.splice.empty()) return build_whole(graph, config, image);
+  const Network cut = build_cut(graph, config, image);
+  NetworkParts parts(graph, cut);
+  return add_head(graph, parts, config, pooled(graph, cut.features));
 }
 
 Value build_features(Graph& graph, const ModelConfig& config, Value image) {
-  if (config.splice.empty()) return graph.global_avg_pool(build_body(graph, config, image));
-  if (is_head(config.splice)) {
-    fail(
-        ErrorCode::kInvalidArgument,
-        "cannot cut after '{}': it is the head, which a cut replaces; name a layer before it, e.g. "
-        "layer3, or leave the cut out to replace the head alone",
-        config.splice);
-  }
-  // The whole network is built beside the graph, which gets what lies before the cut.
+  if (!config.splice.empty()) return pooled(graph, build_cut(graph, config, image).features);
   Graph whole(graph.mode());
   const Value whole_image = whole.input("image", graph.shape(image));
-  whole.global_avg_pool(build_body(whole, config, whole_image));
-  const Value cut = find_layer(whole, config.splice);
-  const Value x = copy_subgraph(graph, whole, cut, {{whole_image, image}});
-  return graph.shape(x).size() == 4 ? graph.global_avg_pool(x) : x;
+  const Value features = build_whole(whole, config, whole_image).features;
+  return copy_subgraph(graph, whole, features, {{whole_image, image}});
+}
+
+Network finish_classifier(Graph& graph, NetworkParts& parts, const ModelConfig& config, Value x) {
+  return add_head(graph, parts, config, graph.global_avg_pool(x));
 }
 
 Value build_head(Graph& graph, const ModelConfig& config, Value x) {
@@ -115,26 +190,36 @@ Value build_head(Graph& graph, const ModelConfig& config, Value x) {
   return graph.linear("fc.3", x, config.classes);
 }
 
-Value build_model(Graph& graph, const ModelConfig& config, Value image) {
-  return build_head(graph, config, build_features(graph, config, image));
-}
-
 bool is_head(std::string_view name) { return name == "fc" || name.starts_with("fc."); }
 
-Graph inference_graph(const ModelConfig& config, std::int64_t batch) {
-  Graph graph(Mode::kInference);
+Network add_head(Graph& graph, NetworkParts& parts, const ModelConfig& config, Value features) {
+  const auto head = parts.head("fc");
+  return parts.finish(features, build_head(graph, config, features));
+}
+
+Value build_model(Graph& graph, const ModelConfig& config, Value image) {
+  return build_network(graph, config, image).logits;
+}
+
+DescribedGraph describe_network(const ModelConfig& config, std::int64_t batch, Mode mode) {
+  DescribedGraph result{Graph(mode), {}};
   const Value image =
-      graph.input("image", {batch, config.channels, config.image_size, config.image_size});
-  const Value logits = build_model(graph, config, image);
-  graph.mark_output("logits", logits);
-  graph.mark_output("probabilities", graph.softmax(logits));
-  return graph;
+      result.graph.input("image", {batch, config.channels, config.image_size, config.image_size});
+  result.network = build_network(result.graph, config, image);
+  return result;
+}
+
+Graph inference_graph(const ModelConfig& config, std::int64_t batch) {
+  auto [graph, network] = describe_network(config, batch);
+  graph.mark_output("logits", network.logits);
+  graph.mark_output("probabilities", graph.softmax(network.logits));
+  return std::move(graph);
 }
 
 std::vector<std::string> architectures() {
   std::vector<std::string> names;
-  for (const Family& family : families()) {
-    names.insert(names.end(), family.names.begin(), family.names.end());
+  for (const FamilyPtr& family : families()) {
+    names.insert(names.end(), family->names.begin(), family->names.end());
   }
   std::ranges::sort(names);
   return names;
@@ -145,7 +230,7 @@ bool is_architecture(std::string_view name) { return find_family(name) != nullpt
 void check_architecture(std::string_view name) { family_of(name); }
 
 std::int64_t default_image_size(std::string_view architecture) {
-  return family_of(architecture).image_size(architecture);
+  return family_of(architecture)->image_size(architecture);
 }
 
 }  // namespace resnet

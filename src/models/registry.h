@@ -1,33 +1,29 @@
-// What a family of networks tells the registry. A new network is one file that defines a Family and
-// one line in registry.cpp.
+// The families that the library has. A new network is one file that defines a Family (network.h),
+// its declaration here and one line in registry.cpp.
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <string_view>
+#include <map>
 #include <vector>
 
-#include "resnet/models.h"
+#include "resnet/network.h"
 
 namespace resnet {
-
-struct Family {
-  /// Names for lists and for suggestions; a family of endlessly many gives its well-known ones.
-  std::vector<std::string> names;
-  /// Side of the images that the network of this name was designed for; 0: not of this family.
-  std::int64_t (*image_size)(std::string_view name);
-  /// Adds the network up to its last feature maps [n, c, h, w] and returns them; average pool and
-  /// head are the same for all. The architecture is of this family; the numbers have been checked.
-  Value (*build)(Graph& graph, const ModelConfig& config, Value image);
-};
-
-/// What the family of `config.architecture` builds.
-Value build_body(Graph& graph, const ModelConfig& config, Value image);
 
 Family resnet_family();
 Family resnet_v2_family();
 Family resnet_cifar_family();
 Family plain_family();
 Family resnet_fast_family();
+
+/// What the family of `config.architecture` builds, whole.
+Network build_whole(Graph& graph, const ModelConfig& config, Value image);
+
+/// The network that most families end in: `x` [n, c, h, w], averaged over the image, and
+/// `add_head`.
+Network finish_classifier(Graph& graph, NetworkParts& parts, const ModelConfig& config, Value x);
+
+/// The description of a copy: `to` says what became of each value. Parts that were not copied are
+/// empty, stages without layers are left out.
+Network mapped(const Network& network, const std::map<Value, Value>& to);
 
 }  // namespace resnet

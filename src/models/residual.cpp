@@ -176,8 +176,8 @@ std::optional<ResidualBody> imagenet_body(int layers) {
   }
 }
 
-Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualBody& body,
-                        Value x) {
+Value add_residual_body(Graph& graph, NetworkParts& parts, const ModelConfig& config,
+                        const ResidualBody& body, Value x) {
   const Shortcut shortcut = config.shortcut == Shortcut::kDefault ? body.shortcut : config.shortcut;
   const int skip = layers_per_skip(config, body);
   // Such a block would stay dead: γ = β = 0 before a ReLU leaves it without any gradient.
@@ -191,9 +191,11 @@ Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualB
   BlockBuilder block(graph, config, body, shortcut);
   for (std::size_t s = 0; s < body.stages.size(); ++s) {
     const ResidualStage& stage = body.stages[s];
+    const std::string name = fmt::format("layer{}", s + 1);
+    const auto open = parts.stage(name);
     const std::int64_t blocks = body.bottleneck ? stage.blocks : 2 * stage.blocks / skip;
     for (std::int64_t i = 0; i < blocks; ++i) {
-      x = block.add(fmt::format("layer{}.{}", s + 1, i),
+      x = block.add(fmt::format("{}.{}", name, i),
                     block_layers(body, config, skip, stage.filters, i == 0 ? stage.stride : 1), x);
     }
   }

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "resnet/models.h"
+#include "resnet/network.h"
 
 namespace resnet {
 
@@ -43,8 +43,9 @@ inline Padding padding_of(const ModelConfig& config) {
   return config.same_padding ? Padding::kSame : Padding::kFixed;
 }
 
-/// Adds the stages as layer1, layer2, … with the skips that `config` asks for. `x` is the stem's
+/// Adds the stages layer1, layer2, … with the skips that `config` asks for. `x` is the stem's
 /// output. Throws kInvalidArgument on settings that do not fit the body.
-Value add_residual_body(Graph& graph, const ModelConfig& config, const ResidualBody& body, Value x);
+Value add_residual_body(Graph& graph, NetworkParts& parts, const ModelConfig& config,
+                        const ResidualBody& body, Value x);
 
 }  // namespace resnet

@@ -38,11 +38,17 @@ Value stem_convolutions(Graph& graph, const ModelConfig& config, Value x) {
   return graph.conv2d("conv1.6", x, {.filters = 64, .kernel = 3});
 }
 
-Value build(Graph& graph, const ModelConfig& config, Value image) {
-  Value x = stem_convolutions(graph, config, image);
-  x = graph.relu(graph.batch_norm("bn1", x));
-  x = graph.max_pool(x, {.kernel = 3, .stride = 2, .padding = padding_of(config)});
-  return add_residual_body(graph, config, body_of(config.architecture).value(), x);
+Network build(Graph& graph, const ModelConfig& config, Value image) {
+  NetworkParts parts(graph);
+  Value x = image;
+  {
+    const auto stem = parts.stage("stem");
+    x = stem_convolutions(graph, config, x);
+    x = graph.relu(graph.batch_norm("bn1", x));
+    x = graph.max_pool(x, {.kernel = 3, .stride = 2, .padding = padding_of(config)});
+  }
+  x = add_residual_body(graph, parts, config, body_of(config.architecture).value(), x);
+  return finish_classifier(graph, parts, config, x);
 }
 
 }  // namespace

@@ -35,13 +35,18 @@ std::optional<ResidualBody> body_of(std::string_view name) {
 
 std::int64_t image_size(std::string_view name) { return body_of(name) ? 32 : 0; }
 
-Value build(Graph& graph, const ModelConfig& config, Value image) {
+Network build(Graph& graph, const ModelConfig& config, Value image) {
   const ResidualBody body = body_of(config.architecture).value();
-  Value x = graph.conv2d("conv1", image, {.filters = 16, .kernel = 3});
-  if (!body.preactivation) x = graph.relu(graph.batch_norm("bn1", x));
-  x = add_residual_body(graph, config, body, x);
+  NetworkParts parts(graph);
+  Value x = image;
+  {
+    const auto stem = parts.stage("stem");
+    x = graph.conv2d("conv1", x, {.filters = 16, .kernel = 3});
+    if (!body.preactivation) x = graph.relu(graph.batch_norm("bn1", x));
+  }
+  x = add_residual_body(graph, parts, config, body, x);
   if (body.preactivation) x = graph.relu(graph.batch_norm("bn", x));
-  return x;
+  return finish_classifier(graph, parts, config, x);
 }
 
 }  // namespace

@@ -21,21 +21,32 @@ Value conv_norm(Graph& graph, const std::string& stage, const char* number, Valu
   return graph.batch_norm(stage + ".bn" + number, x, {.momentum = 0.4});
 }
 
-Value build(Graph& graph, const ModelConfig& config, Value image) {
-  const Shape& size = graph.shape(image);  // [n, c, h, w]
+// [n, c, h, w] -> [n, 8c, h - 1, w - 1]
+Value whitened(Graph& graph, const ModelConfig& config, Value image) {
   // Both signs of every direction in which patches vary, since ReLU cuts one of them off.
   const std::int64_t directions = config.channels * 2 * 2;
-  graph.set_scope("stem");
-  Value x = graph.relu(graph.conv2d("conv1", image,
-                                    {.filters = 2 * directions,
-                                     .kernel = 2,
-                                     .padding = Padding::kExplicit,
-                                     .bias = true,
-                                     .init = Init::kWhitening,
-                                     .frozen = true}));
+  return graph.conv2d("conv1", image,
+                      {.filters = 2 * directions,
+                       .kernel = 2,
+                       .padding = Padding::kExplicit,
+                       .bias = true,
+                       .init = Init::kWhitening,
+                       .frozen = true});
+}
+
+Network build(Graph& graph, const ModelConfig& config, Value image) {
+  NetworkParts parts(graph);
+  const Shape& size = graph.shape(image);  // [n, c, h, w]
+  Value x = image;
+  {
+    const auto stem = parts.stage("stem");
+    graph.set_scope("stem");
+    x = graph.relu(whitened(graph, config, x));
+  }
   int stage = 0;
   for (const std::int64_t filters : {64, 256, 256}) {
     const std::string name = "layer" + std::to_string(++stage);
+    const auto open = parts.stage(name);
     graph.set_scope(name);
     x = graph.relu(conv_norm(graph, name, "1", x, filters, true));
     x = graph.relu(graph.add(conv_norm(graph, name, "2", x, filters, false), x));
@@ -43,7 +54,7 @@ Value build(Graph& graph, const ModelConfig& config, Value image) {
   graph.set_scope("");
   const std::int64_t left = ((size[2] - 1) / 2 / 2 / 2);
   x = graph.max_pool(x, {.kernel = left, .stride = left});
-  return graph.scale(x, 1.0 / 9);
+  return finish_classifier(graph, parts, config, graph.scale(x, 1.0 / 9));
 }
 
 }  // namespace

@@ -18,13 +18,17 @@ std::optional<ResidualBody> body_of(std::string_view name) {
 
 std::int64_t image_size(std::string_view name) { return body_of(name) ? 224 : 0; }
 
-Value build(Graph& graph, const ModelConfig& config, Value image) {
+Network build(Graph& graph, const ModelConfig& config, Value image) {
+  NetworkParts parts(graph);
   const Padding padding = padding_of(config);
-  Value x =
-      graph.conv2d("conv1", image, {.filters = 64, .kernel = 7, .stride = 2, .padding = padding});
-  x = graph.max_pool(x, {.kernel = 3, .stride = 2, .padding = padding});
-  x = add_residual_body(graph, config, body_of(config.architecture).value(), x);
-  return graph.relu(graph.batch_norm("bn", x));
+  Value x = image;
+  {
+    const auto stem = parts.stage("stem");
+    x = graph.conv2d("conv1", x, {.filters = 64, .kernel = 7, .stride = 2, .padding = padding});
+    x = graph.max_pool(x, {.kernel = 3, .stride = 2, .padding = padding});
+  }
+  x = add_residual_body(graph, parts, config, body_of(config.architecture).value(), x);
+  return finish_classifier(graph, parts, config, graph.relu(graph.batch_norm("bn", x)));
 }
 
 }  // namespace

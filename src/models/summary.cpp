@@ -1,6 +1,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "graph/cost.h"
 #include "graph/ops.h"
 #include "resnet/models.h"
 
@@ -10,13 +11,6 @@ namespace {
 bool multiplies(Op op) {
   return op == Op::kConv2d || op == Op::kLinear || op == Op::kQuantizedConv2d ||
          op == Op::kQuantizedLinear;
-}
-
-// For the whole batch, by the textbook: padding counts, additions of a bias do not.
-std::int64_t multiply_adds(const Graph& graph, const Node& node) {
-  if (!multiplies(node.op)) return 0;
-  const Shape& w = graph.shape(node.inputs[1]);  // [m, c, kh, kw] or [m, k]
-  return element_count(node.outputs[0].shape) * (element_count(w) / w[0]);
 }
 
 // The nodes of the network itself, by index: without loss, gradients and optimizer.

@@ -1,10 +1,13 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include "core/check.h"
 #include "core/guard.h"
 #include "resnet/model_file.h"
+#include "resnet/network.h"
 #include "train/evaluator.h"
 #include "train/features.h"
 #include "train/files.h"
@@ -12,20 +15,49 @@
 namespace resnet {
 namespace {
 
-// What the head reads.
-Value features_of(const Graph& whole) {
-  const auto head = std::ranges::find_if(whole.nodes(), [](const Node& n) {
-    return (n.op == Op::kLinear || n.op == Op::kQuantizedLinear) && is_head(n.name);
-  });
-  RESNET_CHECK(head != whole.nodes().end());
-  return head->inputs[0];
+// The last node that has one of these names; nothing where there is none.
+std::optional<std::size_t> last_of(const Graph& g, const std::set<std::string>& names) {
+  for (std::size_t i = g.nodes().size(); i-- > 0;) {
+    if (names.contains(g.nodes()[i].name)) return i;
+  }
+  return std::nullopt;
+}
+
+std::set<std::string> names_of(const Graph& g, const std::vector<Value>& layers) {
+  std::set<std::string> names;
+  for (const Value v : layers) names.insert(g.node(v).name);
+  return names;
+}
+
+// In an int8 network layers keep their names; some are fused into those before them.
+Value find_quantized(const Graph& int8, const DescribedGraph& plain, const std::string& layer) {
+  if (layer.empty()) {  // what the head reads
+    for (const Value v : plain.network.head.layers) {
+      const auto found = last_of(int8, {plain.graph.node(v).name});
+      if (found) return int8.nodes()[*found].inputs[0];
+    }
+  }
+  const auto& stages = plain.network.stages;
+  const auto stage = std::ranges::find(stages, layer, &NetworkPart::name);
+  try {
+    return find_layer(int8, layer);
+  } catch (const Error&) {
+    if (stage == stages.end()) throw;
+  }
+  const auto last = last_of(int8, names_of(plain.graph, stage->layers));
+  RESNET_CHECK(last.has_value());
+  return {static_cast<std::int32_t>(*last), 0};
 }
 
 // The network up to the layer; input "image", output "features".
 Graph graph_of(const ModelFile& model, std::int64_t batch, const EmbedOptions& options) {
   Graph graph(Mode::kInference);
-  const Graph whole = inference_graph(model, batch);
-  const Value layer = options.layer.empty() ? features_of(whole) : find_layer(whole, options.layer);
+  const DescribedGraph plain = describe_network(model.config, batch);
+  const bool int8 = !model.quantization.empty();
+  const Graph whole = int8 ? inference_graph(model, batch) : plain.graph;
+  const Value layer = int8                    ? find_quantized(whole, plain, options.layer)
+                      : options.layer.empty() ? plain.network.features
+                                              : find_layer(whole, plain.network, options.layer);
   Value x = dequantize(graph, copy_subgraph(graph, whole, layer));
   if (options.pool && graph.shape(x).size() == 4) x = graph.global_avg_pool(x);
   graph.mark_output("features", x);

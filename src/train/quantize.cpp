@@ -13,6 +13,7 @@
 #include "core/random.h"
 #include "core/warning.h"
 #include "data/parallel_for.h"
+#include "resnet/network.h"
 #include "resnet/program.h"
 #include "train/calibrate.h"
 #include "train/evaluator.h"
@@ -434,16 +435,19 @@ void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr&
   if (seen == 0) fail(ErrorCode::kBadData, "not one of the images to calibrate with could be read");
 }
 
-// The layers that tradition keeps: the first convolution and the last linear layer.
+// The layers that tradition keeps: the first of the stem and the last of the head.
 std::vector<std::string> outer_layers(const ModelConfig& config) {
+  const auto [graph, network] = describe_network(config, 1);
+  std::vector<std::string> first, last;
+  for (const Value v : network.stages.front().layers) {
+    if (graph.node(v).op == Op::kConv2d) first.push_back(graph.node(v).name);
+  }
+  for (const Value v : network.head.layers) {
+    if (graph.node(v).op == Op::kLinear) last.push_back(graph.node(v).name);
+  }
   std::vector<std::string> result;
-  const Graph graph = inference_graph(config, 1);
-  const auto& nodes = graph.nodes();
-  const auto first = std::ranges::find(nodes, Op::kConv2d, &Node::op);
-  const auto last =
-      std::find_if(nodes.rbegin(), nodes.rend(), [](const Node& n) { return n.op == Op::kLinear; });
-  if (first != nodes.end()) result.push_back(first->name);
-  if (last != nodes.rend()) result.push_back(last->name);
+  if (!first.empty()) result.push_back(first.front());
+  if (!last.empty()) result.push_back(last.back());
   return result;
 }
 

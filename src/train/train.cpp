@@ -164,7 +164,7 @@ void Trainer::make_evaluator() {
     return;
   }
   Graph head(Mode::kInference);
-  const Value logits = head_of(o_.model)(head, batch);
+  const Value logits = head_of(o_.model)(head, batch).logits;
   head.mark_output("logits", logits);
   head.mark_output("probabilities", head.softmax(logits));
   evaluator_.emplace(head, o_.model.classes, evaluated, compile_, o_.layout);

@@ -29,7 +29,9 @@ struct Loss {
 };
 
 // With the name of an input, the gradients are those of the loss times that input.
-Loss add_loss(Graph& g, Value logits, const StepOptions& o, std::string_view factor = {}) {
+Loss add_loss(Graph& g, const Network& network, const StepOptions& o,
+              std::string_view factor = {}) {
+  const Value logits = network.logits;
   if (g.mode() != Mode::kTraining) {
     fail(ErrorCode::kInvalidArgument, "a step of training needs a graph of Mode::kTraining");
   }
@@ -43,6 +45,10 @@ Loss add_loss(Graph& g, Value logits, const StepOptions& o, std::string_view fac
   if (o.class_weights) class_weights = g.parameter(std::string(kClassWeights), {shape[1]}, kState);
   Loss result;
   result.loss = g.softmax_cross_entropy(logits, targets, o.label_smoothing, class_weights);
+  for (const AuxiliaryLoss& a : network.auxiliary) {
+    const Value loss = g.softmax_cross_entropy(a.logits, targets, o.label_smoothing, class_weights);
+    result.loss = g.add(result.loss, g.scale(loss, a.weight));
+  }
   g.mark_output("loss", result.loss);
   g.mark_output("logits", logits);
   const std::vector<Value> trainable = g.trainable();
@@ -126,7 +132,7 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
   // and a scale of 0 turns the updates off.
   const double max_norm = o.clip_norm > 0 ? o.clip_norm : std::numeric_limits<float>::max();
   const Value scale =
-      g.append(Op::kClipScale, "gradient_scale", gradients, FillAttributes{.value = max_norm});
+      g.append(Op::kClipScale, "gradient_scale", gradients, ClipAttributes{.max_norm = max_norm});
   g.mark_output("gradient_scale", scale);
   const Value lr = g.input("lr", {1});
   // The average is of the new values. It starts at 0; who reads it divides by 1 - decay^steps, as
@@ -148,9 +154,13 @@ void add_updates(Graph& g, const std::vector<Value>& weights, const std::vector<
 
 }  // namespace
 
-void add_training_step(Graph& graph, Value logits, const StepOptions& options) {
-  const Loss l = add_loss(graph, logits, options);
+void add_training_step(Graph& graph, const Network& network, const StepOptions& options) {
+  const Loss l = add_loss(graph, network, options);
   add_updates(graph, l.weights, l.gradients, changing(graph, l.weights), options);
+}
+
+void add_training_step(Graph& graph, Value logits, const StepOptions& options) {
+  add_training_step(graph, Network{.logits = logits}, options);
 }
 
 namespace {
@@ -163,21 +173,18 @@ Value image_input(Graph& g, const ModelConfig& c, std::int64_t batch) {
 
 NetworkBuilder network_of(const ModelConfig& config, const std::string& freeze_until) {
   return [config, freeze_until](Graph& g, std::int64_t batch) {
-    if (freeze_until.empty()) return build_model(g, config, image_input(g, config, batch));
-    Graph whole(g.mode());
-    const Value logits = build_model(whole, config, image_input(whole, config, batch));
-    return copy_subgraph(g, whole, logits, {}, find_layer(whole, freeze_until));
+    if (freeze_until.empty()) return build_network(g, config, image_input(g, config, batch));
+    const auto [whole, network] = describe_network(config, batch, g.mode());
+    return copy_network(g, whole, network, {}, find_layer(whole, network, freeze_until));
   };
 }
 
 NetworkBuilder head_of(const ModelConfig& config) {
   return [config](Graph& g, std::int64_t batch) {
-    // Cut out of the whole network, so that dropout draws the same masks.
-    Graph whole(g.mode());
-    const Value features = build_features(whole, config, image_input(whole, config, batch));
-    const Value logits = build_head(whole, config, features);
-    const Value x = g.input("image", whole.shape(features));
-    return copy_subgraph(g, whole, logits, {{features, x}});
+    // Cut out of the whole network, whose head it is.
+    const auto [whole, network] = describe_network(config, batch, g.mode());
+    const Value x = g.input("image", whole.shape(network.features));
+    return copy_network(g, whole, network, {{network.features, x}});
   };
 }
 

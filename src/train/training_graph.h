@@ -2,12 +2,16 @@
 // accumulation, split into one that adds up gradients and one that applies them.
 #pragma once
 
+#include "resnet/network.h"
 #include "resnet/train.h"
 
 namespace resnet {
 
-/// Adds inputs and network for a batch of that size and returns the logits.
-using NetworkBuilder = std::function<Value(Graph& graph, std::int64_t batch)>;
+/// `add_training_step` with the network's auxiliary losses, each times its weight, in the loss.
+void add_training_step(Graph& graph, const Network& network, const StepOptions& options);
+
+/// Adds inputs and network for a batch of that size.
+using NetworkBuilder = std::function<Network(Graph& graph, std::int64_t batch)>;
 
 /// The network of `config` on an input "image" [n, channels, size, size], frozen until the layer of
 /// that name ("": not at all).

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "data/class_names.h"
 #include "data/sources.h"
+#include "resnet/network.h"
 #include "resnet/pretrained.h"
 #include "resnet/weights.h"
 #include "train/training_graph.h"
@@ -17,10 +18,10 @@ namespace resnet {
 namespace {
 
 // The network as it is trained, with a batch that does not matter.
-Graph network_graph(const ModelConfig& config, const std::string& freeze_until = "") {
-  Graph g(Mode::kTraining);
-  network_of(config, freeze_until)(g, 2);
-  return g;
+DescribedGraph network_graph(const ModelConfig& config, const std::string& freeze_until = "") {
+  DescribedGraph result{Graph(Mode::kTraining), {}};
+  result.network = network_of(config, freeze_until)(result.graph, 2);
+  return result;
 }
 
 std::set<std::string> trainable_names(const Graph& g) {
@@ -29,45 +30,14 @@ std::set<std::string> trainable_names(const Graph& g) {
   return names;
 }
 
-// 2 for "layer2", "layer2.1.conv1.weight"; 0 for a name outside the stages.
-int stage_of(std::string_view name) {
-  constexpr std::string_view kLayer = "layer";
-  if (!name.starts_with(kLayer)) return 0;
-  int stage = 0;
-  for (const char c : name.substr(kLayer.size(), 4)) {
-    if (c < '0' || c > '9') break;
-    stage = 10 * stage + (c - '0');
-  }
-  return stage;
+std::set<std::string> head_names(const DescribedGraph& g) {
+  const auto names = head_parameters(g.graph, g.network);
+  return {names.begin(), names.end()};
 }
 
-// The layer that freezes what lies below a stage.
-std::string layer_below(const Graph& g, int stage) {
-  if (stage > 1) return fmt::format("layer{}", stage - 1);
-  std::string stem;
-  for (const Node& n : g.nodes()) {
-    if (stage_of(n.name) > 0) break;
-    if (n.op > Op::kFill && updated_inputs(n.op) == 0) stem = n.name;
-  }
-  return stem;
-}
-
-// Stages of which something is frozen when `until` is, highest first, and the stem as 0.
-std::vector<int> frozen_stages(const Graph& g, const std::string& until) {
-  const Value v = find_layer(g, until);
-  int highest = 0;  // of all that lies before
-  for (std::int32_t id = 0; id <= v.node; ++id) {
-    highest = std::max(highest, stage_of(g.nodes()[static_cast<std::size_t>(id)].name));
-  }
-  if (stage_of(until) > 0) highest = stage_of(until);
-  std::vector<int> stages;
-  for (int s = highest; s >= 0; --s) stages.push_back(s);
-  return stages;
-}
-
-bool has_layer(const Graph& g, const std::string& name) {
+bool has_layer(const DescribedGraph& g, const std::string& name) {
   try {
-    find_layer(g, name);
+    find_layer(g.graph, g.network, name);
     return true;
   } catch (const Error&) {
     return false;
@@ -79,7 +49,8 @@ std::string shown(const ModelConfig& c) {
 }
 
 // A layer that the whole network has and the cut one lacks needs no guess at another name.
-void check_not_cut_off(const Graph& cut, const std::string& layer, const ModelConfig& config) {
+void check_not_cut_off(const DescribedGraph& cut, const std::string& layer,
+                       const ModelConfig& config) {
   if (config.splice.empty() || has_layer(cut, layer)) return;
   ModelConfig whole = config;
   whole.splice.clear();
@@ -193,7 +164,9 @@ void adopt_statistics(TrainOptions& o, const ModelFile& weights, const Dataset& 
 
 Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
                    const std::vector<std::string>& class_names, bool numbered) {
-  const Graph g = inference_graph(config, 1);
+  const DescribedGraph described = describe_network(config, 1);
+  const Graph& g = described.graph;
+  const std::set<std::string> head = head_names(described);
   std::set<std::string> stems;  // weights of the convolutions that read the image
   for (const Node& n : g.nodes()) {
     if (n.op == Op::kConv2d && g.node(n.inputs[0]).op == Op::kInput) {
@@ -204,12 +177,13 @@ Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
   if (weights.config.splice == config.splice && weights.config.head_hidden == config.head_hidden) {
     same = same_classes(weights.class_names, class_names, numbered);
   }
-  const std::string last = config.head_hidden > 0 ? "fc.3." : "fc.";
+  // Its rows are the classes.
+  const std::vector<Value>& last = g.node(described.network.logits).inputs;
   Loaded result;
   result.by_index = same && same->by_index;
   for (const Value v : g.parameters()) {
     const std::string& name = g.node(v).name;
-    if (is_head(name) && !same) {
+    if (head.contains(name) && !same) {
       result.fresh.push_back(name);
       continue;
     }
@@ -227,7 +201,7 @@ Loaded fit_weights(const ModelFile& weights, const ModelConfig& config,
            "tensor '{}' of the weights must have the shape {} for {}, it has {}", name,
            to_string(g.shape(v)), shown(config), to_string(t.shape()));
     }
-    if (same && name.starts_with(last)) t = with_rows(t, same->rows);
+    if (same && std::ranges::find(last, v) != last.end()) t = with_rows(t, same->rows);
     result.tensors[name] = std::move(t);
   }
   return result;
@@ -242,21 +216,23 @@ std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config
     }
     return {{}};
   }
-  const Graph g = network_graph(config);
+  const DescribedGraph g = network_graph(config);
+  const std::vector<NetworkPart>& stages = g.network.stages;
   check_not_cut_off(g, until, config);
-  find_layer(g, until);
-  if (is_head(until)) {
+  const std::optional<std::size_t> highest =
+      stage_of(g.network, find_layer(g.graph, g.network, until));
+  if (!highest) {
     fail(ErrorCode::kInvalidArgument,
          "freezing until '{}' leaves nothing to train; 'avgpool' freezes all but the head", until);
   }
   std::vector<Phase> phases{{1, until}};
-  const std::vector<int> stages = frozen_stages(g, until);
-  if (o.unfreeze_at.size() > stages.size()) {
+  const std::size_t frozen = *highest + 1;  // stages of which something is
+  if (o.unfreeze_at.size() > frozen) {
     fail(ErrorCode::kInvalidArgument,
          "--unfreeze-at has {} epochs, but freezing until '{}' leaves {} part(s) to unfreeze (stem "
          "and "
          "stages)",
-         o.unfreeze_at.size(), until, stages.size());
+         o.unfreeze_at.size(), until, frozen);
   }
   for (std::size_t i = 0; i < o.unfreeze_at.size(); ++i) {
     const bool last = i + 1 == o.unfreeze_at.size();
@@ -266,7 +242,8 @@ std::vector<Phase> phases_of(const TransferOptions& o, const ModelConfig& config
            "--unfreeze-at: expected rising epochs from 2 on, found {} after {}", epoch,
            phases.back().first_epoch);
     }
-    phases.push_back({epoch, last ? "" : layer_below(g, stages[i])});
+    // The highest first.
+    phases.push_back({epoch, last ? "" : stages[*highest - i - 1].name});
   }
   return phases;
 }
@@ -281,7 +258,8 @@ std::map<std::string, std::size_t> first_trained(const std::vector<Phase>& phase
                                                  const ModelConfig& config) {
   std::map<std::string, std::size_t> result;
   for (std::size_t i = 0; i < phases.size(); ++i) {
-    for (const std::string& name : trainable_names(network_graph(config, phases[i].freeze_until))) {
+    const Graph g = network_graph(config, phases[i].freeze_until).graph;
+    for (const std::string& name : trainable_names(g)) {
       result.try_emplace(name, i);
     }
   }
@@ -289,30 +267,28 @@ std::map<std::string, std::size_t> first_trained(const std::vector<Phase>& phase
 }
 
 std::map<std::string, double> lr_factors(const ModelConfig& config, double decay) {
-  const Graph g = network_graph(config);
-  const std::vector<Value> weights = g.trainable();
-  int stages = 0;
-  for (const Value v : weights) stages = std::max(stages, stage_of(g.node(v).name));
+  const auto [g, network] = network_graph(config);
   std::map<std::string, double> result;
-  int reached = 0;  // the stem comes before the stages, v2's last batch norm belongs to the last
-  for (const Value v : weights) {
-    const std::string& name = g.node(v).name;
-    reached = std::max(reached, stage_of(name));
-    result[name] = is_head(name) ? 1 : std::pow(decay, stages - reached + 1);
+  for (const Value v : g.trainable()) {
+    const auto stage = stage_of(network, v);
+    result[g.node(v).name] =
+        stage ? std::pow(decay, static_cast<double>(network.stages.size() - *stage)) : 1;
   }
   return result;
 }
 
 std::int64_t trained_parameters(const Phase& phase, const ModelConfig& config) {
-  const Graph g = network_graph(config, phase.freeze_until);
+  const Graph g = network_graph(config, phase.freeze_until).graph;
   std::int64_t sum = 0;
   for (const Value v : g.trainable()) sum += element_count(g.shape(v));
   return sum;
 }
 
 bool trains_head_only(const Phase& phase, const ModelConfig& config) {
-  const auto names = trainable_names(network_graph(config, phase.freeze_until));
-  return std::ranges::all_of(names, [](const std::string& name) { return is_head(name); });
+  const DescribedGraph g = network_graph(config, phase.freeze_until);
+  if (!g.network.auxiliary.empty()) return false;  // these read more than the features
+  const std::set<std::string> head = head_names(g);
+  return std::ranges::includes(head, trainable_names(g.graph));
 }
 
 }  // namespace resnet

@@ -261,8 +261,8 @@ TEST(ReferenceValues, Optimizers) {
 TEST(ReferenceValues, ClipScale) {
   Bench b;
   const Value a = b.input("a", wave({7}, 1.0)), c = b.input("c", wave({5}, 2.0));
-  const Value clipped = b.op(Op::kClipScale, {a, c}, FillAttributes{.value = 1.5});
-  const Value loose = b.op(Op::kClipScale, {a, c}, FillAttributes{.value = 1000});
+  const Value clipped = b.op(Op::kClipScale, {a, c}, ClipAttributes{.max_norm = 1.5});
+  const Value loose = b.op(Op::kClipScale, {a, c}, ClipAttributes{.max_norm = 1000});
   b.run();
   EXPECT_NEAR(b.value(clipped).as<double>()[0], 0.5670851523611335, 1e-14);
   EXPECT_EQ(b.value(loose).as<double>()[0], 1);
@@ -296,7 +296,7 @@ TEST(Reference, UpdatesSkipAnUnusableGradient) {
       in.push_back(b.parameter("state" + std::to_string(i), wave({2}, 2.0)));
     }
     in.push_back(b.input("gradient", Tensor::from<double>({2}, not_a_number)));
-    const Value scale = b.op(Op::kClipScale, {in.back()}, FillAttributes{.value = 1});
+    const Value scale = b.op(Op::kClipScale, {in.back()}, ClipAttributes{.max_norm = 1});
     in.push_back(b.input("lr", Tensor::from<double>({1}, one)));
     if (op == Op::kAdamW) in.push_back(b.input("step", Tensor::from<double>({1}, one)));
     in.push_back(scale);

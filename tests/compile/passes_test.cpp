@@ -4,6 +4,10 @@
 
 #include <algorithm>
 
+#include "backends/reference/reference.h"
+#include "compile/compiler.h"
+#include "compile/rewrite.h"
+#include "resnet/error.h"
 #include "resnet/graph.h"
 
 namespace resnet {
@@ -169,7 +173,7 @@ TEST(Passes, ConvolutionTakesItsRelu) {
 
 // What is frozen in training is folded as in inference, and nothing else is.
 TEST(Passes, LowerPrecisionLeavesParametersAndTheHeadAlone) {
-  const Graph g = lower_precision(fuse(training_graph()), DType::kBF16);
+  const Graph g = lower_precision(fuse(training_graph()), DType::kBF16, *make_reference_target());
   verify(g);
   EXPECT_EQ(count(g, Op::kCast), 1);  // of the image: nothing between layers is converted
   for (const Node& n : g.nodes()) {
@@ -189,7 +193,7 @@ TEST(Passes, LowerPrecisionCastsAroundWhatItCannotTake) {
   const Value z = g.sigmoid(y);
   g.mark_output("z", z);
   g.mark_output("y", y);
-  const Graph low = lower_precision(g, DType::kBF16);
+  const Graph low = lower_precision(g, DType::kBF16, *make_reference_target());
   verify(low);
   EXPECT_EQ(count(low, Op::kCast), 2);  // x, and y once for both of its readers
   for (const auto& [name, v] : low.outputs()) EXPECT_EQ(low.type(v).dtype, DType::kF32) << name;
@@ -231,6 +235,54 @@ TEST(Fold, FrozenPartsOfTraining) {
   trained.mark_output("z", z);
   verify(trained);
   EXPECT_EQ(count(fold_batch_norm(trained), Op::kFoldWeights), 0);
+}
+
+TEST(Rewrite, InsertsOnlyWhatAGraphTakes) {
+  Graph g;
+  const Value x = g.append(Op::kCast, "low", {g.input("x", {2, 3, 4, 4})},
+                           CastAttributes{.dtype = DType::kBF16});
+  Rewrite rewrite(g);
+  EXPECT_EQ(rewrite.node(rewrite.insert(1, Op::kRelu, "relu", {x}, {})).outputs[0].dtype,
+            DType::kBF16);
+  const Value wide = rewrite.insert(1, Op::kCast, "wide", {x}, CastAttributes{});
+  EXPECT_THROW(rewrite.insert(1, Op::kAdd, "add", {x, wide}, {}), Error);
+  EXPECT_THROW(rewrite.insert(1, Op::kRelu, "two", {x, x}, {}), Error);
+}
+
+// Which types there are kernels for is the device's answer, asked when a graph is compiled.
+TEST(Compiler, RefusesTypesThatTheDeviceHasNoKernelFor) {
+  const auto error_of = [](const Graph& g) -> std::string {
+    const auto target = make_reference_target();
+    try {
+      make_plan(g, *target, {});
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kUnsupported) << e.what();
+      return e.what();
+    }
+    return "no error";
+  };
+  Graph integers;
+  integers.mark_output("y", integers.relu(integers.input("x", {2, 3, 4, 4}, DType::kU8)));
+  EXPECT_EQ(error_of(integers),
+            "layer relu (relu): input 0 is of u8, for which device reference has no kernel; "
+            "dequantise it first");
+  Graph low;
+  low.mark_output("y", low.sigmoid(low.input("x", {2, 3, 4, 4}, DType::kBF16)));
+  EXPECT_EQ(error_of(low),
+            "layer sigmoid (sigmoid): input 0 is of bf16, for which device reference has no "
+            "kernel; cast it first");
+  Graph positions;
+  const Value y = positions.input("dy", {2, 3, 2, 2});
+  positions.mark_output("dx", positions.append(Op::kMaxPoolBackward, "pool", {y, y},
+                                               PoolAttributes{.input_shape = {2, 3, 4, 4}}));
+  EXPECT_EQ(error_of(positions),
+            "layer pool (max_pool_backward): input 1 is of f32, for which device reference has no "
+            "kernel");
+  Graph pooled;
+  pooled.mark_output(
+      "y", pooled.append(Op::kMaxPool, "pool", {pooled.input("x", {2, 3, 4, 4}, DType::kU8)},
+                         PoolAttributes{}));
+  EXPECT_EQ(error_of(pooled), "no error");
 }
 
 }  // namespace

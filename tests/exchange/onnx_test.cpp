@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "exchange/onnx_export.h"
 #include "exchange/onnx_support.h"
 
 namespace resnet {
@@ -76,6 +77,18 @@ TEST_F(OnnxTest, ComesBackAsItWas) {
       expect_same_weights(a.weights, b.model.weights);
     }
   }
+}
+
+TEST_F(OnnxTest, ScalesByOneNumber) {
+  const ModelFile a = model_of({.architecture = "resnet8-fast", .classes = 4, .image_size = 32});
+  const OnnxModel onnx = to_onnx(a, {}, path_);
+  EXPECT_EQ(std::ranges::count(onnx.nodes, "Mul", &OnnxNode::op), 1);
+  const auto mul = std::ranges::find(onnx.nodes, "Mul", &OnnxNode::op);
+  const auto factor = std::ranges::find_if(
+      onnx.initializers, [&](const auto& entry) { return entry.first == mul->inputs.at(1); });
+  ASSERT_NE(factor, onnx.initializers.end());
+  ASSERT_EQ(factor->second.size(), 1);
+  EXPECT_EQ(factor->second.as<float>()[0], static_cast<float>(1.0 / 9));
 }
 
 TEST_F(OnnxTest, TheGraphAloneTellsTheNetwork) {

@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "graph/ops.h"
 #include "resnet/error.h"
@@ -27,11 +31,48 @@ void expect_contains(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << "\"" << text << "\" lacks \"" << part << "\"";
 }
 
-TEST(OpTable, IsInTheOrderOfTheEnum) {
-  for (int i = 0; i <= static_cast<int>(Op::kFoldBias); ++i) {
-    EXPECT_EQ(op_info(static_cast<Op>(i)).op, static_cast<Op>(i))
-        << op_info(static_cast<Op>(i)).name;
+TEST(OpTable, UpdatesAndOnlyTheyOverwriteInputs) {
+  for (const OpInfo* info : all_ops()) {
+    EXPECT_EQ(info->kind == OpKind::kUpdate, info->updated_inputs > 0) << info->name;
   }
+}
+
+// Whether the compiler has a name for a value of the enum: "... resnet::Op::kRelu ..." or
+// "... (resnet::Op)77 ...".
+template <Op kOp>
+bool is_enumerator() {
+  return std::string_view(__PRETTY_FUNCTION__).find("Op::k") != std::string_view::npos;
+}
+
+TEST(OpTable, HasARowForEveryOpOfTheEnum) {
+  std::set<Op> rows, enumerators;
+  for (const OpInfo* info : all_ops()) rows.insert(info->op);
+  constexpr std::size_t kEnough = 128;
+  [&]<std::size_t... kNumbers>(std::index_sequence<kNumbers...>) {
+    ((is_enumerator<static_cast<Op>(kNumbers)>()
+          ? void(enumerators.insert(static_cast<Op>(kNumbers)))
+          : void()),
+     ...);
+  }
+  (std::make_index_sequence<kEnough>());
+  EXPECT_EQ(rows, enumerators);
+  EXPECT_FALSE(enumerators.contains(static_cast<Op>(kEnough - 1)));  // else: search further
+  EXPECT_EQ(enumerators.size(), all_ops().size());
+}
+
+TEST(OpTable, NamesAreTakenOnce) {
+  std::set<std::string_view> names;
+  for (const OpInfo* info : all_ops()) EXPECT_TRUE(names.insert(info->name).second) << info->name;
+}
+
+TEST(OpTable, OnlyForwardOpsAreDifferentiated) {
+  for (const OpInfo* info : all_ops()) {
+    if (info->gradient == nullptr) continue;
+    EXPECT_EQ(info->kind, OpKind::kForward) << info->name;
+  }
+}
+
+TEST(OpTable, TellsNamesAndUpdates) {
   EXPECT_EQ(name_of(Op::kConv2d), "conv2d");
   EXPECT_EQ(name_of(Op::kFoldBias), "fold_bias");
   EXPECT_EQ(updated_inputs(Op::kAdamW), 3);
@@ -92,9 +133,24 @@ TEST(Builder, DropoutVanishesInInference) {
   const Value x = inference.input("x", {2, 3}), y = training.input("x", {2, 3});
   EXPECT_EQ(inference.dropout(x, 0.5), x);
   EXPECT_EQ(training.dropout(y, 0), y);
-  const Value a = training.dropout(y, 0.5), b = training.dropout(y, 0.5);
-  EXPECT_NE(std::get<DropoutAttributes>(training.node(a).attributes).stream,
-            std::get<DropoutAttributes>(training.node(b).attributes).stream);
+}
+
+std::uint64_t stream_of_dropout(Graph& g, Value x) {
+  return std::get<DropoutAttributes>(g.node(g.dropout(x, 0.5)).attributes).stream;
+}
+
+TEST(Builder, DropoutsStreamFollowsFromItsName) {
+  Graph a(Mode::kTraining), b(Mode::kTraining);
+  const Value x = a.input("x", {2, 3}), y = b.relu(b.relu(b.input("x", {2, 3})));
+  a.set_scope("head");
+  b.set_scope("other");
+  const std::uint64_t first = stream_of_dropout(a, x), second = stream_of_dropout(a, x);
+  EXPECT_EQ(first, 13828194288565586610U);  // FNV-1a of "head.dropout" on every platform
+  EXPECT_NE(first, second);
+  EXPECT_NE(stream_of_dropout(b, y), first);
+  b.set_scope("head");  // the place in the graph does not matter
+  EXPECT_EQ(stream_of_dropout(b, y), first);
+  EXPECT_EQ(stream_of_dropout(b, y), second);
 }
 
 TEST(Builder, ScopesNameOperations) {
@@ -247,6 +303,20 @@ TEST(ShapeErrors, OfNames) {
   g.mark_output("y", x);
   expect_contains(error_of([&] { g.mark_output("y", x); }), "y");
   error_of([&] { g.input("negative", {1, -3}); });
+}
+
+TEST(Builder, ScalesWithoutAConstant) {
+  Graph g;
+  const Value x = g.input("x", {2, 3});
+  const Value y = g.scale(x, 0.5);
+  EXPECT_EQ(g.nodes().size(), 2U);
+  EXPECT_EQ(g.type(y), g.type(x));
+  EXPECT_EQ(std::get<ScaleAttributes>(g.node(y).attributes).factor, 0.5);
+  expect_contains(error_of([&] { g.scale(x, std::numeric_limits<double>::infinity()); }),
+                  "the factor must be finite, it is inf");
+  expect_contains(
+      error_of([&] { g.append(Op::kClipScale, "clip", {x}, ClipAttributes{.max_norm = 0}); }),
+      "the norm must be positive, it is 0");
 }
 
 TEST(ShapeErrors, OfTheRawFormAreOurBugs) {

@@ -31,7 +31,7 @@ TEST(Printer, WritesOneLineANode) {
 %11 = relu "relu" (%8) [2, 4, 4, 4]
 %12 = max_pool "maxpool" (%11) kernel=2x2 stride=2x2 pad=0,0,0,0 [2, 4, 2, 2] u8[2, 4, 2, 2]
 %13 = reshape "head.flatten" (%12) [2, 16]
-%14 = dropout "head.dropout" (%13) p=0.25 stream=14 [2, 16]
+%14 = dropout "head.dropout" (%13) p=0.25 stream=13828194288565586610 [2, 16]
 %15 = parameter "fc.weight" () [5, 16]
 %16 = linear "fc" (%14, %15) [2, 5]
 %17 = input "targets" () [2, 5]

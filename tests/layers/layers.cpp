@@ -28,16 +28,29 @@ constexpr Room kRooms[] = {
 
 // Which room a public header belongs to.
 constexpr std::pair<std::string_view, std::string_view> kPublicHeaders[] = {
-    {"error.h", "core"},          {"tensor.h", "core"},
-    {"image.h", "core"},          {"graph.h", "graph"},
-    {"models.h", "models"},       {"data.h", "data"},
-    {"variables.h", "core"},      {"warning.h", "core"},
-    {"program.h", "runtime"},     {"model_file.h", "exchange"},
-    {"download.h", "download"},   {"weights.h", "exchange"},
-    {"pretrained.h", "exchange"}, {"quantized_graph.h", "compile"},
-    {"quantize.h", "train"},      {"train.h", "train"},
-    {"decode.h", "data"},         {"predictor.h", "train"},
-    {"peaks.h", "core"},          {"pack.h", "data"},
+    {"error.h", "core"},
+    {"tensor.h", "core"},
+    {"image.h", "core"},
+    {"graph.h", "graph"},
+    {"ir.h", "graph"},
+    {"custom_op.h", "graph"},
+    {"models.h", "models"},
+    {"network.h", "models"},
+    {"data.h", "data"},
+    {"variables.h", "core"},
+    {"warning.h", "core"},
+    {"program.h", "runtime"},
+    {"model_file.h", "exchange"},
+    {"download.h", "download"},
+    {"weights.h", "exchange"},
+    {"pretrained.h", "exchange"},
+    {"quantized_graph.h", "compile"},
+    {"quantize.h", "train"},
+    {"train.h", "train"},
+    {"predictor.h", "train"},
+    {"decode.h", "data"},
+    {"peaks.h", "core"},
+    {"pack.h", "data"},
     {"resnet.h", "train"},  // the umbrella
 };
 
@@ -70,6 +83,11 @@ constexpr std::pair<std::string_view, std::string_view> kConfinedLibraries[] = {
 const std::regex kPrintsOrExits(
     R"((^|[^\w.>])(std::(cout|cerr|clog|printf|puts|putchar|exit|_Exit|quick_exit|abort|terminate))"
     R"(|printf|vprintf|puts|putchar|exit|_exit|_Exit|quick_exit|abort|stdout|stderr|fmt::print)\b)");
+
+// Texts by which a layer's part in a network would be told from its name. Networks say it
+// themselves; weights of other programs have these names, and the command line shows them.
+const std::regex kNameOfLayer(R"re("(fc["\.]|layer["0-9]))re");
+constexpr std::string_view kKnowsNames[] = {"models", "exchange", "cli"};
 
 const std::regex kInclude(R"re(^\s*#\s*include\s*(["<])([^">]+)[">])re");
 
@@ -230,6 +248,10 @@ std::vector<std::string> check_file(std::string_view path, std::string_view text
       if (!what.empty()) report(i + 1, what);
     } else if (room->name != "cli" && std::regex_search(code[i], match, kPrintsOrExits)) {
       report(i + 1, "only src/cli prints or exits: " + lines[i]);
+    } else if (std::ranges::find(kKnowsNames, room->name) == std::end(kKnowsNames) &&
+               std::regex_search(lines[i], match, kNameOfLayer) &&
+               code[i][static_cast<std::size_t>(match.position())] == '"') {  // no comment
+      report(i + 1, "only networks know names of layers, see resnet/network.h: " + lines[i]);
     }
   }
   return findings;

@@ -153,6 +153,21 @@ TEST(Layers, OnlyTheCommandLinePrintsOrExits) {
   }
 }
 
+TEST(Layers, OnlyNetworksKnowNamesOfLayers) {
+  for (const char* bad : {"if (name.starts_with(\"layer\")) return;", "x = find(\"fc\");",
+                          "last = \"fc.3.\";", "stage = \"layer2\";"}) {
+    EXPECT_EQ(check_file("src/train/transfer.cpp", bad).size(), 1U) << bad;
+    EXPECT_EQ(check_file("include/resnet/train.h", bad).size(), 1U) << bad;
+    for (const char* room : {"models", "exchange", "cli"}) {
+      EXPECT_EQ(check_file("src/" + std::string(room) + "/a.cpp", bad), Findings{}) << bad;
+    }
+  }
+  for (const char* good : {"fail(\"layer {}: no\", name);", "int x;  // of \"layer2\"",
+                           "v(\"layers_per_skip\", o.x);", "\"fchmod\""}) {
+    EXPECT_EQ(check_file("src/train/transfer.cpp", good), Findings{}) << good;
+  }
+}
+
 TEST(Layers, IgnoresIncludesInComments) {
   EXPECT_EQ(check_file("src/core/a.cpp",
                        "// #include \"graph/ops.h\"\n"

@@ -386,7 +386,7 @@ TEST(Hazards, VeryDeepNetworksCompile) {
   const std::vector<Value> w = g.trainable();
   const std::vector<Value> d = gradients(g, loss, w);
   const Value lr = g.input("lr", {1});
-  const Value scale = g.append(Op::kClipScale, "clip", d, FillAttributes{.value = 1});
+  const Value scale = g.append(Op::kClipScale, "clip", d, ClipAttributes{.max_norm = 1});
   for (std::size_t i = 0; i < w.size(); ++i) {
     const std::string name = g.node(w[i]).name;
     const Value v = g.parameter("momentum." + name, g.shape(w[i]), {.role = Role::kOptimizer});

@@ -385,6 +385,9 @@ void elementwise(Table& t) {
       const Value x = same.input("x", shape);
       same.done(same.op(op, {x, x}), {x});
     }
+    Case ninth(t, "scale_" + end);
+    const Value plain = ninth.input("x", shape);
+    ninth.done(ninth.op(Op::kScale, {plain}, ScaleAttributes{.factor = 1.0 / 9}), {plain});
     for (const int percent : {10, 50, 85}) {
       Case c(t, "dropout_" + std::to_string(percent) + "_" + end);
       const Value x = c.input("x", shape);
@@ -582,7 +585,7 @@ void helpers(Table& t) {
     for (int i = 0; i < count; ++i) {
       in.push_back(c.input("gradient" + std::to_string(i), {3, 7 + i}, i == 0 ? first : Source{}));
     }
-    c.op(Op::kClipScale, in, FillAttributes{.value = max_norm});
+    c.op(Op::kClipScale, in, ClipAttributes{.max_norm = max_norm});
     if (first.domain == Source::kOneNan) c.zeros_expected();
     c.done();
   };
@@ -1011,12 +1014,13 @@ const std::vector<OpCase>& bf16_cases() {
   static const std::vector<OpCase> cases = [] {
     Table t, large;
     weight_gradients(large);
+    const auto reference = make_reference_target();
     for (const auto* table :
          std::initializer_list<const Table*>{&op_cases(), &network_cases(), &large}) {
       for (const OpCase& c : *table) {
         OpCase low;
         low.name = c.name;
-        low.graph = lower_precision(c.graph, DType::kBF16);
+        low.graph = lower_precision(c.graph, DType::kBF16, *reference);
         if (to_string(low.graph) == to_string(c.graph)) continue;
         low.sources = c.sources;
         low.zeros_expected = c.zeros_expected;

@@ -418,6 +418,7 @@ std::vector<Tensor> error_bounds(const Graph& graph, const Node& node,
     case Op::kQuantizedConv2d:
     case Op::kQuantizedLinear: return quantized(s);
     case Op::kFill: return relative(s, 1);
+    case Op::kScale: return relative(s, 2);  // the factor is rounded, and the product
 
     case Op::kConv2d: {
       auto bounds = sum_of_products(s, count(s.shape(1), 1) + 2);

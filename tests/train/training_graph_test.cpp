@@ -15,16 +15,16 @@ namespace {
 constexpr std::int64_t kClasses = 3;
 
 // Without batch norm: a batch in parts gives the same gradients as a whole one.
-Value small_network(Graph& g, std::int64_t batch) {
+Network small_network(Graph& g, std::int64_t batch) {
   Value x = g.input("image", {batch, 2, 6, 6});
   x = g.relu(g.conv2d("conv", x, {.filters = 4, .kernel = 3, .bias = true}));
-  return g.linear("fc", g.global_avg_pool(x), kClasses);
+  return {.logits = g.linear("fc", g.global_avg_pool(x), kClasses)};
 }
 
-Value norm_network(Graph& g, std::int64_t batch) {
+Network norm_network(Graph& g, std::int64_t batch) {
   Value x = g.input("image", {batch, 2, 6, 6});
   x = g.relu(g.batch_norm("bn", g.conv2d("conv", x, {.filters = 4, .kernel = 3})));
-  return g.linear("fc", g.global_avg_pool(x), kClasses);
+  return {.logits = g.linear("fc", g.global_avg_pool(x), kClasses)};
 }
 
 struct Images {
@@ -109,7 +109,7 @@ TEST(TrainingGraph, IsSummarisedAsItsNetwork) {
     return all;
   };
   Graph network(Mode::kTraining);
-  network.mark_output("logits", norm_network(network, 2));
+  network.mark_output("logits", norm_network(network, 2).logits);
   const std::vector<std::string> expected = lines(network);
   EXPECT_GE(expected.size(), 4U);
   for (const Optimizer kind : {Optimizer::kSgd, Optimizer::kAdamW, Optimizer::kLars}) {

@@ -44,7 +44,7 @@ TEST(Phases, OpenStagesFromTheTop) {
   EXPECT_EQ(phases("layer2", {}, c18), (List{{1, "layer2"}}));
   EXPECT_EQ(phases("layer2", {5}, c18), (List{{1, "layer2"}, {5, ""}}));
   EXPECT_EQ(phases("layer2", {3, 5, 7}, c18),
-            (List{{1, "layer2"}, {3, "layer1"}, {5, "maxpool"}, {7, ""}}));
+            (List{{1, "layer2"}, {3, "layer1"}, {5, "stem"}, {7, ""}}));
   // Within a stage: the whole stage opens.
   EXPECT_EQ(phases("layer2.0.conv1", {3, 5}, c18),
             (List{{1, "layer2.0.conv1"}, {3, "layer1"}, {5, ""}}));
@@ -53,9 +53,9 @@ TEST(Phases, OpenStagesFromTheTop) {
   EXPECT_EQ(phases("avgpool", {2, 9}, config_of("resnet18", "layer2")),
             (List{{1, "avgpool"}, {2, "layer1"}, {9, ""}}));
   EXPECT_EQ(phases("layer1", {2, 3}, config_of("resnet20")),
-            (List{{1, "layer1"}, {2, "relu"}, {3, ""}}));
+            (List{{1, "layer1"}, {2, "stem"}, {3, ""}}));
   EXPECT_EQ(phases("layer1", {2, 3}, config_of("resnet20v2")),
-            (List{{1, "layer1"}, {2, "conv1"}, {3, ""}}));
+            (List{{1, "layer1"}, {2, "stem"}, {3, ""}}));
   EXPECT_EQ(phases("bn1", {2}, c18), (List{{1, "bn1"}, {2, ""}}));
 
   const std::vector<Phase> list = phases("layer2", {3, 5, 7}, c18);
@@ -152,7 +152,7 @@ TEST(Frozen, GradientsAreThoseOfTheWholeNetwork) {
     Graph some(Mode::kTraining), all(Mode::kTraining);
     std::vector<std::string> names;
     for (Graph* g : {&some, &all}) {
-      const Value logits = network_of(c, until)(*g, 4);
+      const Value logits = network_of(c, until)(*g, 4).logits;
       const Value loss = g->softmax_cross_entropy(logits, g->input("targets", {4, 3}));
       std::vector<Value> wanted;
       names.clear();

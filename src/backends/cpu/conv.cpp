@@ -329,13 +329,6 @@ std::string tuning_key(const NodeView& v, const Problem& p) {
       v.target.options().winograd ? "" : ", no winograd");
 }
 
-}  // namespace
-
-std::unique_ptr<Kernel> with_residual(std::unique_ptr<Kernel> conv, std::size_t residual,
-                                      std::size_t bytes) {
-  return std::make_unique<WithResidual>(std::move(conv), residual, bytes);
-}
-
 KernelChoice make_conv(const NodeView& v) {
   const Problem p = problem_of(v);
   std::vector<KernelCandidate> list = candidates(v, p);
@@ -359,6 +352,22 @@ KernelChoice make_conv(const NodeView& v) {
   if (slow) return std::move(*slow);
   fail(ErrorCode::kUnsupported, "layer {}: oneDNN has no {} for {} by {}", v.node.name,
        name_of(v.node.op), to_string(p.x), to_string(p.w));
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> with_residual(std::unique_ptr<Kernel> conv, std::size_t residual,
+                                      std::size_t bytes) {
+  return std::make_unique<WithResidual>(std::move(conv), residual, bytes);
+}
+
+std::span<const CpuKernelRow> conv_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kConv2d, make_conv, takes::bf16_data},
+      {Op::kConv2dBackwardData, make_conv, takes::bf16_data},
+      {Op::kConv2dBackwardWeights, make_conv, takes::bf16},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <map>
 #include <new>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "backends/cpu/simd.h"
 #include "core/check.h"
 #include "core/processors.h"
+#include "graph/ops.h"
 
 namespace resnet {
 namespace {
@@ -61,6 +63,21 @@ void spread_threads(int threads) {
   }
 }
 
+using Table = std::map<Op, CpuKernelRow>;
+
+const Table& table() {
+  static const Table kTable = [] {
+    Table all;
+    for (const auto& rows :
+         {conv_kernels(), norm_kernels(), pool_kernels(), elementwise_kernels(), linear_kernels(),
+          quantized_kernels(), loss_kernels(), shape_kernels(), update_kernels()}) {
+      for (const CpuKernelRow& row : rows) RESNET_CHECK(all.emplace(row.op, row).second);
+    }
+    return all;
+  }();
+  return kTable;
+}
+
 }  // namespace
 
 memory::data_type data_type(DType dtype) {
@@ -104,6 +121,12 @@ memory::desc CpuTarget::describe_memory(const TensorType& type, Layout layout) c
 // itself, they emulate them.
 bool CpuTarget::computes(DType dtype) const {
   return dtype == DType::kF32 || (dtype == DType::kBF16 && block_ == 16);
+}
+
+bool CpuTarget::supports(Op op, std::size_t i, const TensorType& type) const {
+  const auto row = table().find(op);
+  if (row == table().end()) return op_info(op).custom != nullptr && takes::f32(i, type);
+  return row->second.takes(i, type) && (type.dtype != DType::kBF16 || computes(type.dtype));
 }
 
 std::string_view CpuTarget::needs(DType dtype) const {
@@ -183,58 +206,12 @@ KernelChoice CpuTarget::choose(const Graph& graph, const Node& node,
                                std::span<const Layout> have) try {
   begin_run();  // as for reorders
   const NodeView v{*this, graph, node, have};
-  const auto is_integer = [](DType d) { return d == DType::kU8 || d == DType::kI8; };
-  const bool integers = !node.inputs.empty() && is_integer(v.in(0).dtype);
-  switch (integers ? Op::kQuantize : node.op) {
-    case Op::kConv2d:
-    case Op::kConv2dBackwardData:
-    case Op::kConv2dBackwardWeights: return make_conv(v);
-    case Op::kBatchNorm:
-    case Op::kNormalize:
-    case Op::kBatchNormBackward:
-    case Op::kNormalizeBackward:
-    case Op::kChannelSum:
-    case Op::kFoldWeights:
-    case Op::kFoldBias: return make_norm(v);
-    case Op::kMaxPool:
-    case Op::kAvgPool:
-    case Op::kGlobalAvgPool:
-    case Op::kMaxPoolBackward:
-    case Op::kAvgPoolBackward:
-    case Op::kGlobalAvgPoolBackward: return make_pool(v);
-    case Op::kRelu:
-    case Op::kReluBackward:
-    case Op::kSigmoid:
-    case Op::kSigmoidBackward:
-    case Op::kAdd:
-    case Op::kMul:
-    case Op::kDropout:
-    case Op::kFill: return make_elementwise(v);
-    case Op::kLinear:
-    case Op::kLinearBackwardData:
-    case Op::kLinearBackwardWeights: return make_linear(v);
-    case Op::kQuantize:
-    case Op::kDequantize:
-    case Op::kQuantizedConv2d:
-    case Op::kQuantizedLinear: return make_quantized(v);
-    case Op::kSoftmax:
-    case Op::kSoftmaxCrossEntropy:
-    case Op::kSoftmaxCrossEntropyBackward: return make_loss(v);
-    case Op::kReshape:
-    case Op::kCast:
-    case Op::kPadShortcut:
-    case Op::kPadShortcutBackward:
-    case Op::kConcat:
-    case Op::kSliceChannels: return make_shape(v);
-    case Op::kAccumulate:
-    case Op::kRunningAverage:
-    case Op::kSgd:
-    case Op::kAdamW:
-    case Op::kLars:
-    case Op::kClear:
-    case Op::kClipScale: return make_update(v);
-    case Op::kInput:
-    case Op::kParameter: break;
+  if (const OpDefinition* custom = op_info(node.op).custom) return make_custom(v, *custom);
+  const auto row = table().find(node.op);
+  if (row != table().end()) {
+    const CpuKernelRow& kernels = row->second;
+    const bool integers = kernels.integers != nullptr && takes::is_integer(v.in(0));
+    return integers ? kernels.integers(v) : kernels.make(v);
   }
   fail(ErrorCode::kUnsupported, "layer {}: the cpu device has no {}", node.name, name_of(node.op));
 } catch (const dnnl::error& e) {

@@ -8,15 +8,19 @@
 
 #include <deque>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <span>
 #include <variant>
 
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/tuner.h"
 #include "backends/cpu/weights.h"
 #include "backends/cpu/winograd.h"
+#include "compile/takes.h"
 #include "compile/target.h"
 
 namespace resnet {
+
+struct OpDefinition;
 
 inline constexpr Layout kBlockedLayout{1};
 inline constexpr Layout kChannelsLast{2};
@@ -50,6 +54,7 @@ class CpuTarget final : public Target {
   DType storage(DType dtype) const override { return dtype; }
   bool computes(DType dtype) const override;
   std::string_view needs(DType dtype) const override;
+  bool supports(Op op, std::size_t i, const TensorType& type) const override;
   std::size_t bytes(const TensorType& type, Layout layout) const override;
   KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout> have) override;
   KernelChoice reorder(const TensorType& type, Layout from, Layout to) override;
@@ -139,15 +144,27 @@ class DnnlKernel : public Kernel {
 std::unique_ptr<Kernel> with_residual(std::unique_ptr<Kernel> conv, std::size_t residual,
                                       std::size_t bytes);  // conv.cpp
 
-// One maker for each family, in the file of its name.
-KernelChoice make_conv(const NodeView& v);         // conv.cpp
-KernelChoice make_norm(const NodeView& v);         // norm.cpp
-KernelChoice make_pool(const NodeView& v);         // pool.cpp
-KernelChoice make_elementwise(const NodeView& v);  // elementwise.cpp
-KernelChoice make_linear(const NodeView& v);       // linear.cpp
-KernelChoice make_loss(const NodeView& v);         // loss.cpp
-KernelChoice make_shape(const NodeView& v);        // shape.cpp
-KernelChoice make_update(const NodeView& v);       // update.cpp
-KernelChoice make_quantized(const NodeView& v);    // quantized.cpp: every int8 op
+/// What the device has for one op.
+struct CpuKernelRow {
+  using Make = KernelChoice (*)(const NodeView&);
+  Op op;
+  Make make;
+  Takes takes;              ///< the types of its inputs
+  Make integers = nullptr;  ///< instead of `make` where input 0 is of integers
+};
+
+// The rows of the kernels in the file of each name.
+std::span<const CpuKernelRow> conv_kernels();
+std::span<const CpuKernelRow> norm_kernels();
+std::span<const CpuKernelRow> pool_kernels();
+std::span<const CpuKernelRow> elementwise_kernels();
+std::span<const CpuKernelRow> linear_kernels();
+std::span<const CpuKernelRow> quantized_kernels();
+std::span<const CpuKernelRow> loss_kernels();
+std::span<const CpuKernelRow> shape_kernels();
+std::span<const CpuKernelRow> update_kernels();
+
+KernelChoice make_custom(const NodeView& v, const OpDefinition& definition);  // custom.cpp
+KernelChoice make_quantized(const NodeView& v);  // quantized.cpp: every int8 op
 
 }  // namespace resnet

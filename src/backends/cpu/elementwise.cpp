@@ -145,6 +145,21 @@ class Dropout final : public Kernel {
   float scale_;
 };
 
+// On blocked data over the padding, too: 0 * factor stays 0.
+class Scale final : public Kernel {
+ public:
+  Scale(std::int64_t n, double factor) : n_(n), factor_(static_cast<float>(factor)) {}
+  void run(const KernelArgs& args) const override {
+    parallel_ranges(n_, [&](std::int64_t b, std::int64_t e) {
+      for (std::int64_t i = b; i < e; ++i) out(args)[i] = in(args, 0)[i] * factor_;
+    });
+  }
+
+ private:
+  std::int64_t n_;
+  float factor_;
+};
+
 class Fill final : public Kernel {
  public:
   Fill(std::int64_t n, double value) : n_(n), value_(static_cast<float>(value)) {}
@@ -168,8 +183,6 @@ std::unique_ptr<Kernel> make_activation_kernel(const NodeView& v, std::int64_t n
   }
 }
 
-}  // namespace
-
 KernelChoice make_elementwise(const NodeView& v) {
   const Shape& s = v.out_shape();
   const bool blocked = s.size() == 4;
@@ -183,6 +196,7 @@ KernelChoice make_elementwise(const NodeView& v) {
   if (auto kernel = make_activation_kernel<float>(v, n)) return own(std::move(kernel));
   switch (v.node.op) {
     case Op::kMul: return own(std::make_unique<Binary<float>>(n, simd::mul));
+    case Op::kScale: return own(std::make_unique<Scale>(n, v.attributes<ScaleAttributes>().factor));
     case Op::kSigmoidBackward: return own(std::make_unique<Binary<float>>(n, sigmoid_backward));
     case Op::kSigmoid:
       if (blocked) return own(std::make_unique<BlockedSigmoid>(v.target.blocked(v.out())));
@@ -193,6 +207,23 @@ KernelChoice make_elementwise(const NodeView& v) {
     default: break;
   }
   fail(ErrorCode::kInternal, "{} is not elementwise", name_of(v.node.op));
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> elementwise_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kRelu, make_elementwise, takes::bf16},
+      {Op::kReluBackward, make_elementwise, takes::bf16},
+      {Op::kSigmoid, make_elementwise, takes::f32},
+      {Op::kSigmoidBackward, make_elementwise, takes::f32},
+      {Op::kAdd, make_elementwise, takes::bf16},
+      {Op::kMul, make_elementwise, takes::f32},
+      {Op::kScale, make_elementwise, takes::f32},
+      {Op::kDropout, make_elementwise, takes::bf16},
+      {Op::kFill, make_elementwise, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

@@ -32,8 +32,6 @@ class Product final : public Kernel {
   bool bias_;
 };
 
-}  // namespace
-
 KernelChoice make_linear(const NodeView& v) {
   const Shape &p = v.in_shape(0), &q = v.in_shape(1);
   switch (v.node.op) {
@@ -45,6 +43,17 @@ KernelChoice make_linear(const NodeView& v) {
     default:  // dy [n, m]' x [n, k]
       return plain_kernel(v, std::make_unique<Product>('T', 'N', q[1], p[1], p[0], 1, 0, false));
   }
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> linear_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kLinear, make_linear, takes::f32},
+      {Op::kLinearBackwardData, make_linear, takes::f32},
+      {Op::kLinearBackwardWeights, make_linear, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

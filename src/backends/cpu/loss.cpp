@@ -111,8 +111,6 @@ class CrossEntropyBackward final : public Kernel {
   LossAttributes a_;
 };
 
-}  // namespace
-
 KernelChoice make_loss(const NodeView& v) {
   switch (v.node.op) {
     case Op::kSoftmax: return plain_kernel(v, std::make_unique<Softmax>(v.out_shape()));
@@ -123,6 +121,17 @@ KernelChoice make_loss(const NodeView& v) {
       return plain_kernel(
           v, std::make_unique<CrossEntropyBackward>(v.in_shape(1), v.attributes<LossAttributes>()));
   }
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> loss_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kSoftmax, make_loss, takes::f32},
+      {Op::kSoftmaxCrossEntropy, make_loss, takes::f32},
+      {Op::kSoftmaxCrossEntropyBackward, make_loss, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

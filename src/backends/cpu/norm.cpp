@@ -9,6 +9,7 @@
 
 #include "backends/cpu/cpu_target.h"
 #include "backends/cpu/simd.h"
+#include "graph/norm_operands.h"
 
 namespace resnet {
 namespace {
@@ -104,9 +105,10 @@ class BatchNorm final : public Kernel {
       mean[c] = static_cast<float>(static_cast<double>(shift[c]) + d);
       var[c] = static_cast<float>(std::max(0.0, total(s_, w.second(0), c) / m - d * d));
     }
-    set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
-                     static_cast<const float*>(args.in[2]), mean, var);
-    apply(w, s_, x, a_.residual ? static_cast<const T*>(args.in[3]) : nullptr,
+    const NormInputs in(Op::kBatchNorm, a_);
+    set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[in.gamma]),
+                     static_cast<const float*>(args.in[in.beta]), mean, var);
+    apply(w, s_, x, a_.residual ? static_cast<const T*>(args.in[in.residual]) : nullptr,
           static_cast<T*>(args.out[0]), a_.relu);
   }
 
@@ -121,12 +123,13 @@ class Normalize final : public Kernel {
   Normalize(BlockedShape s, const NormAttributes& a) : s_(s), a_(a) {}
   void run(const KernelArgs& args) const override {
     Workspace w(s_, args.scratch);
-    set_coefficients(w, s_, a_.eps, static_cast<const float*>(args.in[1]),
-                     static_cast<const float*>(args.in[2]), static_cast<const float*>(args.in[3]),
-                     static_cast<const float*>(args.in[4]));
-    apply(w, s_, static_cast<const T*>(args.in[0]),
-          a_.residual ? static_cast<const T*>(args.in[5]) : nullptr, static_cast<T*>(args.out[0]),
-          a_.relu);
+    const NormInputs in(Op::kNormalize, a_);
+    const auto channels = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
+    set_coefficients(w, s_, a_.eps, channels(in.gamma), channels(in.beta), channels(in.mean),
+                     channels(in.var));
+    apply(w, s_, static_cast<const T*>(args.in[in.x]),
+          a_.residual ? static_cast<const T*>(args.in[in.residual]) : nullptr,
+          static_cast<T*>(args.out[0]), a_.relu);
   }
 
  private:
@@ -141,17 +144,17 @@ class NormBackward final : public Kernel {
   NormBackward(BlockedShape s, const NormAttributes& a, bool batch_statistics)
       : s_(s), a_(a), batch_statistics_(batch_statistics) {}
   void run(const KernelArgs& args) const override {
-    const std::size_t i = a_.second_gradient ? 2 : 1;
+    const NormBackwardInputs in(a_);
     const auto data = [&](std::size_t k) { return static_cast<const T*>(args.in[k]); };
-    const auto in = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
-    const T* x = data(i);
-    const float* var = in(i + 4);
+    const auto channels = [&](std::size_t k) { return static_cast<const float*>(args.in[k]); };
+    const T* x = data(in.x);
+    const float* var = channels(in.var);
     auto* dx = static_cast<T*>(args.out[0]);
     auto* dgamma = static_cast<float*>(args.out[1]);
     auto* dbeta = static_cast<float*>(args.out[2]);
     T* dresidual = a_.residual ? static_cast<T*>(args.out[3]) : nullptr;
     Workspace w(s_, args.scratch);
-    set_coefficients(w, s_, a_.eps, in(i + 1), in(i + 2), in(i + 3), var);
+    set_coefficients(w, s_, a_.eps, channels(in.gamma), channels(in.beta), channels(in.mean), var);
 
     const simd::Mask mask = !a_.relu      ? simd::Mask::kNone
                             : a_.residual ? simd::Mask::kFromY
@@ -159,10 +162,10 @@ class NormBackward final : public Kernel {
     const auto tile = [&](std::int64_t t) {
       const std::int64_t at = t * s_.tile(), c = t % s_.blocks * s_.block;
       simd::NormGradientTile<T> g;
-      g.dy = data(0) + at;
-      g.dy2 = a_.second_gradient ? data(1) + at : nullptr;
+      g.dy = data(in.dy) + at;
+      g.dy2 = a_.second_gradient ? data(in.dy2) + at : nullptr;
       g.x = x + at;
-      g.y = mask == simd::Mask::kFromY ? data(i + 5) + at : nullptr;
+      g.y = mask == simd::Mask::kFromY ? data(in.y) + at : nullptr;
       g.mask = mask;
       g.mean = w.array(Workspace::kMean) + c;
       g.scale = w.array(Workspace::kScale) + c;
@@ -323,8 +326,6 @@ KernelChoice make_activation_norm(const NodeView& v) {
                     scratch, in_place);
 }
 
-}  // namespace
-
 KernelChoice make_norm(const NodeView& v) {
   switch (v.node.op) {
     case Op::kFoldWeights:
@@ -342,6 +343,21 @@ KernelChoice make_norm(const NodeView& v) {
   }
   return v.in(0).dtype == DType::kBF16 ? make_activation_norm<simd::Bf16>(v)
                                        : make_activation_norm<float>(v);
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> norm_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kBatchNorm, make_norm, takes::bf16},
+      {Op::kNormalize, make_norm, takes::bf16},
+      {Op::kBatchNormBackward, make_norm, takes::bf16},
+      {Op::kNormalizeBackward, make_norm, takes::bf16},
+      {Op::kChannelSum, make_norm, takes::bf16},
+      {Op::kFoldWeights, make_norm, takes::f32},
+      {Op::kFoldBias, make_norm, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

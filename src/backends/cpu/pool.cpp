@@ -192,14 +192,26 @@ KernelChoice make_global_pool(const NodeView& v) {
   return own_kernel(v, std::make_unique<GlobalAvgPoolBackward<T>>(s), scratch);
 }
 
-}  // namespace
-
 KernelChoice make_pool(const NodeView& v) {
   if (v.node.op == Op::kGlobalAvgPool || v.node.op == Op::kGlobalAvgPoolBackward) {
     const DType dtype = v.node.op == Op::kGlobalAvgPool ? v.in(0).dtype : v.out().dtype;
     return dtype == DType::kBF16 ? make_global_pool<simd::Bf16>(v) : make_global_pool<float>(v);
   }
   return make_window_pool(v);
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> pool_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kMaxPool, make_pool, takes::activations, make_quantized},
+      {Op::kAvgPool, make_pool, takes::bf16},
+      {Op::kGlobalAvgPool, make_pool, takes::activations, make_quantized},
+      {Op::kMaxPoolBackward, make_pool, takes::positions},
+      {Op::kAvgPoolBackward, make_pool, takes::bf16},
+      {Op::kGlobalAvgPoolBackward, make_pool, takes::bf16},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

@@ -438,4 +438,14 @@ KernelChoice make_quantized(const NodeView& v) {
                                               v.attributes<PadShortcutAttributes>()));
 }
 
+std::span<const CpuKernelRow> quantized_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kQuantize, make_quantized, takes::f32},
+      {Op::kDequantize, make_quantized, takes::integers},
+      {Op::kQuantizedConv2d, make_quantized, takes::integers},
+      {Op::kQuantizedLinear, make_quantized, takes::integers},
+  };
+  return kRows;
+}
+
 }  // namespace resnet

@@ -99,8 +99,6 @@ KernelChoice make_cast(const NodeView& v) {
   return {std::move(kernel), pd.impl_info_str(), {from}, {to}, pd.scratchpad_desc().get_size(), {}};
 }
 
-}  // namespace
-
 KernelChoice make_shape(const NodeView& v) {
   if (v.node.op == Op::kReshape) {
     return plain_kernel(v, std::make_unique<Reshape>(v.target.bytes(v.out(), kPlainLayout)), 0,
@@ -133,6 +131,20 @@ KernelChoice make_shape(const NodeView& v) {
     return own_kernel(v, std::make_unique<CopyChannels<std::uint16_t>>(std::move(copies), clear));
   }
   return own_kernel(v, std::make_unique<CopyChannels<float>>(std::move(copies), clear));
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> shape_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kReshape, make_shape, takes::f32},
+      {Op::kCast, make_shape, takes::floating},
+      {Op::kPadShortcut, make_shape, takes::activations, make_quantized},
+      {Op::kPadShortcutBackward, make_shape, takes::bf16},
+      {Op::kConcat, make_shape, takes::bf16},
+      {Op::kSliceChannels, make_shape, takes::bf16},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

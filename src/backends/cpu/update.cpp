@@ -155,14 +155,12 @@ class ClipScale final : public Kernel {
   double max_norm_;
 };
 
-}  // namespace
-
 KernelChoice make_update(const NodeView& v) {
   if (v.node.op == Op::kClipScale) {
     std::vector<std::int64_t> sizes;
     for (const Value g : v.node.inputs) sizes.push_back(element_count(v.graph.shape(g)));
     return plain_kernel(
-        v, std::make_unique<ClipScale>(std::move(sizes), v.attributes<FillAttributes>().value));
+        v, std::make_unique<ClipScale>(std::move(sizes), v.attributes<ClipAttributes>().max_norm));
   }
   const std::int64_t n = element_count(v.in_shape(0));
   if (v.node.op == Op::kClear) return plain_kernel(v, std::make_unique<Clear>(n));
@@ -175,6 +173,18 @@ KernelChoice make_update(const NodeView& v) {
     default:
       return plain_kernel(v, std::make_unique<Blend>(n, 1 - a.momentum, a.momentum * a.scale));
   }
+}
+
+}  // namespace
+
+std::span<const CpuKernelRow> update_kernels() {
+  static constexpr CpuKernelRow kRows[] = {
+      {Op::kAccumulate, make_update, takes::f32}, {Op::kRunningAverage, make_update, takes::f32},
+      {Op::kSgd, make_update, takes::f32},        {Op::kAdamW, make_update, takes::f32},
+      {Op::kLars, make_update, takes::f32},       {Op::kClear, make_update, takes::f32},
+      {Op::kClipScale, make_update, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet

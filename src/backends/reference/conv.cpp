@@ -103,4 +103,16 @@ Compute fold_bias(const Site& site) {
   };
 }
 
+std::span<const KernelRow> conv_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kConv2d, conv2d, takes::bf16_data},
+      {Op::kConv2dBackwardData, conv2d_backward_data, takes::bf16_data},
+      {Op::kConv2dBackwardWeights, conv2d_backward_weights, takes::bf16},
+      {Op::kChannelSum, channel_sum, takes::bf16},
+      {Op::kFoldWeights, fold_weights, takes::f32},
+      {Op::kFoldBias, fold_bias, takes::f32},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

@@ -64,6 +64,12 @@ Compute mul(const Site& site) {
   return binary(site, [](double a, double b) { return a * b; });
 }
 
+/// y = x * factor
+Compute scale(const Site& site) {
+  const double factor = site.attributes<ScaleAttributes>().factor;
+  return unary(site, [factor](double x) { return x * factor; });
+}
+
 /// x -> y = x / (1 - p) where the element is kept, 0 elsewhere (Srivastava et al. 2014, inverted).
 /// Which are kept is a function of (seed, step, stream, element): core/random.h.
 Compute dropout(const Site& site) {
@@ -76,6 +82,21 @@ Compute dropout(const Site& site) {
       output(args, 0)[i] = kept ? input(args, 0)[i] / (1 - a.p) : 0;
     }
   };
+}
+
+std::span<const KernelRow> elementwise_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kFill, fill, takes::f32},
+      {Op::kRelu, relu, takes::bf16},
+      {Op::kSigmoid, sigmoid, takes::f32},
+      {Op::kAdd, add, takes::bf16},
+      {Op::kMul, mul, takes::f32},
+      {Op::kScale, scale, takes::f32},
+      {Op::kDropout, dropout, takes::bf16},
+      {Op::kReluBackward, relu_backward, takes::bf16},
+      {Op::kSigmoidBackward, sigmoid_backward, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet::reference

@@ -3,12 +3,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "compile/takes.h"
 #include "compile/target.h"
 #include "core/check.h"
 #include "resnet/graph.h"
+
+namespace resnet {
+struct OpDefinition;
+}
 
 namespace resnet::reference {
 
@@ -100,63 +106,31 @@ void each_product(const ConvAttributes& a, const Dims& x, const Dims& w, const D
   });
 }
 
-// conv.cpp
-Compute conv2d(const Site&);
-Compute conv2d_backward_data(const Site&);
-Compute conv2d_backward_weights(const Site&);
-Compute channel_sum(const Site&);
-Compute fold_weights(const Site&);
-Compute fold_bias(const Site&);
-// norm.cpp
-Compute batch_norm(const Site&);
-Compute normalize(const Site&);
-Compute batch_norm_backward(const Site&);
-Compute normalize_backward(const Site&);
-// pool.cpp
-Compute max_pool(const Site&);
-Compute avg_pool(const Site&);
-Compute global_avg_pool(const Site&);
-Compute max_pool_backward(const Site&);
-Compute avg_pool_backward(const Site&);
-Compute global_avg_pool_backward(const Site&);
-// elementwise.cpp
-Compute fill(const Site&);
-Compute relu(const Site&);
-Compute sigmoid(const Site&);
-Compute add(const Site&);
-Compute mul(const Site&);
-Compute dropout(const Site&);
-Compute relu_backward(const Site&);
-Compute sigmoid_backward(const Site&);
-// linear.cpp
-Compute linear(const Site&);
-Compute linear_backward_data(const Site&);
-Compute linear_backward_weights(const Site&);
+/// What the device has for one op. A kernel captures shapes and attributes by value.
+struct KernelRow {
+  Op op;
+  MakeCompute make;
+  Takes takes;                     ///< the types of its inputs
+  MakeCompute integers = nullptr;  ///< instead of `make` where input 0 is of integers
+};
+
+// The rows of the kernels in the file of each name.
+std::span<const KernelRow> elementwise_kernels();
+std::span<const KernelRow> conv_kernels();
+std::span<const KernelRow> norm_kernels();
+std::span<const KernelRow> pool_kernels();
+std::span<const KernelRow> linear_kernels();
+std::span<const KernelRow> shape_kernels();
+std::span<const KernelRow> quantized_kernels();
+std::span<const KernelRow> loss_kernels();
+std::span<const KernelRow> update_kernels();
+
 // quantized.cpp
-Compute quantize(const Site&);
-Compute dequantize(const Site&);
-Compute quantized_conv2d(const Site&);
-Compute quantized_linear(const Site&);
 Compute integer_max_pool(const Site&);
 Compute integer_global_avg_pool(const Site&);
 Compute integer_pad_shortcut(const Site&);
-// loss.cpp
-Compute softmax(const Site&);
-Compute softmax_cross_entropy(const Site&);
-Compute softmax_cross_entropy_backward(const Site&);
-// shape.cpp
-Compute reshape(const Site&);
-Compute concat(const Site&);
-Compute slice_channels(const Site&);
-Compute pad_shortcut(const Site&);
-Compute pad_shortcut_backward(const Site&);
-// update.cpp
-Compute accumulate(const Site&);
-Compute running_average(const Site&);
-Compute sgd(const Site&);
-Compute adamw(const Site&);
-Compute lars(const Site&);
-Compute clear(const Site&);
-Compute clip_scale(const Site&);
+
+// custom.cpp
+Compute custom(const Site&, const OpDefinition&);
 
 }  // namespace resnet::reference

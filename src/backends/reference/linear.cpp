@@ -52,4 +52,13 @@ Compute linear_backward_weights(const Site& site) {
   };
 }
 
+std::span<const KernelRow> linear_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kLinear, linear, takes::f32},
+      {Op::kLinearBackwardData, linear_backward_data, takes::f32},
+      {Op::kLinearBackwardWeights, linear_backward_weights, takes::f32},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

@@ -100,4 +100,13 @@ Compute softmax_cross_entropy_backward(const Site& site) {
   };
 }
 
+std::span<const KernelRow> loss_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kSoftmax, softmax, takes::f32},
+      {Op::kSoftmaxCrossEntropy, softmax_cross_entropy, takes::f32},
+      {Op::kSoftmaxCrossEntropyBackward, softmax_cross_entropy_backward, takes::f32},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "backends/reference/kernels.h"
+#include "graph/norm_operands.h"
 
 namespace resnet::reference {
 namespace {
@@ -42,19 +43,19 @@ void apply(const Dims& d, const Channel& p, std::int64_t c, bool relu, const dou
 Compute backward(const Site& site, bool batch) {
   const auto a = site.attributes<NormAttributes>();
   const Dims d(site.inputs[0]);
-  const std::size_t first = a.second_gradient ? 2 : 1;  // the input x
+  const NormBackwardInputs in(a);
   return [=](const KernelArgs& args) {
-    const double* x = input(args, first);
-    const double* y = a.relu && a.residual ? input(args, first + 5) : nullptr;
+    const double* x = input(args, in.x);
+    const double* y = in.reads_y ? input(args, in.y) : nullptr;
     double* dx = output(args, 0);
     double* dgamma = output(args, 1);
     double* dbeta = output(args, 2);
     for (std::int64_t c = 0; c < d.c; ++c) {
-      const Channel p = channel(input(args, first + 1), input(args, first + 2),
-                                input(args, first + 3), input(args, first + 4), a.eps, c);
+      const Channel p = channel(input(args, in.gamma), input(args, in.beta), input(args, in.mean),
+                                input(args, in.var), a.eps, c);
       const auto g = [&](std::int64_t i) {
         if (a.relu && !((y != nullptr ? y[i] : p.affine(x[i])) > 0)) return 0.0;
-        return input(args, 0)[i] + (a.second_gradient ? input(args, 1)[i] : 0.0);
+        return input(args, in.dy)[i] + (a.second_gradient ? input(args, in.dy2)[i] : 0.0);
       };
       dgamma[c] = dbeta[c] = 0;
       d.each_in_channel(c, [&](std::int64_t i) {
@@ -78,9 +79,10 @@ Compute backward(const Site& site, bool batch) {
 Compute batch_norm(const Site& site) {
   const auto a = site.attributes<NormAttributes>();
   const Dims d(site.inputs[0]);
+  const NormInputs in(site.node.op, a);
   return [=](const KernelArgs& args) {
-    const double* x = input(args, 0);
-    const double* residual = a.residual ? input(args, 3) : nullptr;
+    const double* x = input(args, in.x);
+    const double* residual = a.residual ? input(args, in.residual) : nullptr;
     double* mean = output(args, 1);
     double* var = output(args, 2);
     const auto m = static_cast<double>(d.n * d.h * d.w);
@@ -91,7 +93,7 @@ Compute batch_norm(const Site& site) {
       double squares = 0;
       d.each_in_channel(c, [&](std::int64_t i) { squares += (x[i] - mean[c]) * (x[i] - mean[c]); });
       var[c] = squares / m;
-      const Channel p = channel(input(args, 1), input(args, 2), mean, var, a.eps, c);
+      const Channel p = channel(input(args, in.gamma), input(args, in.beta), mean, var, a.eps, c);
       apply(d, p, c, a.relu, x, residual, output(args, 0));
     }
   };
@@ -101,12 +103,13 @@ Compute batch_norm(const Site& site) {
 Compute normalize(const Site& site) {
   const auto a = site.attributes<NormAttributes>();
   const Dims d(site.inputs[0]);
+  const NormInputs in(site.node.op, a);
   return [=](const KernelArgs& args) {
-    const double* residual = a.residual ? input(args, 5) : nullptr;
+    const double* residual = a.residual ? input(args, in.residual) : nullptr;
     for (std::int64_t c = 0; c < d.c; ++c) {
-      const Channel p =
-          channel(input(args, 1), input(args, 2), input(args, 3), input(args, 4), a.eps, c);
-      apply(d, p, c, a.relu, input(args, 0), residual, output(args, 0));
+      const Channel p = channel(input(args, in.gamma), input(args, in.beta), input(args, in.mean),
+                                input(args, in.var), a.eps, c);
+      apply(d, p, c, a.relu, input(args, in.x), residual, output(args, 0));
     }
   };
 }
@@ -114,5 +117,15 @@ Compute normalize(const Site& site) {
 Compute batch_norm_backward(const Site& site) { return backward(site, true); }
 
 Compute normalize_backward(const Site& site) { return backward(site, false); }
+
+std::span<const KernelRow> norm_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kBatchNorm, batch_norm, takes::bf16},
+      {Op::kNormalize, normalize, takes::bf16},
+      {Op::kBatchNormBackward, batch_norm_backward, takes::bf16},
+      {Op::kNormalizeBackward, normalize_backward, takes::bf16},
+  };
+  return kRows;
+}
 
 }  // namespace resnet::reference

@@ -133,4 +133,16 @@ Compute global_avg_pool_backward(const Site& site) {
   };
 }
 
+std::span<const KernelRow> pool_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kMaxPool, max_pool, takes::activations, integer_max_pool},
+      {Op::kAvgPool, avg_pool, takes::bf16},
+      {Op::kGlobalAvgPool, global_avg_pool, takes::activations, integer_global_avg_pool},
+      {Op::kMaxPoolBackward, max_pool_backward, takes::positions},
+      {Op::kAvgPoolBackward, avg_pool_backward, takes::bf16},
+      {Op::kGlobalAvgPoolBackward, global_avg_pool_backward, takes::bf16},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

@@ -181,4 +181,14 @@ Compute integer_pad_shortcut(const Site& site) {
   };
 }
 
+std::span<const KernelRow> quantized_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kQuantize, quantize, takes::f32},
+      {Op::kDequantize, dequantize, takes::integers},
+      {Op::kQuantizedConv2d, quantized_conv2d, takes::integers},
+      {Op::kQuantizedLinear, quantized_linear, takes::integers},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

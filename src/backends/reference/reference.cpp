@@ -2,78 +2,35 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "backends/reference/kernels.h"
+#include "graph/ops.h"
 
 namespace resnet {
 namespace {
 
-using namespace reference;  // NOLINT: the kernels' names are the ops'
+using reference::Compute;
+using reference::input;
+using reference::KernelRow;
+using reference::output;
+using reference::Site;
 
-/// The kernel of each op; sources have none.
-MakeCompute find_kernel(Op op) {
-  switch (op) {
-    case Op::kInput:
-    case Op::kParameter: return nullptr;
-    case Op::kFill: return fill;
-    case Op::kConv2d: return conv2d;
-    case Op::kBatchNorm: return batch_norm;
-    case Op::kNormalize: return normalize;
-    case Op::kRelu: return relu;
-    case Op::kSigmoid: return sigmoid;
-    case Op::kAdd: return add;
-    case Op::kMul: return mul;
-    case Op::kMaxPool: return max_pool;
-    case Op::kAvgPool: return avg_pool;
-    case Op::kGlobalAvgPool: return global_avg_pool;
-    case Op::kLinear: return linear;
-    case Op::kCast:  // what is written is rounded
-    case Op::kReshape: return reshape;
-    case Op::kDropout: return dropout;
-    case Op::kPadShortcut: return pad_shortcut;
-    case Op::kConcat: return concat;
-    case Op::kSliceChannels: return slice_channels;
-    case Op::kQuantize: return quantize;
-    case Op::kDequantize: return dequantize;
-    case Op::kQuantizedConv2d: return quantized_conv2d;
-    case Op::kQuantizedLinear: return quantized_linear;
-    case Op::kSoftmax: return softmax;
-    case Op::kSoftmaxCrossEntropy: return softmax_cross_entropy;
-    case Op::kConv2dBackwardData: return conv2d_backward_data;
-    case Op::kConv2dBackwardWeights: return conv2d_backward_weights;
-    case Op::kChannelSum: return channel_sum;
-    case Op::kBatchNormBackward: return batch_norm_backward;
-    case Op::kNormalizeBackward: return normalize_backward;
-    case Op::kReluBackward: return relu_backward;
-    case Op::kSigmoidBackward: return sigmoid_backward;
-    case Op::kMaxPoolBackward: return max_pool_backward;
-    case Op::kAvgPoolBackward: return avg_pool_backward;
-    case Op::kGlobalAvgPoolBackward: return global_avg_pool_backward;
-    case Op::kLinearBackwardData: return linear_backward_data;
-    case Op::kLinearBackwardWeights: return linear_backward_weights;
-    case Op::kPadShortcutBackward: return pad_shortcut_backward;
-    case Op::kSoftmaxCrossEntropyBackward: return softmax_cross_entropy_backward;
-    case Op::kAccumulate: return accumulate;
-    case Op::kRunningAverage: return running_average;
-    case Op::kSgd: return sgd;
-    case Op::kAdamW: return adamw;
-    case Op::kLars: return lars;
-    case Op::kClear: return clear;
-    case Op::kClipScale: return clip_scale;
-    case Op::kFoldWeights: return fold_weights;
-    case Op::kFoldBias: return fold_bias;
-  }
-  return nullptr;
-}
+using Table = std::map<Op, KernelRow>;
 
-/// Of ops that take integers as well as f32.
-MakeCompute find_integer_kernel(Op op) {
-  switch (op) {
-    case Op::kMaxPool: return integer_max_pool;
-    case Op::kGlobalAvgPool: return integer_global_avg_pool;
-    case Op::kPadShortcut: return integer_pad_shortcut;
-    default: return find_kernel(op);
-  }
+// Sources have no kernels.
+const Table& table() {
+  static const Table kTable = [] {
+    Table all;
+    for (const auto& rows :
+         {reference::elementwise_kernels(), reference::conv_kernels(), reference::norm_kernels(),
+          reference::pool_kernels(), reference::linear_kernels(), reference::shape_kernels(),
+          reference::quantized_kernels(), reference::loss_kernels(), reference::update_kernels()}) {
+      for (const KernelRow& row : rows) RESNET_CHECK(all.emplace(row.op, row).second);
+    }
+    return all;
+  }();
+  return kTable;
 }
 
 /// Rounded to bfloat16, to nearest even, with f32's range.
@@ -131,14 +88,20 @@ class ReferenceTarget final : public Target {
     return dtype == DType::kF32 || dtype == DType::kBF16;
   }
 
+  bool supports(Op op, std::size_t i, const TensorType& type) const override {
+    const auto row = table().find(op);
+    if (row == table().end()) return op_info(op).custom != nullptr && takes::f32(i, type);
+    return row->second.takes(i, type);
+  }
+
   std::size_t bytes(const TensorType& type, Layout) const override {
     return static_cast<std::size_t>(element_count(type.shape)) * size_of(storage(type.dtype));
   }
 
   KernelChoice choose(const Graph& graph, const Node& node, std::span<const Layout>) override {
-    const bool integers = !node.inputs.empty() && !is_floating(graph.type(node.inputs[0]).dtype);
-    const MakeCompute make = integers ? find_integer_kernel(node.op) : find_kernel(node.op);
-    if (make == nullptr) {
+    const auto row = table().find(node.op);
+    const OpDefinition* custom = op_info(node.op).custom;
+    if (row == table().end() && custom == nullptr) {
       fail(ErrorCode::kUnsupported, "layer {}: {} is not computed", node.name, name_of(node.op));
     }
     Site site{node, {}, {}, {}};
@@ -147,7 +110,11 @@ class ReferenceTarget final : public Target {
       site.dtypes.push_back(graph.type(v).dtype);
     }
     for (const TensorType& t : node.outputs) site.outputs.push_back(t.shape);
-    return {.kernel = std::make_unique<ReferenceKernel>(make(site), graph, node),
+    Compute compute = custom != nullptr ? reference::custom(site, *custom)
+                      : row->second.integers != nullptr && !is_floating(site.dtypes.at(0))
+                          ? row->second.integers(site)
+                          : row->second.make(site);
+    return {.kernel = std::make_unique<ReferenceKernel>(std::move(compute), graph, node),
             .name = "reference",
             .inputs = std::vector<Layout>(node.inputs.size()),
             .outputs = std::vector<Layout>(node.outputs.size()),

@@ -68,4 +68,16 @@ Compute pad_shortcut_backward(const Site& site) {
   };
 }
 
+std::span<const KernelRow> shape_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kCast, reshape, takes::floating},
+      {Op::kReshape, reshape, takes::f32},
+      {Op::kPadShortcut, pad_shortcut, takes::activations, integer_pad_shortcut},
+      {Op::kConcat, concat, takes::bf16},
+      {Op::kSliceChannels, slice_channels, takes::bf16},
+      {Op::kPadShortcutBackward, pad_shortcut_backward, takes::bf16},
+  };
+  return kRows;
+}
+
 }  // namespace resnet::reference

@@ -130,7 +130,7 @@ Compute clear(const Site& site) {
 /// gradients, as torch.nn.utils.clip_grad_norm_ (Pascanu et al. 2013). 0, which makes optimizers
 /// skip the step, when the norm is not finite.
 Compute clip_scale(const Site& site) {
-  const double max_norm = site.attributes<FillAttributes>().value;
+  const double max_norm = site.attributes<ClipAttributes>().max_norm;
   const std::vector<Shape> shapes = site.inputs;
   return [=](const KernelArgs& args) {
     double norm = 0;
@@ -139,6 +139,19 @@ Compute clip_scale(const Site& site) {
     }
     output(args, 0)[0] = std::isfinite(norm) ? std::min(1.0, max_norm / (norm + 1e-6)) : 0;
   };
+}
+
+std::span<const KernelRow> update_kernels() {
+  static constexpr KernelRow kRows[] = {
+      {Op::kAccumulate, accumulate, takes::f32},
+      {Op::kRunningAverage, running_average, takes::f32},
+      {Op::kSgd, sgd, takes::f32},
+      {Op::kAdamW, adamw, takes::f32},
+      {Op::kLars, lars, takes::f32},
+      {Op::kClear, clear, takes::f32},
+      {Op::kClipScale, clip_scale, takes::f32},
+  };
+  return kRows;
 }
 
 }  // namespace resnet::reference
