@@ -249,10 +249,4 @@ Image decode_fits_gzip(Bytes bytes, const std::string& name, const ImageOptions&
   return decode_fits(unpacked, name, options);
 }
 
-bool is_fits(Bytes bytes) {
-  constexpr std::string_view kStart = "SIMPLE  =";
-  return bytes.size() >= kStart.size() &&
-         std::equal(kStart.begin(), kStart.end(), reinterpret_cast<const char*>(bytes.data()));
-}
-
 }  // namespace resnet::image

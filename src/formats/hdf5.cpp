@@ -163,13 +163,6 @@ Opened open_dataset(hid_t file, Hdf5Headers& headers, std::uint64_t file_bytes,
 
 }  // namespace
 
-bool is_hdf5_file(const std::filesystem::path& path) {
-  std::array<char, 8> start{};
-  std::ifstream in(path, std::ios::binary);
-  constexpr std::array<char, 8> kMagic = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
-  return in.read(start.data(), start.size()) && start == kMagic;
-}
-
 Hdf5File::Hdf5File(const std::filesystem::path& path) : name_(path.string()) {
   std::error_code missing;
   bytes_ = std::filesystem::file_size(path, missing);

@@ -2,9 +2,11 @@
 
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <vector>
 
 #include "core/check.h"
+#include "formats/hdf5.h"
 
 namespace resnet {
 namespace {
@@ -114,6 +116,13 @@ void Hdf5Headers::check_heap(std::uint64_t at) {
   if (at >= bytes_ || !is(at, "HEAP")) return;
   const auto l = static_cast<std::uint64_t>(length_bytes_);
   expect_inside(address(at + 8 + 2 * l), number(at + 8, length_bytes_), "a heap of names");
+}
+
+bool is_hdf5_file(const std::filesystem::path& path) {
+  std::array<char, 8> start{};
+  std::ifstream in(path, std::ios::binary);
+  constexpr std::array<char, 8> kMagic = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
+  return in.read(start.data(), start.size()) && start == kMagic;
 }
 
 }  // namespace resnet

@@ -106,6 +106,7 @@ std::string_view recognise(Bytes bytes) {
 
 constexpr std::string_view kJpeg = "\xff\xd8\xff"sv;
 constexpr std::string_view kPng = "\x89PNG\r\n\x1a\n"sv;
+constexpr std::string_view kFits = "SIMPLE  ="sv;
 constexpr std::string_view kGzip = "\x1f\x8b"sv;  // of FITS
 
 bool is_webp(Bytes bytes) {
@@ -154,6 +155,9 @@ Image to_mode(Image image, ColorMode mode) {
 }
 
 }  // namespace
+
+bool is_fits(Bytes bytes) { return starts_with(bytes, kFits); }
+
 }  // namespace image
 
 Image decode_image(std::span<const std::byte> bytes, const std::string& name, ColorMode mode,
