@@ -6,6 +6,7 @@
 
 #include "core/guard.h"
 #include "core/text.h"
+#include "data/each_batch.h"
 #include "resnet/data.h"
 
 namespace resnet {
@@ -72,10 +73,7 @@ ImageProfile measure_profile(const DatasetPtr& dataset, const Preprocessing& pre
       evaluation_options(static_cast<int>(std::min<std::int64_t>(count, 16)), threads);
   load.max_bad_fraction = 1;
   Loader loader(make_subset(dataset, std::move(sample)), preprocessing, Augmentation{}, load);
-  Batch batch;
-  loader.start_epoch(0);
-  while (loader.next(batch)) {
-  }
+  for_each_batch(loader, {}, [](const Batch&) {});
   if (clipped != nullptr) *clipped = loader.clipped();
   return profile_of(loader.traits());
 } catch (...) {

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/guard.h"
+#include "data/each_batch.h"
 #include "resnet/model_file.h"
 #include "resnet/network.h"
 #include "train/evaluator.h"
@@ -78,10 +79,7 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
   Embeddings result;
   std::vector<float> rows;
   Shape shape;
-  std::int64_t done = 0;
-  Batch images;
-  loader.start_epoch(0);
-  while (loader.next(images)) {
+  const Pass pass = for_each_batch(loader, {o.progress, o.stop}, [&](const Batch& images) {
     session.set_input("image", images.images);
     session.run();
     const Tensor features = session.output("features").cast(DType::kF32);
@@ -101,19 +99,12 @@ Embeddings embed(const ModelFile& model, const DatasetPtr& data, const EmbedOpti
       result.names.push_back(data->name(images.indices[row]));
       if (labelled) result.labels.push_back(images.labels[row]);
     }
-    done += images.count;
-    if (o.progress) o.progress(done, data->size());
-    if (o.stop != nullptr && o.stop->load()) {
-      fail(ErrorCode::kInterrupted, "interrupted after {} of {} images", done, data->size());
-    }
-  }
+  });
+  pass.throw_if_stopped();
   result.skipped = loader.bad_images();
   bool noted = false;
   note_oddities(model, o, loader, noted);
-  if (result.names.empty()) {
-    fail(ErrorCode::kBadData, "not one of the {} images could be read; the first: {}: {}",
-         data->size(), result.skipped.front().name, result.skipped.front().reason);
-  }
+  if (result.names.empty()) none_readable(data->size(), result.skipped);
   shape[0] = static_cast<std::int64_t>(result.names.size());
   result.features = Tensor::from<float>(shape, std::span<const float>(rows));
   return result;

@@ -120,9 +120,11 @@ std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>
   const auto start = Clock::now();
   const std::size_t views = loader.options().views.size();
   Metrics metrics(classes_);
-  Batch batch;
-  loader.start_epoch(0);
-  while (loader.next(batch)) {
+  const Job job{[&](std::int64_t done, std::int64_t) {
+                  if (progress) progress(done, metrics.top1());
+                },
+                stop};
+  const Pass pass = for_each_batch(loader, job, [&](const Batch& batch) {
     const Tensor& images = features != nullptr ? features->rows(batch) : batch.images;
     Tensor predictions = logits(images);
     if (views > 1) {
@@ -131,9 +133,8 @@ std::optional<EvalResult> Evaluator::run(Loader& loader, const std::atomic<bool>
       predictions = log_mean(sums, classes_, views);
     }
     metrics.add(predictions, batch.labels);
-    if (progress) progress(metrics.images(), metrics.top1());
-    if (stop != nullptr && stop->load()) return std::nullopt;
-  }
+  });
+  if (pass.stopped) return std::nullopt;
   EvalResult result = result_of(metrics, loader.dataset().class_names(), start);
   result.skipped = loader.bad_images();
   return result;
@@ -278,6 +279,16 @@ bool ViewEvaluator::next() {
   return true;
 }
 
+Pass ViewEvaluator::run(const Job& job, const std::function<void()>& each) {
+  Pass pass{.total = loader().dataset().size()};
+  while (next()) {
+    each();
+    const auto unused = std::ranges::count_if(indices(), [](auto i) { return i < 0; });
+    if (!report(pass, job, std::ssize(indices()) - unused)) break;
+  }
+  return pass;
+}
+
 const std::vector<std::int64_t>& ViewEvaluator::indices() const {
   return scales_.front()->batch.indices;
 }
@@ -332,7 +343,9 @@ void report_predictions(const ViewEvaluator& evaluator,
 }  // namespace
 
 EvalResult Predictor::evaluate(const DatasetPtr& data) try {
-  auto& [model, options, sessions, difference_noted] = *impl_;
+  Impl& p = *impl_;
+  const ModelFile& model = p.model;
+  const EvalOptions& options = p.options;
   if (data == nullptr || data->size() == 0) {
     fail(ErrorCode::kBadData, "there are no images to evaluate on");
   }
@@ -344,27 +357,21 @@ EvalResult Predictor::evaluate(const DatasetPtr& data) try {
         data->class_names().size(), model.class_names.size());
   }
   const auto start = Clock::now();
-  ViewEvaluator evaluator(sessions, data, options, options.max_bad_fraction);
+  ViewEvaluator evaluator(p.sessions, data, options, options.max_bad_fraction);
   Metrics metrics(model.config.classes);
-  while (evaluator.next()) {
+  const Pass pass = evaluator.run({options.progress, options.stop}, [&] {
     if (!evaluator.not_finite().empty()) {
       const auto& [index, reason] = *evaluator.not_finite().begin();
       fail(ErrorCode::kBadData, "{}: {}", data->name(index), reason);
     }
     metrics.add(evaluator.logits(), evaluator.labels());
     if (options.each) report_predictions(evaluator, options.each);
-    if (options.progress) options.progress(metrics.images(), data->size());
-    if (options.stop != nullptr && options.stop->load()) {
-      fail(ErrorCode::kInterrupted, "the evaluation was interrupted");
-    }
-  }
+  });
+  pass.throw_if_stopped();
   EvalResult result = result_of(metrics, data->class_names(), start);
   result.skipped = evaluator.bad_images();
-  note_oddities(model, options, evaluator.loader(), difference_noted);
-  if (result.images == 0) {
-    fail(ErrorCode::kBadData, "not one of the {} images could be read; the first: {}: {}",
-         data->size(), result.skipped.front().name, result.skipped.front().reason);
-  }
+  note_oddities(model, options, evaluator.loader(), p.difference_noted);
+  if (result.images == 0) none_readable(data->size(), result.skipped);
   return result;
 } catch (...) {
   throw_as_error();

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/each_batch.h"
 #include "resnet/model_file.h"
 #include "resnet/predictor.h"
 #include "resnet/train.h"
@@ -125,6 +126,8 @@ class ViewEvaluator {
 
   /// The next batch of images, or false at the end.
   bool next();
+  /// All that are left; `each` looks at the batch.
+  Pass run(const Job& job, const std::function<void()>& each);
   const std::vector<std::int32_t>& labels() const {
     return labels_;
   }                                                  ///< −1: unreadable or unused.

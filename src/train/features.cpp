@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/check.h"
+#include "data/each_batch.h"
 #include "resnet/program.h"
 #include "train/evaluator.h"
 
@@ -58,10 +59,11 @@ std::optional<FeatureCache> FeatureCache::compute(
   FeatureCache cache;
   cache.table_ = Tensor::zeros(variable_type(o.device), {data->size(), width});
   const std::size_t row = cache.table_.bytes() / static_cast<std::size_t>(data->size());
-  std::int64_t done = 0;
-  Batch batch;
-  loader.start_epoch(0);
-  while (loader.next(batch)) {
+  const Job job{[&](std::int64_t done, std::int64_t) {
+                  if (progress) progress(done);
+                },
+                stop};
+  const Pass pass = for_each_batch(loader, job, [&](const Batch& batch) {
     session.set_input("image", batch.images);
     session.run();
     const Tensor features = session.output("features");
@@ -69,10 +71,8 @@ std::optional<FeatureCache> FeatureCache::compute(
       std::memcpy(cache.table_.raw() + static_cast<std::size_t>(batch.indices[i]) * row,
                   features.raw() + i * row, row);
     }
-    done += batch.count;
-    if (progress) progress(done);
-    if (stop != nullptr && stop->load()) return std::nullopt;
-  }
+  });
+  if (pass.stopped) return std::nullopt;
   cache.stand_in_ = std::make_shared<StandIn>(data, loader.bad_images());
   return cache;
 }

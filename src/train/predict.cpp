@@ -105,13 +105,15 @@ std::vector<Prediction> Predictor::predict(const std::vector<std::filesystem::pa
 
 std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
                                            const std::function<void(const Prediction&)>& each) try {
-  auto& [model, options, sessions, difference_noted] = *impl_;
+  Impl& p = *impl_;
+  const ModelFile& model = p.model;
+  const EvalOptions& options = p.options;
   if (data == nullptr || data->size() == 0) return {};
 
   // Each unreadable one is reported in its place.
-  ViewEvaluator evaluator(sessions, data, options, /*max_bad_fraction=*/1);
+  ViewEvaluator evaluator(p.sessions, data, options, /*max_bad_fraction=*/1);
   std::vector<Prediction> predictions;
-  while (evaluator.next()) {
+  const Pass pass = evaluator.run({options.progress, options.stop}, [&] {
     for (std::size_t row = 0; row < evaluator.labels().size(); ++row) {
       const std::int64_t index = evaluator.indices()[row];
       if (index < 0) continue;
@@ -124,15 +126,9 @@ std::vector<Prediction> Predictor::predict(const DatasetPtr& data, int top,
       if (each) each(prediction);
       predictions.push_back(std::move(prediction));
     }
-    if (options.progress) {
-      options.progress(static_cast<std::int64_t>(predictions.size()), data->size());
-    }
-    if (options.stop != nullptr && options.stop->load()) {
-      fail(ErrorCode::kInterrupted, "interrupted after {} of {} images", predictions.size(),
-           data->size());
-    }
-  }
-  note_oddities(model, options, evaluator.loader(), difference_noted);
+  });
+  pass.throw_if_stopped();
+  note_oddities(model, options, evaluator.loader(), p.difference_noted);
   return predictions;
 } catch (...) {
   throw_as_error();

@@ -12,6 +12,7 @@
 #include "core/nearest.h"
 #include "core/random.h"
 #include "core/warning.h"
+#include "data/each_batch.h"
 #include "data/parallel_for.h"
 #include "resnet/network.h"
 #include "resnet/program.h"
@@ -329,10 +330,9 @@ std::pair<DatasetPtr, DatasetPtr> images_of(const ModelFile& model, const DataSp
           some_of(held_out, take(order, calibration, o.held_out))};
 }
 
-void stop_if_asked(const QuantizeOptions& o) {
-  if (o.stop != nullptr && o.stop->load()) {
-    fail(ErrorCode::kInterrupted, "the quantisation was interrupted");
-  }
+Job job_of(const QuantizeOptions& o, std::string_view what) {
+  if (!o.progress) return {{}, o.stop};
+  return {[&o, what](std::int64_t done, std::int64_t of) { o.progress(what, done, of); }, o.stop};
 }
 
 void warn_of_clipped(const Loader& loader) {
@@ -359,9 +359,7 @@ void evaluate_trials(const ModelFile& real, const DatasetPtr& data,
   std::int64_t images = 0, right_f32 = 0;
   Loader loader(data, real.preprocessing, Augmentation{},
                 evaluation_options(static_cast<int>(batch_size), loader_threads(o.loader_threads)));
-  Batch batch;
-  loader.start_epoch(0);
-  while (loader.next(batch)) {
+  const Pass pass = for_each_batch(loader, job_of(o, "evaluating"), [&](const Batch& batch) {
     const Tensor truth = f32->logits(batch.images);
     const auto prediction = [&](const Tensor& logits, std::size_t row) {
       const auto z = logits.as<float>().subspan(row * classes, classes);
@@ -387,12 +385,10 @@ void evaluate_trials(const ModelFile& real, const DatasetPtr& data,
         }
       }
     }
-    if (o.progress) o.progress("evaluating", images, data->size());
-    stop_if_asked(o);
-  }
+  });
+  pass.throw_if_stopped();
   warn_of_clipped(loader);
-  if (images == 0)
-    fail(ErrorCode::kBadData, "not one of the images to evaluate with could be read");
+  if (images == 0) none_readable(data->size(), loader.bad_images());
   const auto n = static_cast<double>(images);
   for (std::size_t i = 0; i < models.size(); ++i) {
     trials[i].top1 = static_cast<double>(right[i]) / n;
@@ -421,18 +417,15 @@ void calibrate(Calibrator& calibrator, const ModelFile& model, const DatasetPtr&
   Loader loader(
       data, model.preprocessing, Augmentation{},
       evaluation_options(static_cast<int>(calibrator.batch()), loader_threads(o.loader_threads)));
-  Batch batch;
   std::int64_t seen = 0;
-  loader.start_epoch(0);
-  while (loader.next(batch)) {
+  const Pass pass = for_each_batch(loader, job_of(o, "calibrating"), [&](Batch& batch) {
     const std::int64_t good = move_readable_up(batch);
     if (good > 0) calibrator.see(batch.images, good);
     seen += good;
-    if (o.progress) o.progress("calibrating", seen, data->size());
-    stop_if_asked(o);
-  }
+  });
+  pass.throw_if_stopped();
   warn_of_clipped(loader);
-  if (seen == 0) fail(ErrorCode::kBadData, "not one of the images to calibrate with could be read");
+  if (seen == 0) none_readable(data->size(), loader.bad_images());
 }
 
 // The layers that tradition keeps: the first of the stem and the last of the head.

@@ -4,6 +4,7 @@
 #include <Eigen/Eigenvalues>
 
 #include "core/check.h"
+#include "data/each_batch.h"
 #include "train/evaluator.h"
 #include "train/recipe.h"
 
@@ -58,9 +59,9 @@ Tensor whitening_filters(const TrainOptions& o, const Dataset& train, const Shap
                 load);
   Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(d, d);
   std::int64_t count = 0;
-  Batch batch;
-  loader.start_epoch(0);
-  while (loader.next(batch)) add_patches(batch.images, batch.count, shape[2], sum, count);
+  for_each_batch(loader, {}, [&](const Batch& batch) {
+    add_patches(batch.images, batch.count, shape[2], sum, count);
+  });
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
       sum / static_cast<double>(std::max<std::int64_t>(count, 1)));
   if (solver.info() != Eigen::Success || !solver.eigenvalues().allFinite()) {
